@@ -1,1 +1,15 @@
+//! Causeway: the data plane of a multi-cluster service mesh, and a control plane for one machine.
+//!
+//! Two lines explain the crate; each word is a step, and a module.
+//!
+//! ```text
+//! OUTBOUND   accept ─▶ intercept ─▶ discover ─▶ detect ─▶ route ─▶ balance ─▶ connect ─▶ relay
+//! INBOUND    accept ─▶ intercept ─▶ identify ─▶ detect ─▶ authorize ─▶ forward ─▶ relay
+//! ```
+//!
+//! The embedded control plane ([`control`]) and the path meet over gRPC alone.
+
+pub mod error;
+pub mod drain;
 pub mod model;
+pub mod net;

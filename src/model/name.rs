@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused() {
-        for bad in ["", ".", "a..b", "a b", "*.x", &"a".repeat(64), &"a.".repeat(127)] {
+        for bad in ["", ".", "a..b", "a b", "*.x", &"a".repeat(64), &"a.".repeat(128)] {
             assert!(bad.parse::<DnsName>().is_err(), "{bad:?}");
         }
     }

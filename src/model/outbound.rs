@@ -7,44 +7,45 @@ use super::matching::RequestMatch;
 use super::meta::ResourceRef;
 use super::name::Authority;
 
-/// The whole answer for one target.
+/// The whole answer for one target. `B` is the backend as the control plane describes it, or the
+/// live one that the path picks from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OutboundPolicy {
+pub struct OutboundPolicy<B = Backend> {
     pub parent: ResourceRef,
-    pub protocol: OutboundProtocol,
+    pub protocol: OutboundProtocol<B>,
 }
 
 /// What to expect on the connection, with the routes of each protocol.
 #[derive(Clone, Debug, PartialEq)]
-pub enum OutboundProtocol {
-    Detect { http1: Vec<HttpRoute>, http2: Vec<HttpRoute>, opaque: Vec<OpaqueRoute> },
-    Http1(Vec<HttpRoute>),
-    Http2(Vec<HttpRoute>),
-    Grpc(Vec<HttpRoute>),
-    Opaque(Vec<OpaqueRoute>),
-    Tls(Vec<OpaqueRoute>),
+pub enum OutboundProtocol<B = Backend> {
+    Detect { http1: Vec<HttpRoute<B>>, http2: Vec<HttpRoute<B>>, opaque: Vec<OpaqueRoute<B>> },
+    Http1(Vec<HttpRoute<B>>),
+    Http2(Vec<HttpRoute<B>>),
+    Grpc(Vec<HttpRoute<B>>),
+    Opaque(Vec<OpaqueRoute<B>>),
+    Tls(Vec<OpaqueRoute<B>>),
 }
 
 /// One route: rules in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HttpRoute {
+pub struct HttpRoute<B = Backend> {
     pub meta: ResourceRef,
-    pub rules: Vec<HttpRule>,
+    pub rules: Vec<HttpRule<B>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct HttpRule {
+pub struct HttpRule<B = Backend> {
     /// Empty matches every request.
     pub matches: Vec<RequestMatch>,
-    pub backends: Distribution,
+    pub backends: Distribution<B>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct OpaqueRoute {
+pub struct OpaqueRoute<B = Backend> {
     pub meta: ResourceRef,
     /// Set when a filter refuses the route's connections.
     pub refusal: Option<OpaqueRefusal>,
-    pub backends: Distribution,
+    pub backends: Distribution<B>,
 }
 
 /// Why a route refuses every connection (contract 3.11, opaque filters).
@@ -56,10 +57,10 @@ pub enum OpaqueRefusal {
 
 /// Which backend serves a request or connection (contract 3.4).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Distribution {
+pub enum Distribution<B = Backend> {
     Empty,
-    FirstAvailable(Vec<Backend>),
-    RandomAvailable(Vec<(Backend, u32)>),
+    FirstAvailable(Vec<B>),
+    RandomAvailable(Vec<(B, u32)>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -89,4 +90,59 @@ impl Default for Load {
     fn default() -> Self {
         Self { default_rtt: Duration::from_millis(30), decay: Duration::from_secs(10) }
     }
+}
+
+impl<B> OutboundPolicy<B> {
+    /// The same policy over other backends.
+    pub fn map<C>(self, f: &mut impl FnMut(B) -> C) -> OutboundPolicy<C> {
+        OutboundPolicy { parent: self.parent, protocol: self.protocol.map(f) }
+    }
+}
+
+impl<B> OutboundProtocol<B> {
+    fn map<C>(self, f: &mut impl FnMut(B) -> C) -> OutboundProtocol<C> {
+        match self {
+            Self::Detect { http1, http2, opaque } => OutboundProtocol::Detect {
+                http1: map_http(http1, f),
+                http2: map_http(http2, f),
+                opaque: map_opaque(opaque, f),
+            },
+            Self::Http1(routes) => OutboundProtocol::Http1(map_http(routes, f)),
+            Self::Http2(routes) => OutboundProtocol::Http2(map_http(routes, f)),
+            Self::Grpc(routes) => OutboundProtocol::Grpc(map_http(routes, f)),
+            Self::Opaque(routes) => OutboundProtocol::Opaque(map_opaque(routes, f)),
+            Self::Tls(routes) => OutboundProtocol::Tls(map_opaque(routes, f)),
+        }
+    }
+}
+
+impl<B> Distribution<B> {
+    fn map<C>(self, f: &mut impl FnMut(B) -> C) -> Distribution<C> {
+        match self {
+            Self::Empty => Distribution::Empty,
+            Self::FirstAvailable(all) => Distribution::FirstAvailable(all.into_iter().map(f).collect()),
+            Self::RandomAvailable(all) => {
+                Distribution::RandomAvailable(all.into_iter().map(|(b, weight)| (f(b), weight)).collect())
+            }
+        }
+    }
+}
+
+fn map_http<B, C>(routes: Vec<HttpRoute<B>>, f: &mut impl FnMut(B) -> C) -> Vec<HttpRoute<C>> {
+    let mut rule = |rule: HttpRule<B>| HttpRule { matches: rule.matches, backends: rule.backends.map(f) };
+    routes
+        .into_iter()
+        .map(|route| HttpRoute { meta: route.meta, rules: route.rules.into_iter().map(&mut rule).collect() })
+        .collect()
+}
+
+fn map_opaque<B, C>(routes: Vec<OpaqueRoute<B>>, f: &mut impl FnMut(B) -> C) -> Vec<OpaqueRoute<C>> {
+    routes
+        .into_iter()
+        .map(|route| OpaqueRoute {
+            meta: route.meta,
+            refusal: route.refusal,
+            backends: route.backends.map(f),
+        })
+        .collect()
 }

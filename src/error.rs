@@ -1,0 +1,190 @@
+//! What can go wrong on the path, and what each of it means: one reason, one row.
+//!
+//! Every stage has errors of its own; at the path they become a [`Fault`]. Status, gRPC code, the
+//! label and whether the client's connection ends are the contract's (section 5 and 6.1).
+
+use std::fmt;
+
+use http::StatusCode;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failed connection or request: why, and the error underneath if there was one.
+#[derive(Debug)]
+pub struct Fault {
+    pub reason: Reason,
+    source: Option<BoxError>,
+}
+
+/// Why a connection or request failed. A closed list: a new reason does not compile until its row
+/// exists in [`Reason::row`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No endpoint was ready within the failfast timeout.
+    FailFast,
+    /// The backend is known to have no ready endpoint.
+    LoadShed,
+    /// No route of the policy takes the request.
+    NoRoute,
+    /// The route's backend has no dispatcher.
+    NoBackend,
+    /// The route refuses every connection.
+    Forbidden,
+    /// The control plane's policy could not be understood: refused, never guessed.
+    InvalidPolicy,
+    /// The control plane refused to say where the target is.
+    Discovery,
+    ConnectTimeout,
+    ConnectFailed,
+    /// The far side could not prove the identity that discovery expects.
+    IdentityMismatch,
+    /// This proxy has no certificate, so what should be mutual TLS cannot be sent.
+    NoIdentity,
+    /// The connection broke before an answer came.
+    UpstreamBroken,
+    /// The far side, or the client, reset the HTTP/2 stream.
+    StreamReset,
+    /// The client is not authorized.
+    Denied,
+    /// An original destination that is not one of this pod's addresses.
+    ForeignAddress,
+    /// A connection that would come back to this proxy.
+    Loop,
+    /// The client sent a request that cannot be forwarded.
+    BadRequest,
+    TlsDetectTimeout,
+    /// The client's TLS handshake failed.
+    HandshakeFailed,
+    /// A connection to the direct port without identity, protocol or a usable header.
+    DirectRefused,
+    /// The client's connection broke.
+    ClientBroken,
+}
+
+/// One row of the table: what a [`Reason`] means to a client, a metric and an operator.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub status: StatusCode,
+    /// gRPC code, decimal.
+    pub grpc: u8,
+    /// `error` label of the classic error families.
+    pub label: &'static str,
+    /// Name of our own, stable: header, log and own metrics.
+    pub name: &'static str,
+    /// What the operator should look at.
+    pub message: &'static str,
+    /// Whether the client's connection is closed after the answer.
+    pub closes: bool,
+    /// Whether another endpoint may be tried before anything was sent.
+    pub retry: bool,
+}
+
+impl Reason {
+    #[rustfmt::skip]
+    pub const fn row(self) -> Row {
+        use StatusCode as S;
+        const fn row(status: S, grpc: u8, label: &'static str, name: &'static str, closes: bool, retry: bool,
+                     message: &'static str) -> Row {
+            Row { status, grpc, label, name, message, closes, retry }
+        }
+        match self {
+            Self::FailFast         => row(S::GATEWAY_TIMEOUT, 4, "failfast", "failfast", true, false, "no endpoint was ready in time; are the pods running and reachable?"),
+            Self::LoadShed         => row(S::SERVICE_UNAVAILABLE, 14, "loadshed", "loadshed", true, false, "no endpoint is ready; are the pods running and reachable?"),
+            Self::NoRoute          => row(S::NOT_FOUND, 5, "unexpected", "no-route", false, false, "no route takes this request"),
+            Self::NoBackend        => row(S::BAD_GATEWAY, 14, "unexpected", "no-backend", true, false, "the route's backend has no endpoints to dispatch to"),
+            Self::Forbidden        => row(S::FORBIDDEN, 7, "unexpected", "forbidden", true, false, "the route forbids this destination; is the port declared by the Service?"),
+            Self::InvalidPolicy    => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "invalid-policy", true, false, "unexpected error: the policy from the control plane could not be understood"),
+            Self::Discovery        => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "discovery", true, false, "unexpected error: the control plane refused the look-up"),
+            Self::ConnectTimeout   => row(S::GATEWAY_TIMEOUT, 4, "i/o", "connect-timeout", true, true, "timed out connecting; is the port open between the clusters?"),
+            Self::ConnectFailed    => row(S::BAD_GATEWAY, 14, "i/o", "connect-failed", true, true, "could not connect; is the pod running?"),
+            Self::IdentityMismatch => row(S::BAD_GATEWAY, 14, "i/o", "identity-mismatch", true, true, "the far side did not prove the expected identity; do both clusters share a trust anchor?"),
+            Self::NoIdentity       => row(S::BAD_GATEWAY, 14, "i/o", "no-identity", true, false, "this proxy has no certificate yet; is the identity controller reachable?"),
+            Self::UpstreamBroken   => row(S::BAD_GATEWAY, 14, "i/o", "upstream-broken", true, false, "the connection ended before an answer came"),
+            Self::StreamReset      => row(S::BAD_GATEWAY, 14, "unexpected", "stream-reset", false, false, "the stream was reset"),
+            Self::Denied           => row(S::FORBIDDEN, 7, "unauthorized", "denied", false, false, "unauthorized: no authorization of the server lets this client in"),
+            Self::ForeignAddress   => row(S::BAD_GATEWAY, 14, "unexpected", "foreign-address", true, false, "the destination is not an address of this pod"),
+            Self::Loop             => row(S::BAD_GATEWAY, 14, "i/o", "loop", true, false, "the connection would come back to this proxy"),
+            Self::BadRequest       => row(S::BAD_REQUEST, 13, "unexpected", "bad-request", true, false, "the request is malformed"),
+            Self::TlsDetectTimeout => row(S::REQUEST_TIMEOUT, 4, "tls detection timeout", "tls-detect-timeout", true, false, "the client sent no complete ClientHello in time"),
+            Self::HandshakeFailed  => row(S::BAD_GATEWAY, 14, "i/o", "handshake-failed", true, false, "the client's TLS handshake failed; do both sides share a trust anchor?"),
+            Self::DirectRefused    => row(S::BAD_GATEWAY, 14, "unexpected", "direct-refused", true, false, "a connection to the proxy's own port needs mutual TLS and a transport header"),
+            Self::ClientBroken     => row(S::BAD_REQUEST, 14, "i/o", "client-broken", true, false, "the client's connection broke"),
+        }
+    }
+
+    /// Every reason, for tables and tests.
+    pub const ALL: [Self; 21] = [
+        Self::FailFast,
+        Self::LoadShed,
+        Self::NoRoute,
+        Self::NoBackend,
+        Self::Forbidden,
+        Self::InvalidPolicy,
+        Self::Discovery,
+        Self::ConnectTimeout,
+        Self::ConnectFailed,
+        Self::IdentityMismatch,
+        Self::NoIdentity,
+        Self::UpstreamBroken,
+        Self::StreamReset,
+        Self::Denied,
+        Self::ForeignAddress,
+        Self::Loop,
+        Self::BadRequest,
+        Self::TlsDetectTimeout,
+        Self::HandshakeFailed,
+        Self::DirectRefused,
+        Self::ClientBroken,
+    ];
+}
+
+impl Fault {
+    pub fn new(reason: Reason, source: impl Into<BoxError>) -> Self {
+        Self { reason, source: Some(source.into()) }
+    }
+
+    pub fn source_text(&self) -> Option<String> {
+        self.source.as_ref().map(|source| {
+            let mut text = source.to_string();
+            let mut cause = source.source();
+            while let Some(next) = cause {
+                text.push_str(": ");
+                text.push_str(&next.to_string());
+                cause = next.source();
+            }
+            text
+        })
+    }
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Self {
+        Self { reason, source: None }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.row().message)?;
+        match self.source_text() {
+            Some(text) => write!(f, " ({text})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|r| r.row().name).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+    }
+}

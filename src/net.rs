@@ -1,0 +1,11 @@
+//! Sockets: accepting, original destinations, putting read bytes back, relaying.
+
+pub mod listen;
+pub mod orig_dst;
+pub mod prefixed;
+pub mod relay;
+pub mod socket;
+
+pub use listen::{Accepted, Listener};
+pub use orig_dst::OrigDst;
+pub use prefixed::Prefixed;

@@ -1,0 +1,107 @@
+//! Binding and accepting: who connected, and where were they going?
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use crate::drain::Drain;
+
+use super::orig_dst::{OrigDst, unmapped};
+use super::socket::SocketOptions;
+
+/// A fresh connection: not yet identified, not yet permitted anything.
+#[derive(Debug)]
+pub struct Accepted {
+    pub io: TcpStream,
+    /// Unmapped: a v4 client of a `[::]` listener is a v4 client.
+    pub client: SocketAddr,
+    pub orig_dst: SocketAddr,
+}
+
+/// A bound socket with its options; connections queue in the kernel until [`Listener::serve`].
+pub struct Listener {
+    listener: TcpListener,
+    options: SocketOptions,
+    orig_dst: OrigDst,
+}
+
+/// The platform's own default queue of `listen(2)` in Rust's standard library.
+const DEFAULT_BACKLOG: u32 = 4096;
+
+/// Pause after a failed accept: usually the process ran out of file descriptors, and spinning
+/// would only make that worse.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+impl Listener {
+    /// Binds an address. Port 0 takes any free port.
+    ///
+    /// # Errors
+    /// What `bind(2)` and `listen(2)` say; the address is named in the error.
+    pub fn bind(
+        addr: SocketAddr,
+        backlog: Option<u32>,
+        options: SocketOptions,
+        orig_dst: OrigDst,
+    ) -> io::Result<Self> {
+        let listener = bind(addr, backlog.unwrap_or(DEFAULT_BACKLOG))
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
+        Ok(Self { listener, options, orig_dst })
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Accepts until drained, serving each connection in a task of its own.
+    pub async fn serve<F>(self, drain: Drain, serve: impl Fn(Accepted) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.signaled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted.and_then(|(io, client)| self.accepted(io, client)) {
+                Ok(conn) => drain.spawn(serve(conn)),
+                Err(error) if is_about_one_connection(&error) => debug!(%error, "connection lost at accept"),
+                Err(error) => {
+                    warn!(%error, "cannot accept; retrying");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn accepted(&self, io: TcpStream, client: SocketAddr) -> io::Result<Accepted> {
+        // Whatever fails from here on concerns this connection alone.
+        let single = |error: io::Error| io::Error::new(io::ErrorKind::ConnectionAborted, error);
+        self.options.apply(&io).map_err(single)?;
+        let orig_dst = self.orig_dst.of(&io).map_err(single)?;
+        Ok(Accepted { io, client: unmapped(client), orig_dst })
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)
+}
+
+fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // A restarted proxy must not wait for its old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
