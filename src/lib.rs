@@ -13,3 +13,4 @@ pub mod error;
 pub mod drain;
 pub mod model;
 pub mod net;
+pub mod message;

@@ -1,0 +1,11 @@
+//! HTTP manners that both sides share: bodies, hop-by-hop headers, HTTP/1 carried over HTTP/2,
+//! upgrades, and answers of our own. Named so that it is never mistaken for the crate `http`.
+
+pub mod body;
+pub mod headers;
+pub mod orig_proto;
+pub mod respond;
+pub mod uri;
+pub mod upgrade;
+
+pub use body::{Body, End, Observe, RequestBody};

@@ -1,0 +1,68 @@
+//! Headers that end at this hop, and the names of the mesh's own (contract 3.7, 3.13).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+pub const ORIG_PROTO: HeaderName = HeaderName::from_static("l5d-orig-proto");
+pub const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
+pub const PROXY_ERROR: HeaderName = HeaderName::from_static("l5d-proxy-error");
+pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("l5d-proxy-connection");
+pub const DST_CANONICAL: HeaderName = HeaderName::from_static("l5d-dst-canonical");
+pub const REQUIRE_ID: HeaderName = HeaderName::from_static("l5d-require-id");
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// Our own: the name of the reason of an answer made here.
+pub const REASON: HeaderName = HeaderName::from_static("causeway-reason");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP1_PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Removes what concerns one connection only: `connection` and every header it names, `upgrade`,
+/// `proxy-connection` and `keep-alive` (contract 3.7).
+pub fn strip_connection(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        headers.remove(header::CONNECTION);
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    headers.remove(header::UPGRADE);
+    headers.remove(HTTP1_PROXY_CONNECTION);
+    headers.remove(KEEP_ALIVE);
+}
+
+/// Whether a message is gRPC by its content type.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The gRPC status in headers or trailers, if it is a number.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers
+        .get(GRPC_STATUS)
+        .map(HeaderValue::as_bytes)
+        .and_then(|v| std::str::from_utf8(v).ok()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connection_names_goes_with_it() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("close, x-hop"));
+        headers.append("connection", HeaderValue::from_static("te"));
+        for name in ["x-hop", "te", "keep-alive", "upgrade", "proxy-connection", "x-kept"] {
+            headers.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("1"));
+        }
+        strip_connection(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
+}

@@ -1,0 +1,96 @@
+//! Answers made here: what a fault looks like to an HTTP or gRPC client (contract 5).
+
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Response, StatusCode, Version};
+
+use crate::error::{Fault, Reason};
+
+use super::headers::{GRPC_MESSAGE, GRPC_STATUS, PROXY_CONNECTION, PROXY_ERROR, REASON};
+
+/// What must be known of a request to answer it after it has gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// As the client sent it on this connection.
+    pub version: Version,
+    pub grpc: bool,
+    /// HTTP/1 that came over HTTP/2: its connection is not the application's.
+    pub orig_proto: bool,
+    /// Whether the client may see the mesh's own headers (contract 4.7).
+    pub informational: bool,
+}
+
+/// The answer for a fault, without a body. Whether the connection must end is the reason's row.
+pub fn fault(asked: Asked, fault: &Fault) -> Response<()> {
+    let row = fault.reason.row();
+    let mut rsp = Response::new(());
+    *rsp.version_mut() = asked.version;
+    let headers = rsp.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    let grpc = asked.grpc && asked.version == Version::HTTP_2;
+    if grpc {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(row.grpc)));
+    }
+    if asked.informational {
+        explain(headers, fault.reason, grpc);
+    }
+    if row.closes && asked.version == Version::HTTP_11 && !asked.orig_proto {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    *rsp.status_mut() = if grpc { StatusCode::OK } else { row.status };
+    rsp
+}
+
+/// The mesh's own headers. Only fixed texts: a source's text may hold what a peer wrote.
+fn explain(headers: &mut HeaderMap, reason: Reason, grpc: bool) {
+    let row = reason.row();
+    headers.insert(PROXY_ERROR, HeaderValue::from_static(row.message));
+    headers.insert(REASON, HeaderValue::from_static(row.name));
+    if grpc {
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.message));
+    }
+    if row.closes {
+        headers.insert(PROXY_CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(version: Version, grpc: bool) -> Asked {
+        Asked { version, grpc, orig_proto: false, informational: true }
+    }
+
+    #[test]
+    fn a_denial_is_403_and_keeps_the_connection() {
+        let rsp = fault(asked(Version::HTTP_11, false), &Reason::Denied.into());
+        assert_eq!(rsp.status(), StatusCode::FORBIDDEN);
+        assert_eq!(rsp.headers()[REASON], "denied");
+        assert!(!rsp.headers().contains_key(header::CONNECTION));
+    }
+
+    #[test]
+    fn grpc_is_told_in_its_own_words() {
+        let rsp = fault(asked(Version::HTTP_2, true), &Reason::FailFast.into());
+        assert_eq!(rsp.status(), StatusCode::OK);
+        assert_eq!(rsp.headers()[GRPC_STATUS], "4");
+        assert_eq!(rsp.headers()[PROXY_CONNECTION], "close");
+    }
+
+    #[test]
+    fn unmeshed_clients_learn_the_status_alone() {
+        let silent = Asked { informational: false, ..asked(Version::HTTP_11, false) };
+        let rsp = fault(silent, &Reason::ConnectFailed.into());
+        assert_eq!(rsp.status(), StatusCode::BAD_GATEWAY);
+        assert_eq!(rsp.headers()[header::CONNECTION], "close");
+        assert!(!rsp.headers().contains_key(PROXY_ERROR));
+    }
+
+    #[test]
+    fn every_reason_answers_without_panicking() {
+        for reason in Reason::ALL {
+            assert!(fault(asked(Version::HTTP_11, false), &reason.into()).status().as_u16() >= 400);
+        }
+    }
+}
