@@ -13,4 +13,5 @@ pub mod error;
 pub mod drain;
 pub mod model;
 pub mod net;
+pub mod tls;
 pub mod message;

@@ -1,0 +1,50 @@
+//! Originates mesh TLS towards one workload, and proves that it is that workload.
+
+use rustls::pki_types;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use super::read_ahead::ReadAhead;
+use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, verify};
+use crate::model::endpoint::EndpointTls;
+
+pub type ClientStream<IO> = tokio_rustls::client::TlsStream<ReadAhead<IO>>;
+
+/// A connection whose far end has proven the identity that was expected of it.
+#[derive(Debug)]
+pub struct Connected<IO> {
+    pub stream: ClientStream<IO>,
+    /// The far end agreed to read a transport header first.
+    pub transport: bool,
+}
+
+/// Shakes hands over `io`, presenting our certificate if there is one, with `expect.server_name` as SNI.
+/// The far end must prove `expect.id`, exactly; before that no byte of ours is written. With `alpn` the
+/// transport protocol is offered, otherwise none. The caller bounds the time.
+pub async fn connect<IO>(
+    store: &CredentialStore,
+    io: IO,
+    expect: &EndpointTls,
+    alpn: bool,
+) -> Result<Connected<IO>, Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let sni = pki_types::DnsName::try_from(expect.server_name.as_str())
+        .map_err(|_| Error::ServerName(expect.server_name.clone()))?
+        .to_owned();
+    let stream = TlsConnector::from(store.client_config(alpn))
+        .connect_with(pki_types::ServerName::DnsName(sni), ReadAhead::new(io), |session| {
+            session.set_buffer_limit(Some(WRITE_LIMIT));
+        })
+        .await?;
+    let session = stream.get_ref().1;
+    let names = session.peer_certificates().and_then(|chain| chain.first()).map(verify::names);
+    let names = names.unwrap_or_default();
+    if !names.contains(&expect.id) {
+        let found = names.into_iter().next();
+        return Err(Error::WrongIdentity { expected: expect.id.clone(), found });
+    }
+    let transport = session.alpn_protocol() == Some(TRANSPORT_ALPN);
+    Ok(Connected { stream, transport })
+}

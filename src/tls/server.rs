@@ -1,0 +1,41 @@
+//! Terminates mesh TLS and learns who is calling.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+use super::read_ahead::ReadAhead;
+use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, verify};
+use crate::model::WorkloadId;
+
+pub type ServerStream<IO> = tokio_rustls::server::TlsStream<ReadAhead<IO>>;
+
+/// What the handshake proved about the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The first usable name of its certificate; `None` if it presented none, or one without a usable name.
+    pub client: Option<WorkloadId>,
+    /// The client will send a transport header first.
+    pub transport: bool,
+}
+
+/// Shakes hands over `io`. A client certificate is asked for, not required; one that is presented must
+/// chain to the trust anchors. With `direct` the transport protocol may be negotiated, otherwise none is
+/// (contract 2.3). The caller bounds the time.
+pub async fn accept<IO>(
+    store: &CredentialStore,
+    io: IO,
+    direct: bool,
+) -> Result<(ServerStream<IO>, Accepted), Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = store.server_config(direct).ok_or(Error::NoCredentials)?;
+    let stream = TlsAcceptor::from(config)
+        .accept_with(ReadAhead::new(io), |session| session.set_buffer_limit(Some(WRITE_LIMIT)))
+        .await?;
+    let session = stream.get_ref().1;
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    let client = leaf.and_then(|leaf| verify::names(leaf).into_iter().next());
+    let transport = session.alpn_protocol() == Some(TRANSPORT_ALPN);
+    Ok((stream, Accepted { client, transport }))
+}
