@@ -12,6 +12,7 @@
 pub mod error;
 pub mod drain;
 pub mod model;
+pub mod api;
 pub mod net;
 pub mod tls;
 pub mod message;

@@ -1,0 +1,269 @@
+//! `Destination`: endpoints and profiles (contract 3.2, 3.5).
+//!
+//! An address that came with a TLS identity is never returned without one. Where the identity
+//! cannot be used, the address is left out, so that what should have been mTLS is not sent in
+//! plaintext. This is stricter than the reference in one case, a URI identity without a server
+//! name: the reference goes on in plaintext (contract 2.2), here the address is left out too.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use linkerd2_proxy_api::{destination as pb, net};
+use pb::http2_client_params as h2;
+use pb::protocol_hint::{self, Protocol};
+use pb::tls_identity::{DnsLikeIdentity, Strategy, UriLikeIdentity};
+
+use super::encode_duration;
+use crate::model::endpoint::{EndpointTls, FlowControl, Http2Params, KeepAlive, ProtocolHint};
+use crate::model::{Authority, Endpoint, EndpointUpdate, Profile, WorkloadId};
+
+/// Why an address cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEndpoint {
+    #[error("the address is missing or has no valid IP and port")]
+    Address,
+    #[error("{addr} has a TLS identity that is not a DNS-like name or URI")]
+    Identity { addr: SocketAddr },
+    #[error("{addr} has a TLS identity without a usable server name")]
+    ServerName { addr: SocketAddr },
+    #[error("{addr} has an authority override that is not host:port")]
+    AuthorityOverride { addr: SocketAddr },
+}
+
+/// Why a profile cannot be used. It does not mean that there is no profile: the target must then
+/// not be reached at its plain address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidProfile {
+    #[error("profile endpoint: {0}")]
+    Endpoint(#[from] InvalidEndpoint),
+    #[error("profile {0} are not supported")]
+    Unsupported(&'static str),
+}
+
+/// Reads one message of `Get`; `None` where it says nothing usable (contract 3.5).
+pub fn update(pb: pb::Update) -> Option<EndpointUpdate> {
+    match pb.update? {
+        pb::update::Update::Add(set) => {
+            let labels = set.metric_labels;
+            let read = |addr| match endpoint(addr, &labels) {
+                Ok(endpoint) => Some(endpoint),
+                Err(reason) => {
+                    tracing::warn!(%reason, "endpoint left out");
+                    None
+                }
+            };
+            let endpoints: Vec<_> = set.addrs.into_iter().filter_map(read).collect();
+            (!endpoints.is_empty()).then_some(EndpointUpdate::Add(endpoints))
+        }
+        pb::update::Update::Remove(set) => {
+            let addrs: Vec<_> = set.addrs.into_iter().filter_map(socket_addr).collect();
+            (!addrs.is_empty()).then_some(EndpointUpdate::Remove(addrs))
+        }
+        pb::update::Update::NoEndpoints(none) => Some(EndpointUpdate::NoEndpoints { exists: none.exists }),
+    }
+}
+
+/// Reads a profile. Its routes (retries, timeouts) are ignored; its overrides, which move
+/// traffic, are refused.
+pub fn profile(pb: pb::DestinationProfile) -> Result<Profile, InvalidProfile> {
+    if !pb.dst_overrides.is_empty() {
+        return Err(InvalidProfile::Unsupported("overrides"));
+    }
+    if !pb.routes.is_empty() {
+        tracing::debug!(routes = pb.routes.len(), "profile routes ignored");
+    }
+    let endpoint = pb.endpoint.map(|addr| endpoint(addr, &HashMap::new())).transpose()?;
+    Ok(Profile { name: pb.fully_qualified_name.parse().ok(), opaque: pb.opaque_protocol, endpoint })
+}
+
+/// Reads one address with the labels of its set.
+pub fn endpoint(
+    pb: pb::WeightedAddr,
+    set_labels: &HashMap<String, String>,
+) -> Result<Endpoint, InvalidEndpoint> {
+    let addr = pb.addr.and_then(socket_addr).ok_or(InvalidEndpoint::Address)?;
+    let tls = pb.tls_identity.map(|identity| tls(addr, identity)).transpose()?;
+    // Without its name, traffic for a gateway would end at the gateway's own policy.
+    let authority_override = pb.authority_override.map(|o| o.authority_override.parse::<Authority>());
+    let authority_override =
+        authority_override.transpose().map_err(|_| InvalidEndpoint::AuthorityOverride { addr })?;
+    let mut labels: BTreeMap<_, _> = set_labels.clone().into_iter().collect();
+    labels.extend(pb.metric_labels);
+    let hint = pb.protocol_hint.unwrap_or_default();
+    Ok(Endpoint {
+        addr,
+        tls,
+        hint: match hint.protocol {
+            Some(Protocol::H2(_)) => ProtocolHint::H2,
+            Some(Protocol::Opaque(_)) => ProtocolHint::Opaque,
+            None => ProtocolHint::Unknown,
+        },
+        inbound_port: hint.opaque_transport.and_then(|t| inbound_port(t.inbound_port)),
+        authority_override,
+        http2: http2(pb.http2.unwrap_or_default()),
+        weight: pb.weight,
+        labels: labels.into(),
+    })
+}
+
+fn tls(addr: SocketAddr, pb: pb::TlsIdentity) -> Result<EndpointTls, InvalidEndpoint> {
+    let invalid = InvalidEndpoint::Identity { addr };
+    let id = match pb.strategy.ok_or_else(|| invalid.clone())? {
+        Strategy::DnsLikeIdentity(DnsLikeIdentity { name }) => name.parse().ok(),
+        Strategy::UriLikeIdentity(UriLikeIdentity { uri }) => uri.parse().ok(),
+    };
+    let id: WorkloadId = id.ok_or(invalid)?;
+    let server_name = match (pb.server_name, &id) {
+        (Some(DnsLikeIdentity { name }), _) => name.parse().ok(),
+        (None, WorkloadId::Dns(name)) => Some(name.clone()),
+        (None, WorkloadId::Uri(_)) => None,
+    };
+    let server_name = server_name.ok_or(InvalidEndpoint::ServerName { addr })?;
+    Ok(EndpointTls { id, server_name })
+}
+
+/// 1 to 65534 (contract 3.5); anything else is read as absent.
+fn inbound_port(port: u32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| (1..u16::MAX).contains(port))
+}
+
+fn socket_addr(pb: net::TcpAddress) -> Option<SocketAddr> {
+    let ip = IpAddr::try_from(pb.ip?).ok()?;
+    let port = u16::try_from(pb.port).ok().filter(|port| *port > 0)?;
+    Some(SocketAddr::new(ip, port))
+}
+
+fn http2(pb: pb::Http2ClientParams) -> Http2Params {
+    let positive = |n: u32| (n > 0).then_some(n);
+    let flow_control = pb.flow_control.and_then(|f| match f.adaptive_flow_control {
+        true => Some(FlowControl::Adaptive),
+        false => Some(FlowControl::Fixed {
+            connection_window: positive(f.initial_connection_window_size)?,
+            stream_window: positive(f.initial_stream_window_size)?,
+        }),
+    });
+    let keep_alive = pb.keep_alive.and_then(|k| {
+        let interval = Duration::try_from(k.interval?).ok()?;
+        let timeout = Duration::try_from(k.timeout?).ok()?;
+        Some(KeepAlive { interval, timeout, while_idle: k.while_idle })
+    });
+    let internals = pb.internals.unwrap_or_default();
+    Http2Params {
+        flow_control,
+        keep_alive,
+        max_frame_size: positive(internals.max_frame_size),
+        max_send_buf_size: positive(internals.max_send_buf_size),
+        max_concurrent_reset_streams: positive(internals.max_concurrent_reset_streams),
+    }
+}
+
+/// Labels that name the service rather than the pod. Diagnostic tools read them from the set,
+/// so they are written there where all addresses agree (controlplane 2.5).
+const SET_LABELS: [&str; 5] =
+    ["namespace", "service", "target_cluster", "target_service", "target_service_namespace"];
+
+pub fn encode_update(from: &EndpointUpdate) -> pb::Update {
+    let update = match from {
+        EndpointUpdate::Add(endpoints) => pb::update::Update::Add(encode_set(endpoints)),
+        EndpointUpdate::Remove(addrs) => {
+            pb::update::Update::Remove(pb::AddrSet { addrs: addrs.iter().map(|a| (*a).into()).collect() })
+        }
+        EndpointUpdate::NoEndpoints { exists } => {
+            pb::update::Update::NoEndpoints(pb::NoEndpoints { exists: *exists })
+        }
+    };
+    pb::Update { update: Some(update) }
+}
+
+fn encode_set(endpoints: &[Endpoint]) -> pb::WeightedAddrSet {
+    let shared = |key: &&str| {
+        let value = endpoints.first()?.labels.get(*key)?;
+        let all = endpoints.iter().all(|e| e.labels.get(*key) == Some(value));
+        all.then(|| (key.to_string(), value.clone()))
+    };
+    let metric_labels: HashMap<_, _> = SET_LABELS.iter().filter_map(shared).collect();
+    let mut addrs: Vec<_> = endpoints.iter().map(encode_endpoint).collect();
+    for addr in &mut addrs {
+        addr.metric_labels.retain(|key, _| !metric_labels.contains_key(key));
+    }
+    pb::WeightedAddrSet { addrs, metric_labels }
+}
+
+pub fn encode_endpoint(from: &Endpoint) -> pb::WeightedAddr {
+    let protocol = match from.hint {
+        ProtocolHint::Unknown => None,
+        ProtocolHint::H2 => Some(Protocol::H2(protocol_hint::H2 {})),
+        ProtocolHint::Opaque => Some(Protocol::Opaque(protocol_hint::Opaque {})),
+    };
+    let opaque_transport =
+        from.inbound_port.map(|port| protocol_hint::OpaqueTransport { inbound_port: port.into() });
+    let hinted = protocol.is_some() || opaque_transport.is_some();
+    pb::WeightedAddr {
+        addr: Some(from.addr.into()),
+        weight: from.weight,
+        metric_labels: from.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        tls_identity: from.tls.as_ref().map(encode_tls),
+        protocol_hint: hinted.then_some(pb::ProtocolHint { opaque_transport, protocol }),
+        authority_override: from
+            .authority_override
+            .as_ref()
+            .map(|a| pb::AuthorityOverride { authority_override: a.to_string() }),
+        http2: (from.http2 != Http2Params::default()).then(|| encode_http2(&from.http2)),
+        resource_ref: None,
+    }
+}
+
+/// The server name is left out where it says nothing new, as for gateways (controlplane 2.5).
+fn encode_tls(from: &EndpointTls) -> pb::TlsIdentity {
+    let name = from.server_name.to_string();
+    let server_name = (name != from.id.to_string()).then_some(DnsLikeIdentity { name });
+    let strategy = match &from.id {
+        WorkloadId::Dns(name) => Strategy::DnsLikeIdentity(DnsLikeIdentity { name: name.to_string() }),
+        WorkloadId::Uri(uri) => Strategy::UriLikeIdentity(UriLikeIdentity { uri: uri.to_string() }),
+    };
+    pb::TlsIdentity { server_name, strategy: Some(strategy) }
+}
+
+fn encode_http2(from: &Http2Params) -> pb::Http2ClientParams {
+    let flow_control = from.flow_control.map(|flow| match flow {
+        FlowControl::Adaptive => h2::FlowControl { adaptive_flow_control: true, ..Default::default() },
+        FlowControl::Fixed { connection_window, stream_window } => h2::FlowControl {
+            initial_connection_window_size: connection_window,
+            initial_stream_window_size: stream_window,
+            adaptive_flow_control: false,
+        },
+    });
+    let keep_alive = from.keep_alive.map(|k| h2::KeepAlive {
+        interval: encode_duration(k.interval),
+        timeout: encode_duration(k.timeout),
+        while_idle: k.while_idle,
+    });
+    let internals = h2::Internals {
+        max_concurrent_reset_streams: from.max_concurrent_reset_streams.unwrap_or(0),
+        max_frame_size: from.max_frame_size.unwrap_or(0),
+        max_send_buf_size: from.max_send_buf_size.unwrap_or(0),
+    };
+    let internals = (internals != h2::Internals::default()).then_some(internals);
+    pb::Http2ClientParams { flow_control, keep_alive, internals }
+}
+
+/// Routes are never sent; the retry budget is the default that every profile carries
+/// (controlplane 2.9).
+pub fn encode_profile(from: &Profile) -> pb::DestinationProfile {
+    let budget = pb::RetryBudget {
+        retry_ratio: 0.2,
+        min_retries_per_second: 10,
+        ttl: encode_duration(Duration::from_secs(10)),
+    };
+    pb::DestinationProfile {
+        fully_qualified_name: from.name.as_ref().map(ToString::to_string).unwrap_or_default(),
+        opaque_protocol: from.opaque,
+        retry_budget: Some(budget),
+        endpoint: from.endpoint.as_ref().map(encode_endpoint),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

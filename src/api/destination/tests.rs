@@ -1,0 +1,150 @@
+use proptest::prelude::{prop, prop_assert_eq, proptest};
+
+use super::*;
+use crate::api::strategies;
+
+fn wire(addr: &str) -> pb::WeightedAddr {
+    pb::WeightedAddr { addr: Some(addr.parse::<SocketAddr>().unwrap().into()), ..Default::default() }
+}
+
+fn dns(name: &str) -> DnsLikeIdentity {
+    DnsLikeIdentity { name: name.into() }
+}
+
+fn identified(strategy: Option<Strategy>, server_name: Option<&str>) -> Result<Endpoint, InvalidEndpoint> {
+    let tls_identity = Some(pb::TlsIdentity { strategy, server_name: server_name.map(dns) });
+    endpoint(pb::WeightedAddr { tls_identity, ..wire("10.0.0.1:80") }, &HashMap::new())
+}
+
+fn add(addrs: Vec<pb::WeightedAddr>) -> pb::Update {
+    let set = pb::WeightedAddrSet { addrs, metric_labels: HashMap::new() };
+    pb::Update { update: Some(pb::update::Update::Add(set)) }
+}
+
+#[test]
+fn a_dns_identity_is_its_own_server_name_unless_told_otherwise() {
+    let id = || Some(Strategy::DnsLikeIdentity(dns("Web.NS")));
+    let own = identified(id(), None).unwrap().tls.unwrap();
+    assert_eq!((own.id.to_string().as_str(), own.server_name.as_str()), ("web.ns", "web.ns"));
+    let told = identified(id(), Some("sni.example")).unwrap().tls.unwrap();
+    assert_eq!((told.id.to_string().as_str(), told.server_name.as_str()), ("web.ns", "sni.example"));
+}
+
+#[test]
+fn an_unusable_identity_never_becomes_a_plaintext_endpoint() {
+    let uri = |uri: &str| Some(Strategy::UriLikeIdentity(UriLikeIdentity { uri: uri.into() }));
+    let named = |name: &str| Some(Strategy::DnsLikeIdentity(dns(name)));
+    let addr = "10.0.0.1:80".parse().unwrap();
+    let cases = [
+        (None, None, InvalidEndpoint::Identity { addr }),
+        (named(""), None, InvalidEndpoint::Identity { addr }),
+        (named("web."), None, InvalidEndpoint::Identity { addr }),
+        (named("web"), Some(""), InvalidEndpoint::ServerName { addr }),
+        (uri("spiffe://td/web"), None, InvalidEndpoint::ServerName { addr }),
+        (uri("spiffe://"), Some("web"), InvalidEndpoint::Identity { addr }),
+    ];
+    for (strategy, server_name, reason) in cases {
+        assert_eq!(identified(strategy, server_name), Err(reason));
+    }
+    let bad = || {
+        let tls_identity = Some(pb::TlsIdentity { strategy: None, server_name: None });
+        pb::WeightedAddr { tls_identity, ..wire("10.0.0.1:80") }
+    };
+    assert_eq!(update(add(vec![bad()])), None);
+    let Some(EndpointUpdate::Add(rest)) = update(add(vec![bad(), wire("10.0.0.2:80")])) else { panic!() };
+    assert_eq!(rest.iter().map(|e| e.addr.to_string()).collect::<Vec<_>>(), ["10.0.0.2:80"]);
+    let endpoint = Some(bad());
+    assert!(profile(pb::DestinationProfile { endpoint, ..Default::default() }).is_err());
+}
+
+#[test]
+fn a_gateway_without_a_readable_target_is_left_out() {
+    let authority_override = Some(pb::AuthorityOverride { authority_override: "a b".into() });
+    let read = endpoint(pb::WeightedAddr { authority_override, ..wire("10.0.0.1:4143") }, &HashMap::new());
+    assert!(matches!(read, Err(InvalidEndpoint::AuthorityOverride { .. })));
+}
+
+#[test]
+fn updates_that_say_nothing_are_ignored() {
+    assert_eq!(update(pb::Update { update: None }), None);
+    assert_eq!(update(add(vec![])), None);
+    let portless = net::TcpAddress { port: 0, .."10.0.0.1:1".parse::<SocketAddr>().unwrap().into() };
+    let wide = net::TcpAddress { port: 65_536 + 80, ..portless };
+    let no_ip = net::TcpAddress { ip: None, port: 80 };
+    for addr in [Some(portless), Some(wide), Some(no_ip), None] {
+        assert_eq!(update(add(vec![pb::WeightedAddr { addr, ..Default::default() }])), None);
+    }
+    let remove = pb::AddrSet { addrs: vec![portless, wide, no_ip] };
+    assert_eq!(update(pb::Update { update: Some(pb::update::Update::Remove(remove)) }), None);
+}
+
+#[test]
+fn inbound_ports_are_1_to_65534() {
+    for (sent, read) in [(0, None), (1, Some(1)), (65_534, Some(65_534)), (65_535, None), (70_000, None)] {
+        let opaque_transport = Some(protocol_hint::OpaqueTransport { inbound_port: sent });
+        let protocol_hint = Some(pb::ProtocolHint { opaque_transport, protocol: None });
+        let endpoint =
+            endpoint(pb::WeightedAddr { protocol_hint, ..wire("10.0.0.1:80") }, &HashMap::new()).unwrap();
+        assert_eq!(endpoint.inbound_port, read);
+    }
+}
+
+#[test]
+fn an_address_overrides_the_labels_of_its_set() {
+    let pairs = |kv: &[(&str, &str)]| kv.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let own =
+        pb::WeightedAddr { metric_labels: pairs(&[("pod", "a"), ("zone", "1")]), ..wire("10.0.0.1:80") };
+    let read = endpoint(own, &pairs(&[("zone", "0"), ("service", "s")])).unwrap();
+    let expected = [("pod", "a"), ("service", "s"), ("zone", "1")];
+    assert_eq!(read.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn labels_of_the_service_are_written_once_where_they_agree() {
+    let labelled = |port: u16, service: &str| Endpoint {
+        labels: std::sync::Arc::new([("service".to_owned(), service.to_owned())].into()),
+        ..Endpoint::plain(([10, 0, 0, 1], port).into())
+    };
+    let set = |endpoints: &[Endpoint]| encode_set(endpoints);
+    let same = set(&[labelled(1, "bb"), labelled(2, "bb")]);
+    assert_eq!(same.metric_labels["service"], "bb");
+    assert!(same.addrs.iter().all(|a| a.metric_labels.is_empty()));
+    assert!(set(&[labelled(1, "bb"), labelled(2, "cc")]).metric_labels.is_empty());
+}
+
+#[test]
+fn overrides_of_a_profile_are_refused_and_its_routes_are_not() {
+    let routes = vec![pb::Route::default()];
+    assert!(profile(pb::DestinationProfile { routes, ..Default::default() }).is_ok());
+    let dst_overrides = vec![pb::WeightedDst::default()];
+    let refused = profile(pb::DestinationProfile { dst_overrides, ..Default::default() });
+    assert_eq!(refused, Err(InvalidProfile::Unsupported("overrides")));
+}
+
+proptest! {
+    #[test]
+    fn updates_survive_the_wire(endpoints in prop::collection::vec(strategies::endpoint(), 1..4)) {
+        let addrs = endpoints.iter().map(|e| e.addr).collect();
+        for sent in [EndpointUpdate::Add(endpoints), EndpointUpdate::Remove(addrs)] {
+            prop_assert_eq!(update(encode_update(&sent)), Some(sent));
+        }
+    }
+
+    #[test]
+    fn profiles_survive_the_wire(
+        name in prop::option::of(strategies::name()),
+        opaque: bool,
+        endpoint in prop::option::of(strategies::endpoint()),
+    ) {
+        let sent = Profile { name: name.map(|n| n.parse().unwrap()), opaque, endpoint };
+        prop_assert_eq!(profile(encode_profile(&sent)), Ok(sent));
+    }
+}
+
+#[test]
+fn empty_sets_survive_the_wire() {
+    for exists in [true, false] {
+        let sent = EndpointUpdate::NoEndpoints { exists };
+        assert_eq!(update(encode_update(&sent)), Some(sent));
+    }
+}

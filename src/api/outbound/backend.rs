@@ -1,0 +1,157 @@
+//! Backends of outbound routes, and how a route chooses among them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use linkerd2_proxy_api::outbound as pb;
+use pb::backend::endpoint_discovery::{DestinationGet, Kind as Discovery};
+use pb::backend::{BalanceP2c, EndpointDiscovery, Kind, balance_p2c};
+
+use crate::api::{InvalidPolicy, destination, duration, encode_duration, encode_resource, resource};
+use crate::model::Authority;
+use crate::model::outbound::{Backend, BackendKind, Distribution, Load};
+
+/// What filters on a backend mean while they are not modelled.
+enum Filters {
+    /// They may change requests: refused.
+    Refused,
+    /// Every kind there is closes the connection, as a backend that always fails does.
+    Close,
+}
+
+fn backend(pb: Option<pb::Backend>, filters: Option<Filters>) -> Result<Backend, InvalidPolicy> {
+    let pb = pb.ok_or(InvalidPolicy::Missing("backend"))?;
+    let meta = resource(pb.metadata)?;
+    let queue = pb.queue.ok_or(InvalidPolicy::Missing("queue"))?;
+    duration("queue failfast timeout", queue.failfast_timeout)?;
+    let kind = match (pb.kind, filters) {
+        (None, _) | (Some(_), Some(Filters::Close)) => BackendKind::Fail,
+        (Some(_), Some(Filters::Refused)) => return Err(InvalidPolicy::Unsupported("a backend filter")),
+        (Some(Kind::Forward(addr)), None) => {
+            BackendKind::Forward(destination::endpoint(addr, &HashMap::new())?.into())
+        }
+        (Some(Kind::Balancer(balancer)), None) => balance(balancer)?,
+    };
+    Ok(Backend { meta, kind })
+}
+
+fn balance(pb: BalanceP2c) -> Result<BackendKind, InvalidPolicy> {
+    let discovery = pb.discovery.and_then(|d| d.kind);
+    let Discovery::Dst(DestinationGet { path }) = discovery.ok_or(InvalidPolicy::Missing("discovery"))?;
+    let authority = path.parse::<Authority>().ok().filter(|a| a.name().is_some() && a.port.is_some());
+    let authority =
+        authority.ok_or(InvalidPolicy::Field { field: "discovery path", expected: "name:port" })?;
+    let load = match pb.load.ok_or(InvalidPolicy::Missing("balancer load"))? {
+        balance_p2c::Load::PeakEwma(ewma) => Load {
+            default_rtt: duration("default RTT", ewma.default_rtt)?,
+            decay: duration("decay", ewma.decay)?,
+        },
+        balance_p2c::Load::PenaltyPeakEwma(ewma) => {
+            super::ignore("load penalty", true);
+            let or_default = |field, value: Option<_>, default| match value {
+                Some(_) => duration(field, value),
+                None => Ok(default),
+            };
+            let default = Load::default();
+            Load {
+                default_rtt: or_default("default RTT", ewma.default_rtt, default.default_rtt)?,
+                decay: or_default("decay", ewma.decay, default.decay)?,
+            }
+        }
+    };
+    Ok(BackendKind::Balance { authority, load })
+}
+
+/// Settings that reference proxies require and ignore (contract 3.2, controlplane 3.9).
+const QUEUE_CAPACITY: u32 = 100;
+const QUEUE_FAILFAST: Duration = Duration::from_secs(3);
+
+fn encode_backend(from: &Backend) -> Option<pb::Backend> {
+    let kind = match &from.kind {
+        BackendKind::Fail => None,
+        BackendKind::Forward(endpoint) => Some(Kind::Forward(destination::encode_endpoint(endpoint))),
+        BackendKind::Balance { authority, load } => {
+            let path = authority.to_string();
+            let discovery = EndpointDiscovery { kind: Some(Discovery::Dst(DestinationGet { path })) };
+            let load = balance_p2c::PeakEwma {
+                default_rtt: encode_duration(load.default_rtt),
+                decay: encode_duration(load.decay),
+            };
+            let load = Some(balance_p2c::Load::PeakEwma(load));
+            Some(Kind::Balancer(BalanceP2c { discovery: Some(discovery), load }))
+        }
+    };
+    let queue = pb::Queue { capacity: QUEUE_CAPACITY, failfast_timeout: encode_duration(QUEUE_FAILFAST) };
+    Some(pb::Backend { metadata: encode_resource(&from.meta), queue: Some(queue), kind })
+}
+
+/// The four kinds of route have each a `Distribution` of their own, equal but for the name.
+macro_rules! distribution_of {
+    ($route:ident, $filters:expr) => {
+        pub(super) mod $route {
+            use linkerd2_proxy_api::outbound::$route as pb;
+            use pb::distribution::{Empty, FirstAvailable, Kind, RandomAvailable};
+
+            use super::{Backend, Distribution, Filters, InvalidPolicy, backend, encode_backend};
+
+            fn one(pb: pb::RouteBackend) -> Result<Backend, InvalidPolicy> {
+                backend(pb.backend, (!pb.filters.is_empty()).then_some($filters))
+            }
+
+            /// Backends of weight 0 are dropped; with nothing left, the route serves nobody.
+            pub(in super::super) fn distribution(
+                pb: Option<pb::Distribution>,
+            ) -> Result<Distribution, InvalidPolicy> {
+                let empty = InvalidPolicy::Field { field: "distribution", expected: "at least one backend" };
+                match pb.and_then(|d| d.kind).ok_or(InvalidPolicy::Missing("distribution"))? {
+                    Kind::Empty(_) => Ok(Distribution::Empty),
+                    Kind::FirstAvailable(f) if f.backends.is_empty() => Err(empty),
+                    Kind::RandomAvailable(r) if r.backends.is_empty() => Err(empty),
+                    Kind::FirstAvailable(f) => {
+                        let backends = f.backends.into_iter().map(one);
+                        Ok(Distribution::FirstAvailable(backends.collect::<Result<_, _>>()?))
+                    }
+                    Kind::RandomAvailable(r) => {
+                        let mut backends = Vec::new();
+                        for weighted in r.backends {
+                            let inner = weighted.backend.ok_or(InvalidPolicy::Missing("backend"))?;
+                            backends.push((one(inner)?, weighted.weight));
+                        }
+                        backends.retain(|(_, weight)| *weight > 0);
+                        if backends.is_empty() {
+                            return Ok(Distribution::Empty);
+                        }
+                        Ok(Distribution::RandomAvailable(backends))
+                    }
+                }
+            }
+
+            fn encode_one(from: &Backend) -> pb::RouteBackend {
+                pb::RouteBackend { backend: encode_backend(from), ..Default::default() }
+            }
+
+            pub(in super::super) fn encode(from: &Distribution) -> Option<pb::Distribution> {
+                let kind = match from {
+                    Distribution::Empty => Kind::Empty(Empty {}),
+                    Distribution::FirstAvailable(backends) => Kind::FirstAvailable(FirstAvailable {
+                        backends: backends.iter().map(encode_one).collect(),
+                    }),
+                    Distribution::RandomAvailable(backends) => {
+                        let weighted = |(from, weight): &(Backend, u32)| pb::WeightedRouteBackend {
+                            backend: Some(encode_one(from)),
+                            weight: *weight,
+                        };
+                        let backends = backends.iter().map(weighted).collect();
+                        Kind::RandomAvailable(RandomAvailable { backends })
+                    }
+                };
+                Some(pb::Distribution { kind: Some(kind) })
+            }
+        }
+    };
+}
+
+distribution_of!(http_route, Filters::Refused);
+distribution_of!(grpc_route, Filters::Refused);
+distribution_of!(opaque_route, Filters::Close);
+distribution_of!(tls_route, Filters::Close);
