@@ -16,3 +16,4 @@ pub mod api;
 pub mod net;
 pub mod tls;
 pub mod message;
+pub mod telemetry;
