@@ -11,6 +11,7 @@
 
 pub mod error;
 pub mod drain;
+pub mod backoff;
 pub mod model;
 pub mod net;
 pub mod tls;
