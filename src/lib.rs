@@ -12,6 +12,7 @@
 pub mod error;
 pub mod drain;
 pub mod backoff;
+pub mod config;
 pub mod model;
 pub mod net;
 pub mod tls;
