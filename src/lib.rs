@@ -11,6 +11,8 @@
 
 pub mod error;
 pub mod drain;
+pub mod backoff;
+pub mod config;
 pub mod model;
 pub mod api;
 pub mod net;

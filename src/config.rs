@@ -1,0 +1,281 @@
+//! What the proxy was told: the environment that the injector writes, checked, complete, immutable
+//! (contract 1.2, 1.3).
+//!
+//! Every setting is one row of [`variables`], which holds name, form, default and meaning. Mistakes are
+//! collected and reported together; unknown variables are ignored, since newer injectors set newer ones.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::backoff::Backoff;
+use crate::model::endpoint::{FlowControl, KeepAlive};
+use crate::model::name::Host;
+use crate::model::{DnsName, ServerPolicy, WorkloadId};
+
+pub mod default_policy;
+pub mod environment;
+mod http2;
+mod read;
+pub mod runtime;
+pub mod value;
+pub mod variables;
+
+pub use default_policy::DefaultPolicy;
+pub use environment::{ConfigError, ConfigErrors, Row};
+pub use runtime::Cores;
+
+/// The whole configuration of a proxy.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub outbound: Outbound,
+    pub inbound: Inbound,
+    pub admin: Admin,
+    pub identity: Identity,
+    pub destination: Destination,
+    pub policy: Policy,
+    pub runtime: Cores,
+    pub log: Log,
+    pub shutdown: Shutdown,
+    pub metrics: Metrics,
+    /// Put on every socket that the proxy dials from, where redirection exempts by mark, not by user.
+    pub mark: Option<u32>,
+    /// Values that were wrong but that the contract tells to ignore; to be logged once.
+    pub ignored: Vec<ConfigError>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// One address or two.
+    pub listen: Vec<SocketAddr>,
+    pub accept: Accept,
+    pub connect: Connect,
+    pub server_http2: ServerHttp2,
+    pub detect_timeout: Duration,
+    /// How long what was discovered is kept without a connection that uses it.
+    pub discovery_idle_timeout: Duration,
+    pub http_failfast_timeout: Duration,
+    pub tcp_failfast_timeout: Duration,
+    /// Whether applications are sent `l5d-proxy-*` response headers.
+    pub informational_headers: bool,
+    /// The names for which a profile is looked up.
+    pub profile_suffixes: Suffixes,
+    /// The addresses for which a profile is looked up; empty: none.
+    pub profile_networks: Vec<IpNet>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    pub listen: SocketAddr,
+    pub accept: Accept,
+    pub connect: Connect,
+    pub server_http2: ServerHttp2,
+    pub detect_timeout: Duration,
+    pub discovery_idle_timeout: Duration,
+    pub http_failfast_timeout: Duration,
+    /// The pod's own addresses; empty: every original destination is taken, and none is local.
+    pub ips: BTreeSet<IpAddr>,
+    /// Ports whose policy is watched from the start; the admin port is among them.
+    pub ports: BTreeSet<u16>,
+    /// Ports that are opaque until the controller says otherwise.
+    pub opaque_ports: BTreeSet<u16>,
+    pub default_policy: DefaultPolicy,
+    pub cluster_networks: Vec<IpNet>,
+}
+
+/// How accepted connections are kept and read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    pub socket: Socket,
+    /// `listen(2)` backlog; `None`: the platform's.
+    pub backlog: Option<u32>,
+}
+
+/// TCP options of one kind of socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Keepalive is on in any case; `None` leaves its time to the kernel.
+    pub keepalive: Option<Duration>,
+    pub user_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connect {
+    /// TCP, TLS and transport header together.
+    pub timeout: Duration,
+    pub backoff: Backoff,
+    pub socket: Socket,
+    pub h1_idle_timeout: Duration,
+    /// Idle HTTP/1 connections kept for one endpoint.
+    pub h1_max_idle: usize,
+    /// Bytes; what an endpoint's own parameters may replace.
+    pub h2_stream_window: u32,
+    /// Bytes; what an endpoint's own parameters may replace.
+    pub h2_connection_window: u32,
+}
+
+/// HTTP/2 towards clients; `None` keeps the library's default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerHttp2 {
+    pub flow_control: FlowControl,
+    pub keep_alive: Option<KeepAlive>,
+    pub max_concurrent_streams: Option<u32>,
+    pub max_frame_size: Option<u32>,
+    pub max_header_list_size: Option<u32>,
+    pub max_pending_accept_reset_streams: Option<usize>,
+    pub max_send_buf_size: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Holds `key.p8` and `csr.der`.
+    pub dir: PathBuf,
+    pub trust_anchors: Anchors,
+    /// Read again at every Certify.
+    pub token_file: PathBuf,
+    pub id: WorkloadId,
+    /// The SNI for which this proxy ends TLS.
+    pub server_name: DnsName,
+    pub control: ControlClient,
+    pub min_refresh: Duration,
+    pub max_refresh: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Destination {
+    pub control: ControlClient,
+    /// Sent as `context_token`, byte for byte.
+    pub context: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub control: ControlClient,
+    /// Sent as `workload`, byte for byte: the injector's value ends in a newline.
+    pub workload: String,
+}
+
+/// How to reach one service of the control plane (contract 1.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlClient {
+    pub addr: ControlAddr,
+    /// SNI and expected identity. `None` on loopback alone, where no TLS is spoken.
+    pub name: Option<DnsName>,
+    pub limits: StreamLimits,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlAddr {
+    pub host: Host,
+    pub port: u16,
+}
+
+/// Limits of watch streams; `None`: no limit. On loopback there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamLimits {
+    pub initial: Option<Duration>,
+    pub idle: Option<Duration>,
+    pub lifetime: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// As typed; `off` turns logging off.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Plain,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    pub grace_period: Duration,
+    /// Whether `POST /shutdown` works.
+    pub endpoint_enabled: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    pub retain_idle: Duration,
+}
+
+/// Which names belong to a set of DNS suffixes. The empty set has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suffixes {
+    pub every_name: bool,
+    pub names: Vec<DnsName>,
+}
+
+/// The PEM text of the trust anchors. Long: `Debug` tells its length alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Anchors(pub Arc<str>);
+
+impl Config {
+    /// Reads the variables that `source` knows. All mistakes are returned together.
+    pub fn from_env(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        read::config(source)
+    }
+}
+
+impl Inbound {
+    /// What holds for a port until the controller has answered (contract 4.3).
+    pub fn default_server(&self, port: u16) -> ServerPolicy {
+        let opaque = self.opaque_ports.contains(&port);
+        self.default_policy.server(opaque, self.detect_timeout, &self.cluster_networks)
+    }
+}
+
+impl ControlAddr {
+    pub fn is_loopback(&self) -> bool {
+        matches!(self.host, Host::Ip(ip) if ip.is_loopback())
+    }
+}
+
+impl fmt::Display for ControlAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+impl Suffixes {
+    pub fn contains(&self, name: &DnsName) -> bool {
+        self.every_name || self.names.iter().any(|suffix| name.is_within(suffix.as_str()))
+    }
+}
+
+impl LogFormat {
+    fn named(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "plain" => Some(Self::Plain),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Anchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Anchors({} bytes)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;
