@@ -9,10 +9,10 @@
 //!
 //! The embedded control plane ([`control`]) and the path meet over gRPC alone.
 
+pub mod config;
 pub mod error;
 pub mod drain;
 pub mod backoff;
-pub mod config;
 pub mod model;
 pub mod net;
 pub mod tls;
