@@ -15,5 +15,6 @@ pub mod drain;
 pub mod backoff;
 pub mod model;
 pub mod net;
+pub mod detect;
 pub mod tls;
 pub mod message;
