@@ -19,3 +19,4 @@ pub mod net;
 pub mod tls;
 pub mod message;
 pub mod telemetry;
+pub mod controller;
