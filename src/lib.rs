@@ -20,3 +20,4 @@ pub mod detect;
 pub mod tls;
 pub mod message;
 pub mod telemetry;
+pub mod controller;
