@@ -17,4 +17,5 @@ pub mod model;
 pub mod net;
 pub mod detect;
 pub mod tls;
+pub mod balance;
 pub mod message;
