@@ -18,6 +18,7 @@ pub mod api;
 pub mod net;
 pub mod detect;
 pub mod tls;
+pub mod balance;
 pub mod message;
 pub mod telemetry;
 pub mod controller;
