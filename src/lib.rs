@@ -22,3 +22,4 @@ pub mod balance;
 pub mod message;
 pub mod telemetry;
 pub mod controller;
+pub mod identity;
