@@ -18,4 +18,5 @@ pub mod net;
 pub mod detect;
 pub mod tls;
 pub mod balance;
+pub mod authorize;
 pub mod message;
