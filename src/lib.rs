@@ -19,6 +19,7 @@ pub mod net;
 pub mod detect;
 pub mod tls;
 pub mod balance;
+pub mod authorize;
 pub mod message;
 pub mod telemetry;
 pub mod controller;
