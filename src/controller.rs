@@ -26,10 +26,10 @@ use tonic::body::Body;
 use self::connect::{Http2, Session};
 use self::resolve::Dns;
 use crate::backoff::Backoff;
+use crate::config::Socket;
 use crate::model::endpoint::EndpointTls;
 use crate::model::name::{Authority, Host};
 use crate::model::{DnsName, WorkloadId};
-use crate::net::socket::SocketOptions;
 use crate::tls::CredentialStore;
 
 /// How long a request may wait for a connection (contract 1.4).
@@ -47,7 +47,7 @@ pub struct ControllerConfig {
     pub connect_timeout: Duration,
     /// Delays between attempts to connect.
     pub backoff: Backoff,
-    pub socket: SocketOptions,
+    pub socket: Socket,
 }
 
 /// A control-plane service; cheap to clone.

@@ -23,7 +23,7 @@ use crate::controller::ControllerConfig;
 use crate::controller::resolve::{Dns, Names};
 use crate::model::DnsName;
 use crate::model::name::Host;
-use crate::net::socket::SocketOptions;
+use crate::config::Socket;
 use crate::tls;
 use crate::tls::Rejected;
 use crate::tls::testing::{San, TestCa};
@@ -130,7 +130,7 @@ impl World {
             name: Some(ISSUER.parse().unwrap()),
             connect_timeout: Duration::from_secs(5),
             backoff: Backoff::default(),
-            socket: SocketOptions::default(),
+            socket: Socket::default(),
         };
         let controller = Controller::new(controller, Dns::fixed(&names), store.clone()).unwrap();
         let config = IdentityConfig { token_file, min_refresh: Duration::from_millis(20), max_refresh: DAY };
