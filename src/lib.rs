@@ -30,4 +30,5 @@ pub mod outbound;
 pub mod inbound;
 pub mod admin;
 pub mod app;
+pub mod control;
 pub mod cli;
