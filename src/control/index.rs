@@ -15,19 +15,18 @@ pub mod settings;
 pub use ports::PortSet;
 pub use settings::{DefaultPolicy, Settings};
 
+pub use super::manifest::ObjectName;
+pub use super::manifest::service::ServicePort;
+pub use super::manifest::workload::{
+    Container, ContainerPort, EnvValue, EnvVar, PortRef, Probe, ProbeAction,
+};
+
 /// The whole desired state of one cluster.
 #[derive(Debug)]
 pub struct Snapshot {
     settings: Settings,
     pods: BTreeMap<ObjectName, Pod>,
     services: BTreeMap<ObjectName, Service>,
-}
-
-/// Namespace and name, in the order in which everything is sorted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectName {
-    pub namespace: String,
-    pub name: String,
 }
 
 /// Who asks the destination service (controlplane 2.2, `context_token`).
@@ -116,23 +115,6 @@ pub struct Service {
     pub mirrored: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePort {
-    /// Empty where a single port has no name.
-    pub name: String,
-    pub port: u16,
-    pub protocol: String,
-    pub target: PortRef,
-    pub app_protocol: Option<String>,
-}
-
-/// A port by number or by the name that a container gives it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PortRef {
-    Number(u16),
-    Name(String),
-}
-
 /// A pod as it would run: derived from a Deployment or given, injected where it should be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
@@ -181,71 +163,6 @@ impl Pod {
 /// Name by which every reader finds the proxy in a pod (controlplane 2.5).
 pub const PROXY_CONTAINER: &str = "linkerd-proxy";
 
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Container {
-    pub name: String,
-    pub image: String,
-    pub command: Vec<String>,
-    pub args: Vec<String>,
-    pub env: Vec<EnvVar>,
-    pub ports: Vec<ContainerPort>,
-    pub liveness: Option<Probe>,
-    pub readiness: Option<Probe>,
-    pub startup: Option<Probe>,
-}
-
-impl Container {
-    /// The number of a TCP port named by this container.
-    pub fn tcp_port(&self, name: &str) -> Option<u16> {
-        self.ports.iter().find(|p| p.name == name && p.protocol == "TCP").map(|p| p.port)
-    }
-
-    /// The probes there are, liveness first.
-    pub fn probes(&self) -> impl Iterator<Item = &Probe> {
-        [&self.liveness, &self.readiness, &self.startup].into_iter().flatten()
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvVar {
-    pub name: String,
-    pub value: EnvValue,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EnvValue {
-    /// May refer to earlier variables as `$(NAME)`.
-    Literal(String),
-    /// A path of the downward API, such as `status.podIP`.
-    Field(String),
-    /// From a ConfigMap, Secret or resource: not known here.
-    Elsewhere,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerPort {
-    pub name: String,
-    pub port: u16,
-    pub protocol: String,
-}
-
-/// A kubelet probe. Only `httpGet` matters to policy; others are kept as [`ProbeAction::Other`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Probe {
-    pub action: ProbeAction,
-    pub initial_delay: std::time::Duration,
-    pub period: std::time::Duration,
-    pub timeout: std::time::Duration,
-    pub failure_threshold: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeAction {
-    HttpGet { path: String, port: PortRef, https: bool },
-    TcpSocket(PortRef),
-    Other,
-}
-
 impl Snapshot {
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -264,7 +181,11 @@ impl Snapshot {
     }
 
     /// Answers `OutboundPolicies.Watch` (controlplane 3.8, 3.9): default routes only.
-    pub fn outbound(&self, source_namespace: &str, target: Target<'_>) -> Result<OutboundPolicy, LookupError> {
+    pub fn outbound(
+        &self,
+        source_namespace: &str,
+        target: Target<'_>,
+    ) -> Result<OutboundPolicy, LookupError> {
         let _ = (source_namespace, target);
         unimplemented!()
     }
