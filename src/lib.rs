@@ -19,3 +19,5 @@ pub mod net;
 pub mod tls;
 pub mod message;
 pub mod telemetry;
+
+pub mod control;

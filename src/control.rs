@@ -1,0 +1,14 @@
+//! The embedded control plane: what a cluster's controllers would tell a proxy, from folders.
+//!
+//! ```text
+//! folders ─▶ files ─▶ manifest ─▶ mirror ─▶ index ─▶ Snapshot ─▶ serve ─▶ gRPC
+//! ```
+//!
+//! One folder and one process is one cluster. The path never imports anything from here: both meet
+//! over gRPC, also inside one process.
+
+pub mod manifest;
+pub mod index;
+pub mod hash;
+
+pub use index::{Settings, Snapshot};

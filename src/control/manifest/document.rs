@@ -1,0 +1,214 @@
+//! The head that every object has, and which body belongs to which kind.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::reader::Reader;
+use super::yaml::Node;
+use super::{Place, link, names, policy, service, workload};
+
+/// Namespace and name, in the order in which everything is sorted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// Empty for objects that lie in no namespace.
+    pub namespace: String,
+    pub name: String,
+}
+
+impl ObjectName {
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What `metadata` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meta {
+    pub at: Place,
+    pub name: ObjectName,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// RFC 3339, as printed by the API server; such texts sort by time. `None` sorts first.
+    pub created: Option<String>,
+    pub uid: Option<String>,
+    /// The API server's, or a hash of the content, so that it changes when the object does.
+    pub resource_version: String,
+    pub owners: Vec<Owner>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    pub meta: Meta,
+    pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    Namespace,
+    ServiceAccount,
+    Deployment(Box<workload::Deployment>),
+    Pod(Box<workload::Pod>),
+    Service(service::Service),
+    EndpointSlice(service::EndpointSlice),
+    Secret(link::Secret),
+    Server(policy::Server),
+    AuthorizationPolicy(policy::AuthorizationPolicy),
+    MeshTlsAuthentication(policy::MeshTlsAuthentication),
+    NetworkAuthentication(policy::NetworkAuthentication),
+    Link(Box<link::Link>),
+}
+
+impl Body {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Deployment(_) => "Deployment",
+            Self::Pod(_) => "Pod",
+            Self::Service(_) => "Service",
+            Self::EndpointSlice(_) => "EndpointSlice",
+            Self::Secret(_) => "Secret",
+            Self::Server(_) => "Server",
+            Self::AuthorizationPolicy(_) => "AuthorizationPolicy",
+            Self::MeshTlsAuthentication(_) => "MeshTLSAuthentication",
+            Self::NetworkAuthentication(_) => "NetworkAuthentication",
+            Self::Link(_) => "Link",
+        }
+    }
+}
+
+/// Group, kind and the versions that are read (controlplane 1.1, 3.1).
+const KINDS: [(&str, &str, &[&str]); 12] = [
+    ("", "Namespace", &["v1"]),
+    ("", "ServiceAccount", &["v1"]),
+    ("", "Pod", &["v1"]),
+    ("", "Service", &["v1"]),
+    ("", "Secret", &["v1"]),
+    ("apps", "Deployment", &["v1"]),
+    ("discovery.k8s.io", "EndpointSlice", &["v1", "v1beta1"]),
+    ("policy.linkerd.io", "Server", &["v1alpha1", "v1beta1", "v1beta2", "v1beta3"]),
+    ("policy.linkerd.io", "AuthorizationPolicy", &["v1alpha1"]),
+    ("policy.linkerd.io", "MeshTLSAuthentication", &["v1alpha1"]),
+    ("policy.linkerd.io", "NetworkAuthentication", &["v1alpha1"]),
+    ("multicluster.linkerd.io", "Link", &["v1alpha1", "v1alpha2", "v1alpha3"]),
+];
+
+/// Reads one object. `None` with a note for an unknown kind, with problems where too little is left. A
+/// document with problems still counts as existing: what refers to it is not wrong too.
+pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &str) -> Option<Document> {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let Some((_, _, versions)) = KINDS.iter().find(|(g, k, _)| *g == group && *k == kind) else {
+        reader.note(node, format!("{kind} of {api_version} is not used here"));
+        return None;
+    };
+    if !versions.contains(&version) {
+        let at = node.get("apiVersion").unwrap_or(node);
+        let expected = versions.iter().map(|v| join_group(group, v)).collect::<Vec<_>>().join(", ");
+        reader.problem(at, format!("{kind} has no version {api_version}"), expected);
+        return None;
+    }
+    let meta = read_meta(reader, node, kind);
+    let body = read_body(reader, node, kind, version);
+    Some(Document { meta: meta?, body: body? })
+}
+
+fn join_group(group: &str, version: &str) -> String {
+    if group.is_empty() { version.into() } else { format!("{group}/{version}") }
+}
+
+fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Option<Body> {
+    Some(match kind {
+        "Namespace" => Body::Namespace,
+        "ServiceAccount" => Body::ServiceAccount,
+        "Deployment" => Body::Deployment(Box::new(workload::read_deployment(reader, node)?)),
+        "Pod" => Body::Pod(Box::new(workload::read_pod(reader, node)?)),
+        "Service" => Body::Service(service::read_service(reader, node)?),
+        "EndpointSlice" => Body::EndpointSlice(service::read_slice(reader, node)?),
+        "Secret" => Body::Secret(link::read_secret(reader, node)?),
+        "Server" => Body::Server(policy::read_server(reader, node, version)?),
+        "AuthorizationPolicy" => Body::AuthorizationPolicy(policy::read_authorization(reader, node)?),
+        "MeshTLSAuthentication" => Body::MeshTlsAuthentication(policy::read_mesh_tls(reader, node)?),
+        "NetworkAuthentication" => Body::NetworkAuthentication(policy::read_networks(reader, node)?),
+        _ => Body::Link(Box::new(link::read_link(reader, node)?)),
+    })
+}
+
+fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
+    let meta = reader.required_mapping(node, "metadata")?;
+    let name = reader.required_text(meta, "name")?;
+    let (good, form) = match kind {
+        "Namespace" | "Service" => (names::is_label(&name), names::LABEL_FORM),
+        _ => (names::is_subdomain(&name), names::SUBDOMAIN_FORM),
+    };
+    if !good {
+        reader.problem(meta.get("name").unwrap_or(meta), format!("{name:?} is no name for a {kind}"), form);
+    }
+    let namespace = match kind {
+        "Namespace" => String::new(),
+        _ => reader.text(meta, "namespace").unwrap_or_else(|| "default".into()),
+    };
+    if kind != "Namespace" && !names::is_label(&namespace) {
+        let at = meta.get("namespace").unwrap_or(meta);
+        reader.problem(at, format!("{namespace:?} is no name for a namespace"), names::LABEL_FORM);
+    }
+    let labels = read_labels(reader, meta, "labels");
+    Some(Meta {
+        at: reader.place(node),
+        name: ObjectName { namespace, name },
+        labels,
+        annotations: reader.text_map(meta, "annotations"),
+        created: reader.text(meta, "creationTimestamp"),
+        uid: reader.text(meta, "uid"),
+        resource_version: reader
+            .text(meta, "resourceVersion")
+            .unwrap_or_else(|| (crate::control::hash::fnv64(&node.canonical()) % 1_000_000_000).to_string()),
+        owners: read_owners(reader, meta),
+    })
+}
+
+/// Labels, with the form of keys and values checked.
+pub(super) fn read_labels(reader: &mut Reader, parent: &Node, key: &str) -> BTreeMap<String, String> {
+    let labels = reader.text_map(parent, key);
+    for (name, value) in &labels {
+        let at = parent.get(key).and_then(|map| map.get(name)).or_else(|| parent.get(key)).unwrap_or(parent);
+        if !names::is_qualified_key(name) {
+            reader.problem(
+                at,
+                format!("{name:?} is no key for a label"),
+                "an optional DNS prefix and '/', then a name",
+            );
+        }
+        if !names::is_label_value(value) {
+            let expected =
+                "up to 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit";
+            reader.problem(at, format!("{value:?} is no value for the label {name}"), expected);
+        }
+    }
+    labels
+}
+
+fn read_owners(reader: &mut Reader, meta: &Node) -> Vec<Owner> {
+    let mut owners = Vec::new();
+    for owner in reader.mappings(meta, "ownerReferences") {
+        let (kind, name) = (reader.required_text(owner, "kind"), reader.required_text(owner, "name"));
+        if let (Some(kind), Some(name)) = (kind, name) {
+            owners.push(Owner { kind, name });
+        }
+    }
+    owners
+}

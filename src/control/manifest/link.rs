@@ -1,0 +1,114 @@
+//! What joins clusters: the Link and the credentials Secrets.
+
+use super::kubeconfig;
+use super::reader::Reader;
+use super::selector::{self, Selector};
+use super::workload::At;
+use super::yaml::{Node, Value};
+use super::{base64, names};
+
+/// The type by which credentials Secrets are known (controlplane 1.2).
+pub const REMOTE_KUBECONFIG: &str = "mirror.linkerd.io/remote-kubeconfig";
+
+/// `spec` of a Link (controlplane 1.1), as far as remote discovery needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    pub target_cluster_name: String,
+    pub target_cluster_domain: String,
+    pub target_control_namespace: String,
+    /// In the Link's own namespace.
+    pub credentials_secret: At<String>,
+    /// Empty: no gateway.
+    pub gateway_address: String,
+    /// Gateway mode. No terms select nothing (controlplane 1.1), in all three.
+    pub selector: Selector,
+    pub remote_discovery_selector: Selector,
+    pub federated_selector: Selector,
+    pub excluded_annotations: Vec<String>,
+    pub excluded_labels: Vec<String>,
+}
+
+/// A Secret. Nothing of its data is kept but where a kubeconfig points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Secret {
+    pub kind: String,
+    /// `server` of the kubeconfig's current context, a `file://` URL.
+    pub remote: Option<At<String>>,
+}
+
+pub(super) fn read_link(reader: &mut Reader, node: &Node) -> Option<Link> {
+    let spec = reader.required_mapping(node, "spec")?;
+    let name = reader.required_text(spec, "targetClusterName");
+    if let Some(name) = name.as_ref().filter(|name| !names::is_label(name)) {
+        let at = spec.get("targetClusterName").unwrap_or(spec);
+        reader.problem(at, format!("{name:?} is no name for a cluster"), names::LABEL_FORM);
+    }
+    let secret = reader.required_text(spec, "clusterCredentialsSecret");
+    let secret_at = reader.place(spec.get("clusterCredentialsSecret").unwrap_or(spec));
+    let text = |reader: &mut Reader, key: &str, default: &str| {
+        reader.text(spec, key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.into())
+    };
+    Some(Link {
+        target_cluster_domain: text(reader, "targetClusterDomain", "cluster.local"),
+        target_control_namespace: text(reader, "targetClusterLinkerdNamespace", "linkerd"),
+        gateway_address: text(reader, "gatewayAddress", ""),
+        selector: read_selector(reader, spec, "selector"),
+        remote_discovery_selector: read_selector(reader, spec, "remoteDiscoverySelector"),
+        federated_selector: read_selector(reader, spec, "federatedServiceSelector"),
+        excluded_annotations: reader.texts(spec, "excludedAnnotations"),
+        excluded_labels: reader.texts(spec, "excludedLabels"),
+        target_cluster_name: name?,
+        credentials_secret: At { value: secret?, at: secret_at },
+    })
+}
+
+fn read_selector(reader: &mut Reader, spec: &Node, key: &str) -> Selector {
+    match reader.mapping(spec, key) {
+        Some(node) => selector::read(reader, node),
+        None => Selector::default(),
+    }
+}
+
+pub(super) fn read_secret(reader: &mut Reader, node: &Node) -> Option<Secret> {
+    let kind = reader.text(node, "type").unwrap_or_else(|| "Opaque".into());
+    let mut remote = None;
+    if kind == REMOTE_KUBECONFIG
+        && let Some((at, text)) = kubeconfig_text(reader, node)
+    {
+        match kubeconfig::server(&text) {
+            Ok(server) => remote = Some(At { value: server, at: reader.place(at) }),
+            Err(why) => reader.problem(
+                at,
+                format!("the kubeconfig leads nowhere: {why}"),
+                "a current context whose cluster has a `server`",
+            ),
+        }
+    }
+    Some(Secret { kind, remote })
+}
+
+/// The key `kubeconfig`: plain under `stringData`, which wins, or in base64 under `data`.
+fn kubeconfig_text<'n>(reader: &mut Reader, node: &'n Node) -> Option<(&'n Node, String)> {
+    if let Some(at) = node.get("stringData").and_then(|data| data.get("kubeconfig")) {
+        return match &at.value {
+            Value::Text(text) => Some((at, text.clone())),
+            _ => reader.wrong(at, "kubeconfig", "text"),
+        };
+    }
+    let Some(at) = node.get("data").and_then(|data| data.get("kubeconfig")) else {
+        reader.problem(
+            node,
+            "the Secret has no key `kubeconfig`",
+            "the kubeconfig under `data` (base64) or `stringData`",
+        );
+        return None;
+    };
+    let decoded = match &at.value {
+        Value::Text(text) => base64::decode(text).and_then(|bytes| String::from_utf8(bytes).ok()),
+        _ => None,
+    };
+    if decoded.is_none() {
+        reader.problem(at, "the kubeconfig under `data` is not base64 of text", "base64 of a kubeconfig");
+    }
+    decoded.map(|text| (at, text))
+}

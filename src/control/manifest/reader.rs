@@ -1,0 +1,174 @@
+//! Typed reading of a tree, with every mistake noted and none fatal to the rest.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::yaml::{Node, Value};
+use super::{Note, Place, Problem};
+
+/// Reads the fields of one document and gathers what is wrong with them.
+#[derive(Debug)]
+pub(super) struct Reader {
+    file: Arc<Path>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) notes: Vec<Note>,
+}
+
+impl Reader {
+    pub(super) fn new(file: Arc<Path>) -> Self {
+        Self { file, problems: Vec::new(), notes: Vec::new() }
+    }
+
+    pub(super) fn place(&self, node: &Node) -> Place {
+        Place { file: self.file.clone(), line: node.line.max(1), column: node.column.max(1) }
+    }
+
+    pub(super) fn problem(&mut self, node: &Node, message: impl Into<String>, expected: impl Into<String>) {
+        let at = self.place(node);
+        self.problems.push(Problem { at, message: message.into(), expected: expected.into() });
+    }
+
+    pub(super) fn note(&mut self, node: &Node, message: impl Into<String>) {
+        let at = self.place(node);
+        self.notes.push(Note { at, message: message.into() });
+    }
+
+    /// The field, or a problem at its parent.
+    pub(super) fn required<'n>(&mut self, parent: &'n Node, key: &str) -> Option<&'n Node> {
+        let found = parent.get(key);
+        if found.is_none() {
+            self.problem(parent, format!("the field `{key}` is missing"), format!("`{key}: …` here"));
+        }
+        found
+    }
+
+    /// A mapping under `key`; absent is `None`, another type is a problem.
+    pub(super) fn mapping<'n>(&mut self, parent: &'n Node, key: &str) -> Option<&'n Node> {
+        let node = parent.get(key)?;
+        match node.value {
+            Value::Map(_) => Some(node),
+            _ => self.wrong(node, key, "a mapping"),
+        }
+    }
+
+    pub(super) fn required_mapping<'n>(&mut self, parent: &'n Node, key: &str) -> Option<&'n Node> {
+        self.required(parent, key)?;
+        self.mapping(parent, key)
+    }
+
+    /// A list under `key`; absent is empty.
+    pub(super) fn list<'n>(&mut self, parent: &'n Node, key: &str) -> &'n [Node] {
+        match parent.get(key) {
+            None => &[],
+            Some(Node { value: Value::List(items), .. }) => items,
+            Some(node) => {
+                self.wrong::<()>(node, key, "a list");
+                &[]
+            }
+        }
+    }
+
+    /// A list of mappings; items of other types are problems and left out.
+    pub(super) fn mappings<'n>(&mut self, parent: &'n Node, key: &str) -> Vec<&'n Node> {
+        let items = self.list(parent, key);
+        items.iter().filter(|item| self.is_mapping(item, key)).collect()
+    }
+
+    pub(super) fn is_mapping(&mut self, node: &Node, key: &str) -> bool {
+        let is = matches!(node.value, Value::Map(_));
+        if !is {
+            self.wrong::<()>(node, key, "a mapping");
+        }
+        is
+    }
+
+    pub(super) fn text(&mut self, parent: &Node, key: &str) -> Option<String> {
+        let node = parent.get(key)?;
+        match &node.value {
+            Value::Text(text) => Some(text.clone()),
+            _ => self.wrong(node, key, "text (put it in quotes if it looks like a number or a boolean)"),
+        }
+    }
+
+    /// Text that must be there and not be empty.
+    pub(super) fn required_text(&mut self, parent: &Node, key: &str) -> Option<String> {
+        let node = self.required(parent, key)?;
+        let text = self.text(parent, key)?;
+        if text.is_empty() {
+            self.problem(node, format!("`{key}` is empty"), "text of at least one character");
+            return None;
+        }
+        Some(text)
+    }
+
+    pub(super) fn flag(&mut self, parent: &Node, key: &str) -> Option<bool> {
+        let node = parent.get(key)?;
+        match node.value {
+            Value::Bool(value) => Some(value),
+            _ => self.wrong(node, key, "true or false"),
+        }
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn number(
+        &mut self,
+        parent: &Node,
+        key: &str,
+        range: std::ops::RangeInclusive<i128>,
+    ) -> Option<i128> {
+        let node = parent.get(key)?;
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        match node.value {
+            Value::Int(value) if range.contains(&value) => Some(value),
+            Value::Int(value) => {
+                self.problem(node, format!("`{key}` is {value}"), expected);
+                None
+            }
+            _ => self.wrong(node, key, &expected),
+        }
+    }
+
+    pub(super) fn port(&mut self, parent: &Node, key: &str) -> Option<u16> {
+        self.number(parent, key, 1..=65535).map(|port| port as u16)
+    }
+
+    /// Texts of a list.
+    pub(super) fn texts(&mut self, parent: &Node, key: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for item in self.list(parent, key) {
+            match &item.value {
+                Value::Text(text) => texts.push(text.clone()),
+                _ => {
+                    self.wrong::<()>(item, key, "text (put it in quotes)");
+                }
+            }
+        }
+        texts
+    }
+
+    /// A mapping of text to text, such as labels.
+    pub(super) fn text_map(&mut self, parent: &Node, key: &str) -> BTreeMap<String, String> {
+        let mut map = BTreeMap::new();
+        let Some(Node { value: Value::Map(entries), .. }) = self.mapping(parent, key) else { return map };
+        for (name, node) in entries {
+            match &node.value {
+                Value::Text(text) => {
+                    map.insert(name.text.clone(), text.clone());
+                }
+                Value::Null => {
+                    map.insert(name.text.clone(), String::new());
+                }
+                _ => {
+                    self.wrong::<()>(node, &name.text, "text (put it in quotes)");
+                }
+            }
+        }
+        map
+    }
+
+    pub(super) fn wrong<T>(&mut self, node: &Node, key: &str, expected: &str) -> Option<T> {
+        self.problem(node, format!("`{key}` is {}", node.what()), expected);
+        None
+    }
+}

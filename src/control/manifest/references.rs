@@ -1,0 +1,121 @@
+//! What documents say of each other: references that lead nowhere.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::policy::{AuthenticationKind, AuthorizationTarget, IdentityRef};
+use super::{Documents, Note, ObjectName, Place, Problem, folder_of, link};
+
+/// Adds a problem for each reference to an object that is not among the documents.
+pub(super) fn check(documents: &Documents, problems: &mut Vec<Problem>, notes: &mut Vec<Note>) {
+    authorizations(documents, problems);
+    links(documents, problems);
+    secrets(documents, problems);
+    services(documents, notes);
+}
+
+fn authorizations(documents: &Documents, problems: &mut Vec<Problem>) {
+    for (meta, policy) in documents.authorization_policies.values() {
+        let own = &meta.name.namespace;
+        if let AuthorizationTarget::Server(name) = &policy.target.value {
+            let target = ObjectName::new(own, name);
+            if !documents.servers.contains_key(&target) {
+                problems.push(dangling(&policy.target.at, "Server", &target, &documents.servers));
+            }
+        }
+        for reference in &policy.authentications {
+            let namespace = reference.value.namespace.as_ref().unwrap_or(own);
+            let name = ObjectName::new(namespace, &reference.value.name);
+            let at = &reference.at;
+            match reference.value.kind {
+                AuthenticationKind::MeshTls if !documents.mesh_tls_authentications.contains_key(&name) => {
+                    problems.push(dangling(
+                        at,
+                        "MeshTLSAuthentication",
+                        &name,
+                        &documents.mesh_tls_authentications,
+                    ))
+                }
+                AuthenticationKind::Network if !documents.network_authentications.contains_key(&name) => {
+                    problems.push(dangling(
+                        at,
+                        "NetworkAuthentication",
+                        &name,
+                        &documents.network_authentications,
+                    ))
+                }
+                // A service account may be another cluster's or made by hand; it is only a name here.
+                _ => {}
+            }
+        }
+    }
+    for (meta, authentication) in documents.mesh_tls_authentications.values() {
+        for reference in &authentication.identity_refs {
+            if let IdentityRef::ServiceAccount(name, _) = reference
+                && !super::names::is_subdomain(name)
+            {
+                problems.push(Problem {
+                    at: meta.at.clone(),
+                    message: format!("{name:?} is no name for a ServiceAccount"),
+                    expected: super::names::SUBDOMAIN_FORM.into(),
+                });
+            }
+        }
+    }
+}
+
+fn links(documents: &Documents, problems: &mut Vec<Problem>) {
+    for (meta, body) in documents.links.values() {
+        let secret = ObjectName::new(&meta.name.namespace, &body.credentials_secret.value);
+        let at = &body.credentials_secret.at;
+        match documents.secrets.get(&secret) {
+            None => problems.push(dangling(at, "Secret", &secret, &documents.secrets)),
+            Some((_, found)) if found.kind != link::REMOTE_KUBECONFIG => problems.push(Problem {
+                at: at.clone(),
+                message: format!("Secret {secret} has the type {:?}", found.kind),
+                expected: format!("type {}", link::REMOTE_KUBECONFIG),
+            }),
+            Some(_) => {}
+        }
+    }
+}
+
+fn secrets(documents: &Documents, problems: &mut Vec<Problem>) {
+    for (_, secret) in documents.secrets.values() {
+        let Some(remote) = &secret.remote else { continue };
+        if folder_of(&remote.value, Path::new("")).is_none() {
+            problems.push(Problem {
+                at: remote.at.clone(),
+                message: format!("the kubeconfig's server {:?} is no folder", remote.value),
+                expected: "a file:// URL of the other cluster's folder, such as file://../east".into(),
+            });
+        }
+    }
+}
+
+fn services(documents: &Documents, notes: &mut Vec<Note>) {
+    for (meta, service) in documents.services.values() {
+        let namespace = &meta.name.namespace;
+        let selects = |labels: &BTreeMap<String, String>| {
+            service.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
+        let pods = documents.pods.values().filter(|(pod, _)| pod.name.namespace == *namespace);
+        let deployments = documents.deployments.values().filter(|(d, _)| d.name.namespace == *namespace);
+        let found = pods.map(|(pod, _)| &pod.labels).any(selects)
+            || deployments.map(|(_, deployment)| &deployment.template.labels).any(selects);
+        if !service.selector.is_empty() && !found {
+            let message = format!("the selector of Service {} matches no pod", meta.name);
+            notes.push(Note { at: meta.at.clone(), message });
+        }
+    }
+}
+
+fn dangling<T>(at: &Place, kind: &str, name: &ObjectName, there: &BTreeMap<ObjectName, T>) -> Problem {
+    let near: Vec<_> =
+        there.keys().filter(|other| other.namespace == name.namespace).map(|other| &*other.name).collect();
+    let expected = match near.as_slice() {
+        [] => format!("a {kind} of that name in namespace {}", name.namespace),
+        near => format!("one of {}", near.join(", ")),
+    };
+    Problem { at: at.clone(), message: format!("{kind} {name} does not exist"), expected }
+}

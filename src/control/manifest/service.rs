@@ -1,0 +1,183 @@
+//! Services and EndpointSlices.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::names;
+use super::reader::Reader;
+use super::workload::{PortRef, check_port_name, read_port_ref, read_protocol};
+use super::yaml::Node;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Service {
+    pub kind: ServiceKind,
+    pub selector: BTreeMap<String, String>,
+    pub ports: Vec<ServicePort>,
+    /// `internalTrafficPolicy: Local`.
+    pub local_traffic_only: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ServiceKind {
+    /// With the address that the API server gave it, if it did already.
+    ClusterIp(Option<IpAddr>),
+    #[default]
+    Headless,
+    ExternalName(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Empty where a single port has no name.
+    pub name: String,
+    pub port: u16,
+    pub protocol: String,
+    pub target: PortRef,
+    pub app_protocol: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointSlice {
+    pub endpoints: Vec<SliceEndpoint>,
+    pub ports: Vec<SlicePort>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SliceEndpoint {
+    pub addresses: Vec<IpAddr>,
+    pub ready: bool,
+    pub hostname: Option<String>,
+    pub target: Option<TargetRef>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetRef {
+    pub kind: String,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    pub name: String,
+    pub port: u16,
+}
+
+pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> {
+    let spec = reader.required_mapping(node, "spec")?;
+    let kind = read_kind(reader, spec)?;
+    let mut ports = Vec::new();
+    let nodes = reader.mappings(spec, "ports");
+    for node in &nodes {
+        ports.extend(read_port(reader, node, nodes.len() > 1));
+    }
+    if nodes.is_empty() && matches!(kind, ServiceKind::ClusterIp(_)) {
+        reader.problem(spec, "the Service has no ports", "a list `ports` with at least one entry");
+    }
+    check_repeats(reader, &nodes, &ports);
+    let local = reader.text(spec, "internalTrafficPolicy").is_some_and(|policy| policy == "Local");
+    Some(Service { kind, selector: reader.text_map(spec, "selector"), ports, local_traffic_only: local })
+}
+
+fn read_kind(reader: &mut Reader, spec: &Node) -> Option<ServiceKind> {
+    let kind = reader.text(spec, "type").unwrap_or_else(|| "ClusterIP".into());
+    match kind.as_str() {
+        "ExternalName" => return reader.required_text(spec, "externalName").map(ServiceKind::ExternalName),
+        "ClusterIP" | "NodePort" | "LoadBalancer" => {}
+        other => {
+            let at = spec.get("type").unwrap_or(spec);
+            reader.problem(
+                at,
+                format!("{other:?} is no type of Service"),
+                "ClusterIP, NodePort, LoadBalancer or ExternalName",
+            );
+            return None;
+        }
+    }
+    match reader.text(spec, "clusterIP").filter(|ip| !ip.is_empty()).as_deref() {
+        None => Some(ServiceKind::ClusterIp(None)),
+        Some("None") => Some(ServiceKind::Headless),
+        Some(text) => match text.parse() {
+            Ok(ip) => Some(ServiceKind::ClusterIp(Some(ip))),
+            Err(_) => {
+                let at = spec.get("clusterIP").unwrap_or(spec);
+                reader.problem(at, format!("{text:?} is no cluster IP"), "an IP address or None");
+                None
+            }
+        },
+    }
+}
+
+fn read_port(reader: &mut Reader, node: &Node, one_of_many: bool) -> Option<ServicePort> {
+    let name = reader.text(node, "name").unwrap_or_default();
+    if !name.is_empty() && !names::is_label(&name) {
+        let at = node.get("name").unwrap_or(node);
+        reader.problem(at, format!("{name:?} is no name for a port"), names::LABEL_FORM);
+    }
+    if name.is_empty() && one_of_many {
+        reader.problem(node, "this port has no name", "a `name` for each port where there are several");
+    }
+    reader.required(node, "port");
+    let port = reader.port(node, "port");
+    let target = read_port_ref(reader, node, "targetPort");
+    let protocol = read_protocol(reader, node);
+    let app_protocol = reader.text(node, "appProtocol");
+    let port = port?;
+    Some(ServicePort { name, port, protocol, target: target.unwrap_or(PortRef::Number(port)), app_protocol })
+}
+
+fn check_repeats(reader: &mut Reader, nodes: &[&Node], ports: &[ServicePort]) {
+    if nodes.len() != ports.len() {
+        return;
+    }
+    for (at, port) in ports.iter().enumerate() {
+        let before = &ports[..at];
+        if before.iter().any(|other| other.port == port.port && other.protocol == port.protocol) {
+            reader.problem(nodes[at], format!("port {} is given twice", port.port), "different ports");
+        }
+        if !port.name.is_empty() && before.iter().any(|other| other.name == port.name) {
+            reader.problem(nodes[at], format!("port name {:?} is given twice", port.name), "different names");
+        }
+    }
+}
+
+pub(super) fn read_slice(reader: &mut Reader, node: &Node) -> Option<EndpointSlice> {
+    let mut slice = EndpointSlice { endpoints: Vec::new(), ports: Vec::new() };
+    for node in reader.mappings(node, "endpoints") {
+        slice.endpoints.push(read_endpoint(reader, node));
+    }
+    for node in reader.mappings(node, "ports") {
+        let name = reader.text(node, "name").unwrap_or_default();
+        check_port_name(reader, node, &name);
+        if let Some(port) = reader.port(node, "port") {
+            slice.ports.push(SlicePort { name, port });
+        }
+    }
+    Some(slice)
+}
+
+fn read_endpoint(reader: &mut Reader, node: &Node) -> SliceEndpoint {
+    let mut addresses = Vec::new();
+    reader.required(node, "addresses");
+    for text in reader.texts(node, "addresses") {
+        match text.parse() {
+            Ok(ip) => addresses.push(ip),
+            Err(_) => {
+                let at = node.get("addresses").unwrap_or(node);
+                reader.problem(at, format!("{text:?} is no address"), "IP addresses");
+            }
+        }
+    }
+    let ready = match reader.mapping(node, "conditions") {
+        Some(conditions) => reader.flag(conditions, "ready").unwrap_or(true),
+        None => true,
+    };
+    let target = reader.mapping(node, "targetRef").and_then(|target| {
+        Some(TargetRef {
+            kind: reader.required_text(target, "kind")?,
+            namespace: reader.text(target, "namespace"),
+            name: reader.required_text(target, "name")?,
+        })
+    });
+    SliceEndpoint { addresses, ready, hostname: reader.text(node, "hostname"), target }
+}
