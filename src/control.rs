@@ -10,5 +10,7 @@
 pub mod manifest;
 pub mod index;
 pub mod hash;
+pub mod ca;
+pub mod serve;
 
 pub use index::{Settings, Snapshot};

@@ -79,7 +79,7 @@ async fn a_far_end_with_another_identity_gets_no_byte() {
     let (far, _) = handshake.1.as_mut().unwrap();
     let mut got = Vec::new();
     let _ = timeout(LIMIT, far.read_to_end(&mut got)).await.expect("the client hangs up");
-    assert_eq!(got, []);
+    assert!(got.is_empty());
 }
 
 #[tokio::test]
