@@ -9,15 +9,19 @@
 //!
 //! The embedded control plane ([`control`]) and the path meet over gRPC alone.
 
+pub mod config;
 pub mod error;
 pub mod drain;
 pub mod backoff;
-pub mod config;
 pub mod model;
 pub mod api;
 pub mod net;
+pub mod detect;
 pub mod tls;
+pub mod balance;
 pub mod message;
 pub mod telemetry;
+pub mod controller;
 
 pub mod control;
+pub mod cli;

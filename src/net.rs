@@ -5,6 +5,7 @@ pub mod orig_dst;
 pub mod prefixed;
 pub mod relay;
 pub mod socket;
+pub mod transport_header;
 
 pub use listen::{Accepted, Listener};
 pub use orig_dst::OrigDst;

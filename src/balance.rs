@@ -1,0 +1,262 @@
+//! Which endpoint of a backend? Power of two choices over the ready ones, by peak-EWMA load
+//! (contract 3.9).
+//!
+//! A [`Balancer`] knows no connections: whoever connects a [`Member`] tells when it is ready. Picks read
+//! one snapshot and take no lock; a removed member is in no later snapshot, and lives on only in the
+//! picks that were made before.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::model::outbound::Load;
+
+mod ewma;
+mod pick;
+
+use ewma::Ewma;
+use pick::Choice;
+
+/// A changing set of members, keyed by address.
+pub struct Balancer<T> {
+    /// Ordered by address.
+    members: ArcSwap<Vec<Arc<Member<T>>>>,
+    /// One change at a time, so that none is lost.
+    writer: Mutex<()>,
+    changed: Arc<Notify>,
+    load: Load,
+}
+
+/// One address and the way to use it, with its readiness and load.
+pub struct Member<T> {
+    addr: SocketAddr,
+    value: T,
+    readiness: Readiness,
+    in_flight: AtomicU32,
+    latency: Ewma,
+}
+
+/// Tells a balancer whether a member can be used. A new member is not ready.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    ready: Arc<AtomicBool>,
+    changed: Arc<Notify>,
+}
+
+/// A chosen member, in use until this is dropped or has [`responded`](Pick::responded).
+pub struct Pick<T> {
+    member: Arc<Member<T>>,
+    since: Instant,
+    in_flight: bool,
+}
+
+impl<T> Balancer<T> {
+    pub fn new(load: Load) -> Self {
+        let members = ArcSwap::from_pointee(Vec::new());
+        Self { members, writer: Mutex::new(()), changed: Arc::new(Notify::new()), load }
+    }
+
+    /// Makes a member, which is not in the set yet. What is made may keep the readiness and set it
+    /// at any time.
+    pub fn member(&self, addr: SocketAddr, make: impl FnOnce(Readiness) -> T) -> Arc<Member<T>> {
+        let readiness = Readiness { ready: Arc::default(), changed: self.changed.clone() };
+        let value = make(readiness.clone());
+        let latency = Ewma::new(self.load, Instant::now());
+        Arc::new(Member { addr, value, readiness, in_flight: AtomicU32::new(0), latency })
+    }
+
+    /// The members now, ordered by address.
+    pub fn members(&self) -> Arc<Vec<Arc<Member<T>>>> {
+        self.members.load_full()
+    }
+
+    pub fn get(&self, addr: SocketAddr) -> Option<Arc<Member<T>>> {
+        let members = self.members.load();
+        let at = members.binary_search_by_key(&addr, |member| member.addr).ok()?;
+        Some(members[at].clone())
+    }
+
+    /// Adds members, in place of those with the same address.
+    pub fn add(&self, new: impl IntoIterator<Item = Arc<Member<T>>>) {
+        self.change(|members| members.extend(new));
+    }
+
+    pub fn remove(&self, addrs: &[SocketAddr]) {
+        let gone: HashSet<SocketAddr> = addrs.iter().copied().collect();
+        self.change(|members| members.retain(|member| !gone.contains(&member.addr)));
+    }
+
+    /// Replaces the whole set. A member that was in it before keeps its readiness and load.
+    pub fn reset(&self, all: impl IntoIterator<Item = Arc<Member<T>>>) {
+        self.change(|members| {
+            members.clear();
+            members.extend(all);
+        });
+    }
+
+    fn change(&self, apply: impl FnOnce(&mut Vec<Arc<Member<T>>>)) {
+        let writer = self.writer.lock();
+        let mut members = Vec::clone(&self.members.load());
+        apply(&mut members);
+        // The last of those with one address wins: sorting is stable, removal keeps the first.
+        members.reverse();
+        members.sort_by_key(|member| member.addr);
+        members.dedup_by_key(|member| member.addr);
+        self.members.store(Arc::new(members));
+        drop(writer);
+        self.changed.notify_waiters();
+    }
+
+    /// Chooses between two ready members; `None` if none is ready.
+    pub fn pick(&self) -> Option<Pick<T>> {
+        let members = self.members.load();
+        let now = Instant::now();
+        let chosen = match pick::two(&members, |member| member.is_ready())? {
+            Choice::One(member) => member,
+            Choice::Two(first, second) if second.load(now) < first.load(now) => second,
+            Choice::Two(first, _) => first,
+        };
+        chosen.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some(Pick { member: chosen.clone(), since: now, in_flight: true })
+    }
+
+    /// Whether a pick would find a member.
+    pub fn is_ready(&self) -> bool {
+        self.members.load().iter().any(|member| member.is_ready())
+    }
+
+    /// Waits until a member is ready; false if none was by `deadline`.
+    pub async fn wait_ready(&self, deadline: Instant) -> bool {
+        loop {
+            // Listen before looking, or a change in between would go unnoticed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.is_ready() {
+                return true;
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return self.is_ready();
+            }
+        }
+    }
+}
+
+impl<T> Member<T> {
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.readiness.is_ready()
+    }
+
+    pub fn set_ready(&self, ready: bool) {
+        self.readiness.set(ready);
+    }
+
+    /// Picks that are waiting for their response.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Seconds of expected latency times what is waiting for it; less is better.
+    pub fn load(&self, now: Instant) -> f64 {
+        self.latency.seconds(now) * (f64::from(self.in_flight()) + 1.0)
+    }
+}
+
+impl<T> Deref for Member<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl Readiness {
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub fn set(&self, ready: bool) {
+        let before = self.ready.swap(ready, Ordering::AcqRel);
+        if ready && !before {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+impl<T> Pick<T> {
+    pub fn addr(&self) -> SocketAddr {
+        self.member.addr
+    }
+
+    /// The answer has begun (HTTP: the first data of the response body): what was measured is
+    /// recorded, and the pick no longer counts as in flight. Only the first call counts.
+    pub fn responded(&mut self) {
+        if self.release() {
+            let now = Instant::now();
+            self.member.latency.record(now.saturating_duration_since(self.since), now);
+        }
+    }
+
+    /// Gives the member back unused: nothing was learned about its latency.
+    pub fn abandon(mut self) {
+        self.release();
+    }
+
+    fn release(&mut self) -> bool {
+        let held = std::mem::take(&mut self.in_flight);
+        if held {
+            self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+        held
+    }
+}
+
+impl<T> Deref for Pick<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.member.value
+    }
+}
+
+impl<T> Drop for Pick<T> {
+    fn drop(&mut self) {
+        self.responded();
+    }
+}
+
+impl<T> fmt::Debug for Balancer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.members.load().iter()).finish()
+    }
+}
+
+impl<T> fmt::Debug for Member<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("addr", &self.addr)
+            .field("ready", &self.is_ready())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Pick<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pick").field(&self.member).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! One connection to one address of a controller: TCP, mesh TLS unless loopback, HTTP/2 without upgrade.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tonic::body::Body;
+
+use super::ControllerConfig;
+use crate::model::endpoint::EndpointTls;
+use crate::tls::{self, CredentialStore};
+
+pub type Http2 = http2::SendRequest<Body>;
+
+/// Watches are silent most of the time: without pings a dead controller would be noticed only when a
+/// stream reaches its idle limit.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_LIMIT: Duration = Duration::from_secs(3);
+
+/// What goes between TCP and HTTP/2.
+#[derive(Clone, Debug)]
+pub(super) enum Session {
+    Plaintext,
+    Mesh(EndpointTls),
+}
+
+/// Why there is no connection to one address.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot connect to {addr}: {error}")]
+    Tcp { addr: SocketAddr, error: io::Error },
+    #[error("no TLS with {addr}: {error}")]
+    Tls { addr: SocketAddr, error: tls::Error },
+    #[error("no HTTP/2 with {addr}: {error}")]
+    Http { addr: SocketAddr, error: hyper::Error },
+    #[error("timed out connecting to {addr} after {limit:?}")]
+    Timeout { addr: SocketAddr, limit: Duration },
+}
+
+pub(super) async fn open(
+    addr: SocketAddr,
+    session: &Session,
+    config: &ControllerConfig,
+    store: &Arc<CredentialStore>,
+) -> Result<Http2, Error> {
+    let limit = config.connect_timeout;
+    let opened = async {
+        let tcp = async {
+            let io = TcpStream::connect(addr).await?;
+            config.socket.apply(&io).map(|()| io)
+        };
+        let io = tcp.await.map_err(|error| Error::Tcp { addr, error })?;
+        let expect = match session {
+            Session::Plaintext => return start(io, addr).await,
+            Session::Mesh(expect) => expect,
+        };
+        let connected = tls::client::connect(store, io, expect, false).await;
+        start(connected.map_err(|error| Error::Tls { addr, error })?.stream, addr).await
+    };
+    timeout(limit, opened).await.unwrap_or(Err(Error::Timeout { addr, limit }))
+}
+
+async fn start<IO>(io: IO, addr: SocketAddr) -> Result<Http2, Error>
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (http, driver) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_LIMIT)
+        .keep_alive_while_idle(true)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| Error::Http { addr, error })?;
+    // Ends by itself once nobody can send requests and the last response is read or dropped.
+    tokio::spawn(async move {
+        if let Err(error) = driver.await {
+            tracing::debug!(%addr, %error, "connection to the control plane ended");
+        }
+    });
+    Ok(http)
+}

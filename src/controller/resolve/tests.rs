@@ -1,0 +1,86 @@
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::{A, AAAA, SRV};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use tokio::net::UdpSocket;
+
+use super::*;
+
+/// A name server for one name; what it has no record for does not exist.
+async fn server(name: &'static str, records: Vec<RData>) -> Dns {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let name = Name::from_ascii(name).unwrap();
+        let mut packet = [0; 4096];
+        while let Ok((count, client)) = socket.recv_from(&mut packet).await {
+            let query = Message::from_vec(&packet[..count]).unwrap();
+            let mut answer = query.into_response();
+            let asked = answer.queries[0].clone();
+            for data in records.iter().filter(|data| data.record_type() == asked.query_type()) {
+                if *asked.name() == name {
+                    answer.add_answer(Record::from_rdata(name.clone(), 30, data.clone()));
+                }
+            }
+            if answer.answers.is_empty() {
+                answer.metadata.response_code = ResponseCode::NXDomain;
+            }
+            socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+        }
+    });
+    let mut udp = ConnectionConfig::udp();
+    udp.port = addr.port();
+    let servers = vec![NameServerConfig::new(addr.ip(), true, vec![udp])];
+    let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+    let mut options = ResolverOpts::default();
+    options.cache_size = 0;
+    options.attempts = 1;
+    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    Dns(Source::Servers(builder.with_options(options).build().unwrap().into()))
+}
+
+fn srv_record(port: u16, target: &str) -> RData {
+    RData::SRV(SRV::new(1, 1, port, Name::from_ascii(target).unwrap()))
+}
+
+const NAME: &str = "linkerd-dst-headless.linkerd.svc.cluster.local.";
+
+async fn resolve(dns: &Dns) -> Result<Vec<String>, Error> {
+    let addrs = dns.resolve(&NAME.parse().unwrap(), 8086).await?;
+    Ok(addrs.iter().map(ToString::to_string).collect())
+}
+
+#[tokio::test]
+async fn service_records_name_the_replicas_and_their_ports() {
+    let dns = server(
+        NAME,
+        vec![
+            srv_record(9000, &format!("10-42-0-15.{NAME}")),
+            srv_record(9001, &format!("2001-db8--42.{NAME}")),
+            srv_record(9002, &format!("some-pod.{NAME}")),
+            RData::A(A::new(10, 0, 0, 1)),
+        ],
+    );
+    let mut found = resolve(&dns.await).await.unwrap();
+    found.sort();
+    assert_eq!(found, ["10.42.0.15:9000", "[2001:db8::42]:9001"]);
+}
+
+#[tokio::test]
+async fn without_usable_service_records_addresses_and_the_configured_port_count() {
+    let addresses = [RData::A(A::new(10, 0, 0, 1)), RData::AAAA(AAAA::new(0xfd00, 0, 0, 0, 0, 0, 0, 1))];
+    let useless = srv_record(9000, &format!("some-pod.{NAME}"));
+    for records in [addresses.to_vec(), [addresses.to_vec(), vec![useless]].concat()] {
+        let mut found = resolve(&server(NAME, records).await).await.unwrap();
+        found.sort();
+        assert_eq!(found, ["10.0.0.1:8086", "[fd00::1]:8086"]);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_an_error() {
+    let dns = server("other.example.", vec![RData::A(A::new(10, 0, 0, 1))]).await;
+    let error = resolve(&dns).await.unwrap_err();
+    assert!(matches!(error, Error::Lookup { .. }), "{error}");
+}
