@@ -3,15 +3,30 @@
 //! [`Snapshot::build`] is a pure function, run again on every change; nothing is patched. The queries
 //! speak in [`crate::model`]; which gRPC message or status an answer becomes is the server's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use crate::control::manifest::{Documents, Note};
+use crate::control::mirror;
 use crate::model::endpoint::{Endpoint, Labels};
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
+mod allocate;
+mod dns;
+mod endpoints;
+mod env;
+pub mod inject;
+mod lookup;
+mod outbound;
 pub mod ports;
+mod profile;
+mod server;
 pub mod settings;
+mod world;
 
+pub use allocate::Allocations;
+pub use lookup::{Context, LookupError, Target, Workload};
 pub use ports::PortSet;
 pub use settings::{DefaultPolicy, Settings};
 
@@ -21,65 +36,118 @@ pub use super::manifest::workload::{
     Container, ContainerPort, EnvValue, EnvVar, PortRef, Probe, ProbeAction,
 };
 
-/// The whole desired state of one cluster.
-#[derive(Debug)]
+use world::World;
+
+pub(in crate::control) use endpoints::{REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE};
+pub(in crate::control) use world::{namespaces, remote_urls};
+
+/// The whole desired state of one cluster, with the parts of others that it can see.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    settings: Settings,
-    pods: BTreeMap<ObjectName, Pod>,
-    services: BTreeMap<ObjectName, Service>,
+    own: World,
+    /// By the cluster name on the credentials Secret (controlplane 1.2).
+    remotes: BTreeMap<String, World>,
+    notes: Vec<Note>,
 }
 
-/// Who asks the destination service (controlplane 2.2, `context_token`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Context {
-    pub namespace: String,
-    pub node_name: String,
-    pub pod: String,
+/// Another cluster, as its folder shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Linked {
+    pub documents: Documents,
+    /// `None` until that cluster's own control plane has given out addresses: its pods have none.
+    pub allocations: Option<Allocations>,
 }
 
-impl Context {
-    /// Reads JSON `{"ns","nodeName","pod"}` or the old `ns:<namespace>`; anything else is empty.
-    pub fn parse(token: &str) -> Self {
-        let _ = token;
-        unimplemented!()
+/// Linked clusters by the URL that credentials Secrets spell.
+pub type LinkedClusters = BTreeMap<String, Linked>;
+
+impl Snapshot {
+    /// Works everything out. The second value is `given` with what is new: to be kept for next time.
+    pub fn build(
+        documents: &Documents,
+        linked: &LinkedClusters,
+        settings: &Settings,
+        given: &Allocations,
+    ) -> (Self, Allocations) {
+        let mut given = given.clone();
+        given.describe(settings);
+        let mirrored = mirror::services(documents, linked, settings);
+        let own = World::build(documents, &mirrored.services, settings, &mut given);
+        let remotes = world::remotes(documents, linked, settings);
+        (Self { own, remotes, notes: mirrored.notes }, given)
     }
-}
 
-/// Whose policy is asked for (controlplane 3.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
-    pub namespace: String,
-    /// Empty when an external workload was named: none is known yet.
-    pub pod: String,
-}
-
-impl Workload {
-    /// Reads JSON `{"ns","pod"}` or the old `<ns>:<pod>`.
-    pub fn parse(token: &str) -> Result<Self, LookupError> {
-        let _ = token;
-        unimplemented!()
+    pub fn settings(&self) -> &Settings {
+        &self.own.settings
     }
-}
 
-/// What outbound policy is asked about (controlplane 3.8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
-    Addr(SocketAddr),
-    /// As typed by the client; a trailing dot and a missing port are fine.
-    Authority(&'a str),
-}
+    /// What was left out on the way, and why.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
 
-/// Why a question has no answer; each variant is the gRPC code of that name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LookupError {
-    #[error("{0}")]
-    InvalidArgument(String),
-    #[error("{0}")]
-    NotFound(String),
-    #[error("{0}")]
-    FailedPrecondition(String),
-    #[error("{0}")]
-    Unknown(String),
+    /// Answers `Destination.Get` for `path` (`host[:port]`, controlplane 2.2-2.6).
+    pub fn destination(&self, path: &str, context: &Context) -> Result<EndpointSet, LookupError> {
+        endpoints::destination(self, path, context)
+    }
+
+    /// Answers `GetProfile` for `path` (name or IP, `host[:port]`, controlplane 2.9).
+    pub fn profile(&self, path: &str, context: &Context) -> Result<ProfileAnswer, LookupError> {
+        profile::profile(self, path, context)
+    }
+
+    /// Answers `OutboundPolicies.Watch` (controlplane 3.8, 3.9): default routes only. No kind that is
+    /// read here depends on the client's namespace yet.
+    pub fn outbound(
+        &self,
+        source_namespace: &str,
+        target: Target<'_>,
+    ) -> Result<OutboundPolicy, LookupError> {
+        let _ = source_namespace;
+        outbound::policy(&self.own, target)
+    }
+
+    /// Answers `WatchPort` (controlplane 3.4, 3.5); `None` for a workload that is not known or not
+    /// meshed. Routes carry their own authorizations only, as on the wire; the server's, and the
+    /// localhost one, are the proxy's to append.
+    pub fn server(&self, workload: &Workload, port: u16) -> Option<ServerPolicy> {
+        server::policy(&self.own, workload, port)
+    }
+
+    /// Every pod, by namespace and name.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.own.pods.values()
+    }
+
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        self.own.pods.get(&ObjectName::new(namespace, name))
+    }
+
+    /// Every Service, mirrors included, by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.own.services.values()
+    }
+
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.own.services.get(&ObjectName::new(namespace, name))
+    }
+
+    /// Names of the clusters that remote discovery can reach.
+    pub fn clusters(&self) -> impl Iterator<Item = &str> {
+        self.remotes.keys().map(String::as_str)
+    }
+
+    /// Addresses of a fully qualified name, with or without trailing dot, in any case. Services:
+    /// their cluster IP; headless ones: their ready pods; the control plane's own: its address.
+    pub fn dns(&self, name: &str) -> Vec<IpAddr> {
+        dns::addresses(&self.own, name)
+    }
+
+    /// Whether a manifest (or the cluster by itself, for `default`) makes this service account.
+    pub fn has_service_account(&self, namespace: &str, name: &str) -> bool {
+        let listed = self.own.service_accounts.contains(&ObjectName::new(namespace, name));
+        listed || (name == "default" && self.own.namespaces.contains(namespace))
+    }
 }
 
 /// The endpoints of one authority at one moment (controlplane 2.3-2.6). Streams send the difference
@@ -110,9 +178,28 @@ pub struct Service {
     pub cluster_ip: Option<IpAddr>,
     pub ports: Vec<ServicePort>,
     pub external_name: Option<String>,
+    /// Empty: endpoints come from EndpointSlices or from another cluster.
     pub selector: BTreeMap<String, String>,
+    /// `internalTrafficPolicy: Local`.
+    pub local_traffic_only: bool,
     /// Written by the mirror, not by a manifest.
     pub mirrored: bool,
+}
+
+impl Service {
+    /// The port of that number; anything but TCP does not count.
+    pub fn tcp_port(&self, port: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|p| p.port == port && p.protocol == "TCP")
+    }
+
+    /// The Service's own opaque ports: its annotation (port names count), else the defaults.
+    fn opaque_ports(&self, settings: &Settings) -> PortSet {
+        let named = |name: &str| self.ports.iter().find(|port| port.name == name).map(|port| port.port);
+        match self.annotations.get(inject::OPAQUE_PORTS) {
+            Some(text) => PortSet::parse_lenient(text, named),
+            None => settings.default_opaque_ports.clone(),
+        }
+    }
 }
 
 /// A pod as it would run: derived from a Deployment or given, injected where it should be.
@@ -120,7 +207,7 @@ pub struct Service {
 pub struct Pod {
     pub name: ObjectName,
     pub uid: String,
-    /// `None` only for given pods that have none yet.
+    /// `None` until one is given out.
     pub ip: Option<IpAddr>,
     pub node_name: String,
     pub labels: BTreeMap<String, String>,
@@ -129,14 +216,22 @@ pub struct Pod {
     /// Lower-case kind and name, through ReplicaSets: `("deployment", "bb")`; a lone pod is its own.
     pub owner: (String, String),
     pub ready: bool,
+    /// Not finished and not failed.
+    pub running: bool,
     pub host_network: bool,
-    /// Injected: the container `linkerd-proxy` is among the init containers or the containers.
-    pub meshed: bool,
     pub init_containers: Vec<Container>,
     pub containers: Vec<Container>,
 }
 
+/// Name by which every reader finds the proxy in a pod (controlplane 2.5).
+pub const PROXY_CONTAINER: &str = "linkerd-proxy";
+
 impl Pod {
+    /// Marked by the injector: its label names a control plane (controlplane 2.5).
+    pub fn meshed(&self) -> bool {
+        self.labels.get(inject::CONTROL_PLANE_NS).is_some_and(|namespace| !namespace.is_empty())
+    }
+
     /// Application containers, without the proxy.
     pub fn applications(&self) -> impl Iterator<Item = &Container> {
         self.containers.iter().filter(|container| container.name != PROXY_CONTAINER)
@@ -144,13 +239,12 @@ impl Pod {
 
     /// The proxy's container, wherever the injector put it (controlplane 5.3).
     pub fn proxy(&self) -> Option<&Container> {
-        self.init_containers.iter().chain(&self.containers).find(|c| c.name == PROXY_CONTAINER)
+        self.all_containers().find(|container| container.name == PROXY_CONTAINER)
     }
 
     /// A container's environment with downward fields filled in and `$(…)` expanded, in order.
     pub fn env(&self, container: &Container) -> Vec<(String, String)> {
-        let _ = container;
-        unimplemented!()
+        env::resolved(self, container)
     }
 
     /// The proxy's whole environment as the injector renders it (controlplane 5.4); empty if not
@@ -158,69 +252,28 @@ impl Pod {
     pub fn proxy_env(&self) -> Vec<(String, String)> {
         self.proxy().map(|proxy| self.env(proxy)).unwrap_or_default()
     }
-}
 
-/// Name by which every reader finds the proxy in a pod (controlplane 2.5).
-pub const PROXY_CONTAINER: &str = "linkerd-proxy";
-
-impl Snapshot {
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    fn all_containers(&self) -> impl Iterator<Item = &Container> {
+        self.init_containers.iter().chain(&self.containers)
     }
 
-    /// Answers `Destination.Get` for `path` (`host[:port]`, controlplane 2.2-2.6).
-    pub fn destination(&self, path: &str, context: &Context) -> Result<EndpointSet, LookupError> {
-        let _ = (path, context);
-        unimplemented!()
+    /// The number of a TCP port that some container names so.
+    fn named_port(&self, name: &str) -> Option<u16> {
+        self.all_containers().find_map(|container| container.tcp_port(name))
     }
 
-    /// Answers `GetProfile` for `path` (name or IP, `host[:port]`, controlplane 2.9).
-    pub fn profile(&self, path: &str, context: &Context) -> Result<ProfileAnswer, LookupError> {
-        let _ = (path, context);
-        unimplemented!()
-    }
-
-    /// Answers `OutboundPolicies.Watch` (controlplane 3.8, 3.9): default routes only.
-    pub fn outbound(
-        &self,
-        source_namespace: &str,
-        target: Target<'_>,
-    ) -> Result<OutboundPolicy, LookupError> {
-        let _ = (source_namespace, target);
-        unimplemented!()
-    }
-
-    /// Answers `WatchPort` (controlplane 3.4, 3.5); `None` for a workload that is not known or not
-    /// meshed. The localhost authorization is the proxy's to append.
-    pub fn server(&self, workload: &Workload, port: u16) -> Option<ServerPolicy> {
-        let _ = (workload, port);
-        unimplemented!()
-    }
-
-    /// Every pod, by namespace and name.
-    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.values()
-    }
-
-    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
-        self.pods.get(&ObjectName { namespace: namespace.into(), name: name.into() })
-    }
-
-    /// Every Service, mirrors included, by namespace and name.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
-    }
-
-    /// Addresses of a fully qualified name, with or without trailing dot, any case. Services: their
-    /// cluster IP; headless ones: their ready pods; the control plane's own: its address.
-    pub fn dns(&self, name: &str) -> Vec<IpAddr> {
-        let _ = name;
-        unimplemented!()
-    }
-
-    /// Whether a manifest (or the cluster by itself, for `default`) makes this service account.
-    pub fn has_service_account(&self, namespace: &str, name: &str) -> bool {
-        let _ = (namespace, name);
-        unimplemented!()
+    /// The numbers that a port reference means: a name may mean several (controlplane 3.5).
+    fn port_numbers(&self, port: &PortRef) -> BTreeSet<u16> {
+        match port {
+            PortRef::Number(number) => BTreeSet::from([*number]),
+            PortRef::Name(name) => self.all_containers().filter_map(|c| c.tcp_port(name)).collect(),
+        }
     }
 }
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! What the proxy injector would make of a pod (controlplane 5.1-5.5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::env::proxy_env;
+use super::{
+    Container, ContainerPort, PROXY_CONTAINER, Pod, PortRef, PortSet, Probe, ProbeAction, Settings, seconds,
+};
+
+/// Label that marks a meshed pod, with the namespace of its control plane.
+pub const CONTROL_PLANE_NS: &str = "linkerd.io/control-plane-ns";
+pub const INJECT: &str = "linkerd.io/inject";
+pub const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+pub const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
+pub const SKIP_OUTBOUND_PORTS: &str = "config.linkerd.io/skip-outbound-ports";
+pub const DEFAULT_INBOUND_POLICY: &str = "config.linkerd.io/default-inbound-policy";
+pub const REQUIRE_IDENTITY_PORTS: &str = "config.linkerd.io/proxy-require-identity-inbound-ports";
+pub const ENABLE_GATEWAY: &str = "config.linkerd.io/enable-gateway";
+const CPU_RATIO_LIMIT: &str = "config.linkerd.io/proxy-cpu-ratio-limit";
+
+pub const INBOUND_PORT: u16 = 4143;
+pub const OUTBOUND_PORT: u16 = 4140;
+pub const CONTROL_PORT: u16 = 4190;
+pub const ADMIN_PORT: u16 = 4191;
+
+/// Does to a pod what the webhook does: the namespace's settings come down to every pod, and those to
+/// be injected get the proxy.
+pub(super) fn admit(pod: &mut Pod, namespace: &BTreeMap<String, String>, settings: &Settings) {
+    let inject = should_inject(pod, namespace);
+    let inherited = namespace.iter().filter(|(key, _)| {
+        inject
+            && key.starts_with("config.")
+            && key.contains("linkerd.io/")
+            && *key != ENABLE_GATEWAY
+            && *key != CPU_RATIO_LIMIT
+    });
+    for (key, value) in inherited {
+        pod.annotations.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    if !inject {
+        add_opaque_ports(pod, namespace.get(OPAQUE_PORTS), settings);
+        return;
+    }
+    let proxy = proxy_container(pod, settings);
+    pod.init_containers.insert(0, init_container(pod));
+    pod.init_containers.insert(1, proxy);
+    let (kind, name) = pod.owner.clone();
+    if kind != "pod" {
+        pod.labels.insert(format!("linkerd.io/proxy-{kind}"), name);
+    }
+    pod.labels.insert(CONTROL_PLANE_NS.into(), settings.control_namespace.clone());
+    pod.labels.insert("linkerd.io/workload-ns".into(), pod.name.namespace.clone());
+    let version = concat!("causeway-", env!("CARGO_PKG_VERSION"));
+    let written = [
+        ("linkerd.io/created-by", format!("linkerd/proxy-injector {version}")),
+        ("linkerd.io/proxy-version", version.to_owned()),
+        ("linkerd.io/trust-root-sha256", sha256_hex(&settings.trust_anchors_pem)),
+    ];
+    pod.annotations.extend(written.map(|(key, value)| (key.to_owned(), value)));
+    add_opaque_ports(pod, None, settings);
+}
+
+/// The table of controlplane 5.1, and what is left out of it.
+fn should_inject(pod: &Pod, namespace: &BTreeMap<String, String>) -> bool {
+    let on = |value: &str| matches!(value, "enabled" | "ingress");
+    let known = |value: &str| on(value) || value == "disabled";
+    let from_namespace = namespace.get(INJECT).map(String::as_str);
+    let from_pod = pod.annotations.get(INJECT).map(String::as_str);
+    if from_namespace.is_some_and(|v| !known(v)) || from_pod.is_some_and(|v| !known(v)) {
+        return false;
+    }
+    let wanted = from_pod.or(from_namespace).is_some_and(on);
+    let component = pod.labels.contains_key("linkerd.io/control-plane-component")
+        || pod.labels.contains_key("linkerd.io/cni-resource");
+    let reserved = ["kube-system", "cert-manager"].contains(&pod.name.namespace.as_str());
+    let names = pod.init_containers.iter().chain(&pod.containers).map(|c| c.name.as_str());
+    let sidecar = names
+        .into_iter()
+        .any(|name| [PROXY_CONTAINER, "istio-proxy", "linkerd-init", "istio-init"].contains(&name));
+    wanted && !component && !reserved && !sidecar && !pod.host_network
+}
+
+/// Without an annotation of its own: the namespace's, else those default ports that it declares.
+fn add_opaque_ports(pod: &mut Pod, namespace: Option<&String>, settings: &Settings) {
+    if pod.annotations.contains_key(OPAQUE_PORTS) {
+        return;
+    }
+    let declared = pod.applications().flat_map(|container| &container.ports).map(|port| port.port);
+    let opaque: Vec<u16> = declared.filter(|port| settings.default_opaque_ports.contains(*port)).collect();
+    let value = namespace.cloned().or_else(|| (!opaque.is_empty()).then(|| PortSet::of(&opaque).to_string()));
+    if let Some(value) = value {
+        pod.annotations.insert(OPAQUE_PORTS.into(), value);
+    }
+}
+
+fn proxy_container(pod: &Pod, settings: &Settings) -> Container {
+    let port = |name: &str, port| ContainerPort { name: name.into(), port, protocol: "TCP".into() };
+    let probe = |path: &str, delay, period, failures| Probe {
+        action: ProbeAction::HttpGet { path: path.into(), port: PortRef::Number(ADMIN_PORT), https: false },
+        initial_delay: seconds(delay),
+        period: seconds(period),
+        timeout: seconds(1),
+        failure_threshold: failures,
+    };
+    Container {
+        name: PROXY_CONTAINER.into(),
+        image: format!("causeway:{}", env!("CARGO_PKG_VERSION")),
+        command: Vec::new(),
+        args: Vec::new(),
+        env: proxy_env(pod, settings),
+        ports: vec![port("linkerd-proxy", INBOUND_PORT), port("linkerd-admin", ADMIN_PORT)],
+        liveness: Some(probe("/live", 10, 10, 3)),
+        readiness: Some(probe("/ready", 2, 10, 3)),
+        startup: Some(probe("/ready", 0, 1, 120)),
+    }
+}
+
+/// The container that redirects (controlplane 5.5).
+fn init_container(pod: &Pod) -> Container {
+    let ports = |key: &str| pod.annotations.get(key).map_or("4567,4568", String::as_str);
+    let mut args: Vec<String> = [
+        "--firewall-bin-path",
+        "iptables-nft",
+        "--firewall-save-bin-path",
+        "iptables-nft-save",
+        "--ipv6=false",
+    ]
+    .map(String::from)
+    .to_vec();
+    let pairs = [
+        ("--incoming-proxy-port", INBOUND_PORT.to_string()),
+        ("--outgoing-proxy-port", OUTBOUND_PORT.to_string()),
+        ("--proxy-uid", "2102".into()),
+        ("--inbound-ports-to-ignore", format!("{CONTROL_PORT},{ADMIN_PORT},{}", ports(SKIP_INBOUND_PORTS))),
+        ("--outbound-ports-to-ignore", ports(SKIP_OUTBOUND_PORTS).to_owned()),
+    ];
+    args.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+    if let Some(subnets) = pod.annotations.get("config.linkerd.io/skip-subnets") {
+        args.extend(["--subnets-to-ignore".to_owned(), subnets.clone()]);
+    }
+    Container {
+        name: "linkerd-init".into(),
+        image: format!("causeway:{}", env!("CARGO_PKG_VERSION")),
+        command: vec!["/usr/lib/linkerd/linkerd2-proxy-init".into()],
+        args,
+        ..Container::default()
+    }
+}
+
+/// Ports the proxy is told of at its start: declared ones and numeric HTTP probe ports of liveness
+/// and readiness, sorted as texts (controlplane 5.4).
+pub(super) fn inbound_ports(pod: &Pod) -> String {
+    let mut ports: BTreeSet<String> = BTreeSet::new();
+    for container in &pod.containers {
+        ports.extend(container.ports.iter().map(|port| port.port.to_string()));
+        for probe in [&container.liveness, &container.readiness].into_iter().flatten() {
+            if let ProbeAction::HttpGet { port: PortRef::Number(port), .. } = probe.action {
+                ports.insert(port.to_string());
+            }
+        }
+    }
+    ports.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// The provider's own hash, so that no further library is needed for one annotation.
+fn sha256_hex(text: &str) -> String {
+    use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() else { return String::new() };
+    let hash = suite.common.hash_provider.hash(text.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        assert_eq!(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}
