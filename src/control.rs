@@ -8,6 +8,7 @@
 //! over gRPC, also inside one process.
 
 pub mod manifest;
+pub mod files;
 pub mod mirror;
 pub mod index;
 pub mod hash;

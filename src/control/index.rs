@@ -108,8 +108,7 @@ impl Snapshot {
     }
 
     /// Answers `WatchPort` (controlplane 3.4, 3.5); `None` for a workload that is not known or not
-    /// meshed. Routes carry their own authorizations only, as on the wire; the server's, and the
-    /// localhost one, are the proxy's to append.
+    /// meshed. The localhost authorization is the proxy's to append.
     pub fn server(&self, workload: &Workload, port: u16) -> Option<ServerPolicy> {
         server::policy(&self.own, workload, port)
     }

@@ -28,10 +28,24 @@ pub(super) fn policy(world: &World, workload: &Workload, port: u16) -> Option<Se
     if port == 0 || !pod.labels.contains_key(CONTROL_PLANE_NS) {
         return None;
     }
-    Some(match server_of(world, pod, port) {
+    let mut policy = match server_of(world, pod, port) {
         Some((meta, server)) => by_server(world, pod, port, meta, server),
         None => by_default(world, pod, port),
-    })
+    };
+    append_server_authorizations(&mut policy);
+    Some(policy)
+}
+
+/// Each route's own authorizations come first, then the server's.
+fn append_server_authorizations(policy: &mut ServerPolicy) {
+    use ServerProtocol as P;
+    if let P::Detect { routes, .. } | P::Http1(routes) | P::Http2(routes) | P::Grpc(routes) =
+        &mut policy.protocol
+    {
+        for route in routes {
+            route.authorizations.extend(policy.authorizations.iter().cloned());
+        }
+    }
 }
 
 /// The oldest Server that selects the pod and the port.

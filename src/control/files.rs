@@ -1,0 +1,241 @@
+//! A cluster's folder, watched: what it says now, and what is wrong with it.
+//!
+//! Changes take effect together after a short quiet; a folder with any problem changes nothing, the
+//! last good state stays whole. The folders that Links lead to are watched too, each with a last good
+//! state of its own. Events can be lost, so the files are looked over every now and then as well.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::index::{Settings, Snapshot};
+use super::manifest::{Note, Problem};
+
+mod cluster;
+mod store;
+mod tree;
+
+pub use store::ALLOCATIONS;
+
+use cluster::Cluster;
+
+/// How long a folder must be quiet before it is read: editors and `git checkout` write in bursts.
+const SETTLE: Duration = Duration::from_millis(100);
+/// A folder that is never quiet is read all the same.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(1);
+/// Without events a change is still followed within two seconds.
+const POLL: Duration = Duration::from_millis(1500);
+
+/// What a look at the folder found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Not empty: the folder's present content is not in force.
+    pub problems: Vec<Problem>,
+    /// What is wrong with linked folders; their last good content stays in force.
+    pub linked: Vec<Problem>,
+    pub notes: Vec<Note>,
+    /// How many documents were read, in how many files.
+    pub documents: usize,
+    pub files: usize,
+}
+
+/// Why a folder cannot be started from.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("cannot read the folder {}: {source}", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("{} problems in the folder, the first: {}", .0.problems.len(), first(.0))]
+    Problems(Box<Report>),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+fn first(report: &Report) -> String {
+    report.problems.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Reads a folder once and leaves no trace in it. The snapshot is there if there are no problems.
+pub fn look(folder: &Path, settings: &Settings) -> io::Result<(Report, Option<Arc<Snapshot>>)> {
+    let mut cluster = Cluster::open(folder, settings)?;
+    cluster.reload(&BTreeSet::new());
+    Ok((cluster.report().clone(), cluster.snapshot().cloned()))
+}
+
+/// A folder that is followed until this is dropped.
+#[derive(Debug)]
+pub struct Folder {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    reports: watch::Receiver<Arc<Report>>,
+    events: mpsc::Sender<Event>,
+    follower: Option<thread::JoinHandle<()>>,
+}
+
+impl Folder {
+    /// Reads the folder and starts to follow it. The first state must be a good one.
+    pub fn open(folder: &Path, settings: &Settings) -> Result<Self, Unusable> {
+        let unreadable = |source| Unusable::Folder { folder: folder.to_owned(), source };
+        let mut cluster = Cluster::open(folder, settings).map_err(unreadable)?;
+        cluster.reload(&BTreeSet::new());
+        let Some(first) = cluster.snapshot().cloned() else {
+            return Err(Unusable::Problems(Box::new(cluster.report().clone())));
+        };
+        cluster.save();
+        let (snapshot_tx, snapshots) = watch::channel(first);
+        let (report_tx, reports) = watch::channel(Arc::new(cluster.report().clone()));
+        let (events, incoming) = mpsc::channel();
+        let mut follower = Follower {
+            watcher: Watches::new(events.clone(), cluster.folder().to_owned()),
+            cluster,
+            snapshots: snapshot_tx,
+            reports: report_tx,
+        };
+        follower.watcher.follow(follower.cluster.folders());
+        let run = move || follower.run(&incoming);
+        let thread = thread::Builder::new().name("manifests".into()).spawn(run).map_err(Unusable::Thread)?;
+        Ok(Self { snapshots, reports, events, follower: Some(thread) })
+    }
+
+    /// The state in force; changes only when it is another one.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// What the latest look found.
+    pub fn reports(&self) -> watch::Receiver<Arc<Report>> {
+        self.reports.clone()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::Stop);
+        if let Some(follower) = self.follower.take() {
+            let _ = follower.join();
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Event {
+    Changed(Vec<PathBuf>),
+    Stop,
+}
+
+/// The thread's own: reading folders blocks, so it is not a task.
+struct Follower {
+    cluster: Cluster,
+    watcher: Watches,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    reports: watch::Sender<Arc<Report>>,
+}
+
+impl Follower {
+    fn run(&mut self, events: &mpsc::Receiver<Event>) {
+        loop {
+            let changed = match events.recv_timeout(POLL) {
+                Ok(Event::Changed(paths)) => match settle(paths, events) {
+                    Some(paths) => paths,
+                    None => return,
+                },
+                Err(mpsc::RecvTimeoutError::Timeout) => BTreeSet::new(),
+                Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            };
+            self.cluster.reload(&changed);
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.watcher.follow(self.cluster.folders());
+        let report = self.cluster.report();
+        self.reports.send_if_modified(|current| {
+            let new = **current != *report;
+            if new {
+                announce(report);
+                *current = Arc::new(report.clone());
+            }
+            new
+        });
+        let Some(snapshot) = self.cluster.snapshot() else { return };
+        let snapshot = snapshot.clone();
+        if !Arc::ptr_eq(&self.snapshots.borrow(), &snapshot) {
+            // Addresses are on disk before anybody is told of them.
+            self.cluster.save();
+            self.snapshots.send_replace(snapshot);
+        }
+    }
+}
+
+fn announce(report: &Report) {
+    for problem in report.problems.iter().chain(&report.linked) {
+        tracing::warn!("{problem}");
+    }
+    match report.problems.len() {
+        0 => tracing::info!(documents = report.documents, files = report.files, "manifests are in force"),
+        count => tracing::warn!(count, "manifests have problems; the last good state stays in force"),
+    }
+}
+
+/// Gathers what changes until it is quiet; `None` to stop.
+fn settle(paths: Vec<PathBuf>, events: &mpsc::Receiver<Event>) -> Option<BTreeSet<PathBuf>> {
+    let mut changed: BTreeSet<PathBuf> = paths.into_iter().collect();
+    let deadline = Instant::now() + SETTLE_AT_MOST;
+    while Instant::now() < deadline {
+        match events.recv_timeout(SETTLE) {
+            Ok(Event::Changed(more)) => changed.extend(more),
+            Err(mpsc::RecvTimeoutError::Timeout) => break,
+            Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    Some(changed)
+}
+
+/// The folders whose events arrive. Where the system has no events to give, polling remains.
+struct Watches {
+    watcher: Option<RecommendedWatcher>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Watches {
+    fn new(events: mpsc::Sender<Event>, own: PathBuf) -> Self {
+        let handler = move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return };
+            if event.kind.is_access() || event.paths.iter().all(|path| is_own_hidden(path, &own)) {
+                return;
+            }
+            let _ = events.send(Event::Changed(event.paths));
+        };
+        let watcher = notify::recommended_watcher(handler);
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, "no file events; manifests are polled");
+        }
+        Self { watcher: watcher.ok(), folders: BTreeSet::new() }
+    }
+
+    fn follow(&mut self, folders: BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for gone in self.folders.difference(&folders) {
+            let _ = watcher.unwatch(gone);
+        }
+        let kept = folders.into_iter().filter(|folder| {
+            self.folders.contains(folder) || watcher.watch(folder, RecursiveMode::NonRecursive).is_ok()
+        });
+        self.folders = kept.collect();
+    }
+}
+
+/// Our own store lies beside the manifests: writing it must not make us read again.
+fn is_own_hidden(path: &Path, own: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    hidden && path.parent() == Some(own)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! Where addresses are remembered: a hidden file beside the manifests.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::control::index::Allocations;
+
+/// Name of the file. Linked clusters read it too: it is how they learn each other's addresses.
+pub const ALLOCATIONS: &str = ".causeway-addresses.json";
+
+/// What was remembered; `Ok(None)` where nothing was yet.
+pub(super) fn load(folder: &Path) -> io::Result<Option<Allocations>> {
+    match fs::read(folder.join(ALLOCATIONS)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces the file in one step, so that readers never see half of it.
+pub(super) fn save(folder: &Path, allocations: &Allocations) -> io::Result<()> {
+    let new = folder.join(format!("{ALLOCATIONS}.new"));
+    let mut text = serde_json::to_vec_pretty(allocations).map_err(io::Error::other)?;
+    text.push(b'\n');
+    let mut file = fs::File::create(&new)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(&new, folder.join(ALLOCATIONS))
+}

@@ -1,0 +1,157 @@
+use std::fs;
+
+use tokio::time::timeout;
+
+use crate::control::index::Context;
+
+use super::*;
+
+/// The guide's two folders, copied.
+struct Guide {
+    root: tempfile::TempDir,
+}
+
+impl Guide {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for cluster in ["east", "west"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guide").join(cluster);
+            fs::create_dir(root.path().join(cluster)).unwrap();
+            for entry in fs::read_dir(from).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "yaml") {
+                    fs::copy(&path, root.path().join(cluster).join(path.file_name().unwrap())).unwrap();
+                }
+            }
+        }
+        Self { root }
+    }
+
+    fn folder(&self, cluster: &str) -> PathBuf {
+        self.root.path().join(cluster)
+    }
+
+    fn open(&self, cluster: &str) -> Folder {
+        Folder::open(&self.folder(cluster), &settings(cluster)).unwrap()
+    }
+
+    fn edit(&self, file: &str, from: &str, to: &str) {
+        let path = self.root.path().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} lacks {from:?}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+}
+
+fn settings(cluster: &str) -> Settings {
+    let net = if cluster == "east" { "10.23.0.0/16" } else { "10.22.0.0/16" };
+    Settings { pod_network: net.parse().unwrap(), ..Settings::default() }
+}
+
+const TARGET: &str = "bb-target.mc-demo.svc.cluster.local:8080";
+
+fn endpoints(snapshot: &Snapshot) -> usize {
+    snapshot.destination(TARGET, &Context::default()).map_or(0, |set| set.endpoints.len())
+}
+
+async fn until<T>(receiver: &mut watch::Receiver<Arc<T>>, holds: impl Fn(&T) -> bool) -> Arc<T> {
+    let found = timeout(Duration::from_secs(10), receiver.wait_for(|value| holds(value))).await;
+    found.expect("in time").expect("the folder is followed").clone()
+}
+
+#[tokio::test]
+async fn a_mirror_follows_the_other_folder_and_its_addresses() {
+    let guide = Guide::new();
+    let west = guide.open("west");
+    let mut snapshots = west.snapshots();
+    assert_eq!(endpoints(&snapshots.borrow()), 0, "nobody has given addresses in east yet");
+    let _east = guide.open("east");
+    until(&mut snapshots, |snapshot| endpoints(snapshot) == 1).await;
+    guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: 3");
+    until(&mut snapshots, |snapshot| endpoints(snapshot) == 3).await;
+    guide.edit("east/02-bb.yaml", "    mirror.linkerd.io/exported: remote-discovery\n", "    a: b\n");
+    until(&mut snapshots, |snapshot| snapshot.service("mc-demo", "bb-target").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_broken_document_is_reported_and_changes_nothing() {
+    let guide = Guide::new();
+    let east = guide.open("east");
+    let (mut snapshots, mut reports) = (east.snapshots(), east.reports());
+    let before = snapshots.borrow_and_update().clone();
+    guide.edit("east/03-policy.yaml", "port: 8080", "port: [8080");
+    let second = guide.folder("east").join("09-more.yaml");
+    fs::write(&second, "apiVersion: v1\nkind: Namespace\nmetadata: {name: new}\n").unwrap();
+    let report = until(&mut reports, |report| !report.problems.is_empty()).await;
+    assert!(report.problems[0].to_string().contains("03-policy.yaml:"), "{report:?}");
+    assert!(Arc::ptr_eq(&before, &snapshots.borrow()), "the whole folder is as it was");
+    guide.edit("east/03-policy.yaml", "port: [8080", "port: 8080");
+    until(&mut reports, |report| report.problems.is_empty()).await;
+    until(&mut snapshots, |snapshot| snapshot.has_service_account("new", "default")).await;
+}
+
+#[tokio::test]
+async fn a_broken_or_vanished_linked_folder_keeps_its_last_good_content() {
+    let guide = Guide::new();
+    let east = guide.open("east");
+    let west = guide.open("west");
+    let (mut snapshots, mut reports) = (west.snapshots(), west.reports());
+    assert_eq!(endpoints(&snapshots.borrow_and_update()), 1);
+    drop(east);
+    guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: {");
+    let report = until(&mut reports, |report| !report.linked.is_empty()).await;
+    assert!(report.problems.is_empty() && report.linked[0].to_string().contains("02-bb.yaml"), "{report:?}");
+    fs::rename(guide.folder("east"), guide.folder("gone")).unwrap();
+    let nowhere = |report: &Report| report.linked.iter().any(|p| p.message.contains("points nowhere"));
+    until(&mut reports, nowhere).await;
+    assert_eq!(endpoints(&snapshots.borrow()), 1);
+    guide.edit("west/03-slow-cooker.yaml", "replicas: 1", "replicas: 2");
+    let changed = until(&mut snapshots, |snapshot| snapshot.pods().count() == 3).await;
+    assert_eq!(endpoints(&changed), 1, "own changes go on, the mirror stays");
+}
+
+#[test]
+fn addresses_are_the_same_after_a_restart() {
+    let guide = Guide::new();
+    let ips = |folder: &Folder| {
+        let snapshot = folder.snapshots().borrow().clone();
+        let pods: Vec<_> = snapshot.pods().map(|pod| pod.ip).collect();
+        (pods, snapshot.service("mc-demo", "bb").unwrap().cluster_ip)
+    };
+    let first = ips(&guide.open("east"));
+    let (_, snapshot) = look(&guide.folder("east"), &settings("east")).unwrap();
+    assert_eq!(first.1, snapshot.unwrap().service("mc-demo", "bb").unwrap().cluster_ip);
+    // An address that only memory can explain comes back too.
+    let store = guide.folder("east").join(ALLOCATIONS);
+    let (bb, other) = (first.1.unwrap().to_string(), "10.43.200.200");
+    fs::write(&store, fs::read_to_string(&store).unwrap().replace(&bb, other)).unwrap();
+    assert_eq!(ips(&guide.open("east")).1, Some(other.parse().unwrap()));
+    // And without memory the names alone decide.
+    fs::remove_file(&store).unwrap();
+    assert_eq!(ips(&guide.open("east")), first);
+}
+
+#[test]
+fn a_folder_that_is_wrong_from_the_start_is_refused_with_everything_found() {
+    let guide = Guide::new();
+    guide.edit("east/03-policy.yaml", "    name: bb\n", "    name: no\n");
+    guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: many");
+    let Err(Unusable::Problems(report)) = Folder::open(&guide.folder("east"), &settings("east")) else {
+        panic!("it must not start");
+    };
+    assert_eq!(report.problems.len(), 2, "{report:?}");
+    assert!(!guide.folder("east").join(ALLOCATIONS).exists());
+    let missing = Folder::open(&guide.folder("none"), &settings("east"));
+    assert!(matches!(missing, Err(Unusable::Folder { .. })));
+}
+
+#[test]
+fn hidden_and_other_files_are_ignored() {
+    let guide = Guide::new();
+    for name in [".hidden.yaml", "notes.txt", "02-bb.yaml~"] {
+        fs::write(guide.folder("east").join(name), "not: [yaml").unwrap();
+    }
+    let (report, snapshot) = look(&guide.folder("east"), &settings("east")).unwrap();
+    assert_eq!((report.problems.len(), report.files, report.documents), (0, 3, 6));
+    assert!(snapshot.is_some());
+}

@@ -1,0 +1,111 @@
+//! The manifests of one folder, parsed again only where a file has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::control::manifest::{self, Assembled, Parsed, Place, Problem};
+
+/// Manifests are text by hand or by kubectl; more than this is a mistake.
+const LARGEST: u64 = 64 << 20;
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    folder: PathBuf,
+    files: BTreeMap<PathBuf, File>,
+}
+
+#[derive(Debug)]
+struct File {
+    stamp: Stamp,
+    parsed: Parsed,
+}
+
+/// What tells that a file is another one than before without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Tree {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, files: BTreeMap::new() }
+    }
+
+    /// Reads what is new or changed, and what is in `touched` in any case: two writes within one tick
+    /// of the clock leave the same stamp. Tells whether anything is different.
+    pub(super) fn refresh(&mut self, touched: &BTreeSet<PathBuf>) -> io::Result<bool> {
+        let mut present = BTreeSet::new();
+        let mut changed = false;
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            // Follows links: mounted volumes are made of them. A file that has just gone is no file.
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            if !is_manifest(&path) || !metadata.is_file() {
+                continue;
+            }
+            let stamp = Stamp::of(&metadata);
+            let known = self.files.get(&path).is_some_and(|file| file.stamp == stamp);
+            if !known || touched.contains(&path) {
+                let parsed = read(&path, stamp.length);
+                let same = self.files.get(&path).is_some_and(|file| file.parsed == parsed);
+                changed |= !same;
+                self.files.insert(path.clone(), File { stamp, parsed });
+            }
+            present.insert(path);
+        }
+        let before = self.files.len();
+        self.files.retain(|path, _| present.contains(path));
+        Ok(changed || self.files.len() != before)
+    }
+
+    pub(super) fn assemble(&self) -> Assembled {
+        manifest::assemble(self.files.values().map(|file| &file.parsed))
+    }
+
+    pub(super) fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    pub(super) fn documents(&self) -> usize {
+        self.files.values().map(|file| file.parsed.documents.len()).sum()
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// Visible files with an extension that kubectl takes.
+fn is_manifest(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !hidden && extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
+}
+
+fn read(path: &Path, length: u64) -> Parsed {
+    let file: Arc<Path> = Arc::from(path);
+    if length > LARGEST {
+        return unreadable(file, format!("the file has {length} bytes"), "at most 64 MiB");
+    }
+    match fs::read_to_string(path) {
+        Ok(text) => manifest::parse(&file, text.strip_prefix('\u{feff}').unwrap_or(&text)),
+        Err(error) => unreadable(file, format!("the file cannot be read: {error}"), "a readable UTF-8 file"),
+    }
+}
+
+fn unreadable(file: Arc<Path>, message: String, expected: &str) -> Parsed {
+    let at = Place { file, line: 1, column: 1 };
+    Parsed { problems: vec![Problem { at, message, expected: expected.into() }], ..Parsed::default() }
+}
