@@ -12,5 +12,7 @@ pub mod files;
 pub mod mirror;
 pub mod index;
 pub mod hash;
+pub mod ca;
+pub mod serve;
 
 pub use index::{Settings, Snapshot};

@@ -14,9 +14,9 @@ use pb::http2_client_params as h2;
 use pb::protocol_hint::{self, Protocol};
 use pb::tls_identity::{DnsLikeIdentity, Strategy, UriLikeIdentity};
 
-use super::encode_duration;
-use crate::model::endpoint::{EndpointTls, FlowControl, Http2Params, KeepAlive, ProtocolHint};
-use crate::model::{Authority, Endpoint, EndpointUpdate, Profile, WorkloadId};
+use super::{encode_duration, encode_resource};
+use crate::model::endpoint::{EndpointTls, FlowControl, Http2Params, KeepAlive, Labels, ProtocolHint};
+use crate::model::{Authority, Endpoint, EndpointUpdate, Profile, ResourceRef, WorkloadId};
 
 /// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,14 +158,9 @@ fn http2(pb: pb::Http2ClientParams) -> Http2Params {
     }
 }
 
-/// Labels that name the service rather than the pod. Diagnostic tools read them from the set,
-/// so they are written there where all addresses agree (controlplane 2.5).
-const SET_LABELS: [&str; 5] =
-    ["namespace", "service", "target_cluster", "target_service", "target_service_namespace"];
-
 pub fn encode_update(from: &EndpointUpdate) -> pb::Update {
     let update = match from {
-        EndpointUpdate::Add(endpoints) => pb::update::Update::Add(encode_set(endpoints)),
+        EndpointUpdate::Add(endpoints) => return encode_set(&Labels::default(), endpoints),
         EndpointUpdate::Remove(addrs) => {
             pb::update::Update::Remove(pb::AddrSet { addrs: addrs.iter().map(|a| (*a).into()).collect() })
         }
@@ -176,18 +171,13 @@ pub fn encode_update(from: &EndpointUpdate) -> pb::Update {
     pb::Update { update: Some(update) }
 }
 
-fn encode_set(endpoints: &[Endpoint]) -> pb::WeightedAddrSet {
-    let shared = |key: &&str| {
-        let value = endpoints.first()?.labels.get(*key)?;
-        let all = endpoints.iter().all(|e| e.labels.get(*key) == Some(value));
-        all.then(|| (key.to_string(), value.clone()))
-    };
-    let metric_labels: HashMap<_, _> = SET_LABELS.iter().filter_map(shared).collect();
-    let mut addrs: Vec<_> = endpoints.iter().map(encode_endpoint).collect();
-    for addr in &mut addrs {
-        addr.metric_labels.retain(|key, _| !metric_labels.contains_key(key));
-    }
-    pb::WeightedAddrSet { addrs, metric_labels }
+/// Writes the endpoints of a set. Labels that all of them share go to the set, where diagnostic
+/// tools look for the service's name (controlplane 2.5).
+pub fn encode_set<'a>(labels: &Labels, endpoints: impl IntoIterator<Item = &'a Endpoint>) -> pb::Update {
+    let addrs = endpoints.into_iter().map(encode_endpoint).collect();
+    let metric_labels = labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    let set = pb::WeightedAddrSet { addrs, metric_labels };
+    pb::Update { update: Some(pb::update::Update::Add(set)) }
 }
 
 pub fn encode_endpoint(from: &Endpoint) -> pb::WeightedAddr {
@@ -248,9 +238,9 @@ fn encode_http2(from: &Http2Params) -> pb::Http2ClientParams {
     pb::Http2ClientParams { flow_control, keep_alive, internals }
 }
 
-/// Routes are never sent; the retry budget is the default that every profile carries
-/// (controlplane 2.9).
-pub fn encode_profile(from: &Profile) -> pb::DestinationProfile {
+/// Writes a profile and, for a Service's, the Service. Routes are never sent; the retry budget is
+/// the default that every profile carries (controlplane 2.9).
+pub fn encode_profile(from: &Profile, parent: Option<&ResourceRef>) -> pb::DestinationProfile {
     let budget = pb::RetryBudget {
         retry_ratio: 0.2,
         min_retries_per_second: 10,
@@ -261,6 +251,7 @@ pub fn encode_profile(from: &Profile) -> pb::DestinationProfile {
         opaque_protocol: from.opaque,
         retry_budget: Some(budget),
         endpoint: from.endpoint.as_ref().map(encode_endpoint),
+        parent_ref: parent.and_then(encode_resource),
         ..Default::default()
     }
 }

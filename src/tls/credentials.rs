@@ -78,6 +78,17 @@ impl TrustAnchors {
         if roots.is_empty() { Err(InvalidAnchors) } else { Ok(Self(roots.into())) }
     }
 
+    /// Whether `leaf`, through `intermediates`, chains to one of these certificates, every link within its
+    /// dates at `now`.
+    pub fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        verify::chain(leaf, intermediates, &self.0, now)
+    }
+
     /// How many certificates are trusted; never 0.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {

@@ -100,19 +100,6 @@ fn an_address_overrides_the_labels_of_its_set() {
 }
 
 #[test]
-fn labels_of_the_service_are_written_once_where_they_agree() {
-    let labelled = |port: u16, service: &str| Endpoint {
-        labels: std::sync::Arc::new([("service".to_owned(), service.to_owned())].into()),
-        ..Endpoint::plain(([10, 0, 0, 1], port).into())
-    };
-    let set = |endpoints: &[Endpoint]| encode_set(endpoints);
-    let same = set(&[labelled(1, "bb"), labelled(2, "bb")]);
-    assert_eq!(same.metric_labels["service"], "bb");
-    assert!(same.addrs.iter().all(|a| a.metric_labels.is_empty()));
-    assert!(set(&[labelled(1, "bb"), labelled(2, "cc")]).metric_labels.is_empty());
-}
-
-#[test]
 fn overrides_of_a_profile_are_refused_and_its_routes_are_not() {
     let routes = vec![pb::Route::default()];
     assert!(profile(pb::DestinationProfile { routes, ..Default::default() }).is_ok());
@@ -131,13 +118,23 @@ proptest! {
     }
 
     #[test]
+    fn labels_of_the_set_reach_its_endpoints(mut endpoint in strategies::endpoint()) {
+        let labels = Labels::new([("service".to_owned(), "bb".to_owned())].into());
+        let Some(EndpointUpdate::Add(read)) = update(encode_set(&labels, [&endpoint])) else { panic!() };
+        let mut all = (*labels).clone();
+        all.extend((*endpoint.labels).clone());
+        endpoint.labels = all.into();
+        prop_assert_eq!(read, vec![endpoint]);
+    }
+
+    #[test]
     fn profiles_survive_the_wire(
         name in prop::option::of(strategies::name()),
         opaque: bool,
         endpoint in prop::option::of(strategies::endpoint()),
     ) {
         let sent = Profile { name: name.map(|n| n.parse().unwrap()), opaque, endpoint };
-        prop_assert_eq!(profile(encode_profile(&sent)), Ok(sent));
+        prop_assert_eq!(profile(encode_profile(&sent, None)), Ok(sent));
     }
 }
 

@@ -1,0 +1,102 @@
+//! A [`Snapshot`] over gRPC: the API that a cluster's controllers speak to proxies.
+//!
+//! Three ports as in a cluster (controlplane 9), each presenting the name that proxies expect
+//! there. Every stream remembers what it told and sends the difference to each new snapshot.
+
+pub mod destination;
+
+pub mod identity;
+pub mod inbound;
+mod listen;
+pub mod outbound;
+pub mod own;
+
+pub mod stream;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic::transport::Server;
+
+use super::Snapshot;
+use super::ca::{Certifier, ServiceAccount};
+use crate::drain::Drain;
+use crate::model::WorkloadId;
+use crate::model::identity::InvalidId;
+use destination::DestinationService;
+use identity::IdentityService;
+use inbound::InboundService;
+use listen::Port;
+use outbound::OutboundService;
+use stream::Source;
+
+/// Where to serve. Port 0 takes any free port.
+#[derive(Clone, Copy, Debug)]
+pub struct Listen {
+    pub destination: SocketAddr,
+    pub policy: SocketAddr,
+    pub identity: SocketAddr,
+}
+
+impl Listen {
+    /// The ports of a cluster (controlplane 9) on one address.
+    pub fn at(ip: IpAddr) -> Self {
+        let port = |port| SocketAddr::new(ip, port);
+        Self { destination: port(8086), policy: port(8090), identity: port(8080) }
+    }
+}
+
+/// Why the control plane cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("own certificate: {0}")]
+    Own(#[from] own::OwnError),
+    #[error("own identity: {0}")]
+    Identity(#[from] InvalidId),
+}
+
+/// Binds all ports, starts serving, and returns the bound addresses. Everything ends with `drain`.
+pub async fn start(
+    listen: Listen,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    certifier: Arc<Certifier>,
+    drain: &Drain,
+) -> Result<Listen, ServeError> {
+    let store = |account: &str| {
+        let Certifier { authority, control_namespace: ns, trust_domain, .. } = &*certifier;
+        let id = WorkloadId::service_account(account, ns, ns, trust_domain)?;
+        Ok::<_, ServeError>(own::keep(authority.clone(), id, drain)?)
+    };
+    let (controller, issuer) = (store("linkerd-destination")?, store("linkerd-identity")?);
+    let destination = Port::bind(listen.destination, controller.clone()).await?;
+    let policy = Port::bind(listen.policy, controller).await?;
+    let identity = Port::bind(listen.identity, issuer).await?;
+    let bound = Listen {
+        destination: destination.local_addr()?,
+        policy: policy.local_addr()?,
+        identity: identity.local_addr()?,
+    };
+
+    let source = Source { snapshots: snapshots.clone(), drain: drain.clone() };
+    let exists = Arc::new(move |account: &ServiceAccount| {
+        snapshots.borrow().has_service_account(&account.namespace, &account.name)
+    });
+    destination.serve(server().add_service(DestinationService::server(source.clone())), drain);
+    let policies = server().add_service(OutboundService::server(source.clone()));
+    policy.serve(policies.add_service(InboundService::server(source)), drain);
+    identity.serve(server().add_service(IdentityService::server(certifier, exists)), drain);
+    Ok(bound)
+}
+
+/// Watches are long and silent, and a proxy opens one for each target and port.
+fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .max_concurrent_streams(10_000)
+}
