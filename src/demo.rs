@@ -3,7 +3,8 @@
 //! other roles.
 //!
 //! ```text
-//!   namespace ── network ── process          one pod, all pods joined, one program in a pod
+//!   namespace ─▶ network ─▶ process ─▶ pod        one foot in a network, all joined, one program, all of it
+//!   image                                         the sample programs that the guide's containers run
 //! ```
 //!
 //! Nothing here is seen from outside: a namespace without a name ends with its thread and its processes, and its links
@@ -11,3 +12,6 @@
 
 pub mod namespace;
 pub mod network;
+pub mod process;
+pub mod pod;
+pub mod image;
