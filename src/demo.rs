@@ -3,8 +3,10 @@
 //! other roles.
 //!
 //! ```text
-//!   namespace ─▶ network ─▶ process ─▶ pod        one foot in a network, all joined, one program, all of it
-//!   image                                         the sample programs that the guide's containers run
+//!   namespace ─▶ network ─▶ process ─▶ pod      a foot in a network, all joined, one program, what it finds around it
+//!   guide · listing ─▶ cluster ─▶ kubelet       manifests, the pods they ask for, their control plane, their start
+//!   image · node                                what containers run, what the node asks of them
+//!   scenario ─▶ verdict                         the guide's steps in order, and whether it held
 //! ```
 //!
 //! Nothing here is seen from outside: a namespace without a name ends with its thread and its processes, and its links
@@ -15,3 +17,13 @@ pub mod network;
 pub mod process;
 pub mod pod;
 pub mod image;
+pub mod node;
+pub mod folder;
+pub mod guide;
+pub mod listing;
+pub mod cluster;
+pub mod kubelet;
+pub mod world;
+pub mod tables;
+pub mod verdict;
+pub mod scenario;

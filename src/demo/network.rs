@@ -11,6 +11,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::TryStreamExt as _;
@@ -38,7 +39,7 @@ pub enum Error {
 /// The router and what is joined to it.
 #[derive(Debug)]
 pub struct Network {
-    router: Namespace,
+    router: Arc<Namespace>,
     links: AtomicU32,
 }
 
@@ -54,12 +55,12 @@ impl Network {
             links.loopback_up().await?;
             links.address(LOOPBACK, NODE).await
         })?;
-        Ok(Self { router, links: AtomicU32::new(0) })
+        Ok(Self { router: Arc::new(router), links: AtomicU32::new(0) })
     }
 
     /// The namespace that sees all links.
     #[must_use]
-    pub fn router(&self) -> &Namespace {
+    pub fn router(&self) -> &Arc<Namespace> {
         &self.router
     }
 

@@ -4,6 +4,9 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use nix::sys::signal::Signal;
 
 use super::namespace::{self, Namespace};
 use super::network::{self, Network};
@@ -38,7 +41,7 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct Pod {
     // Before the namespace: programs end first.
-    containers: Vec<Process>,
+    containers: Vec<(String, Process)>,
     namespace: Namespace,
     identity: Identity,
     folder: PathBuf,
@@ -72,15 +75,31 @@ impl Pod {
         &self.folder
     }
 
-    /// Running containers, in the order they were started.
-    pub fn containers(&mut self) -> &mut [Process] {
-        &mut self.containers
+    /// The first container that has ended, and how.
+    pub fn ended(&mut self) -> Option<(String, ExitStatus)> {
+        self.containers.iter_mut().find_map(|(name, process)| Some((name.clone(), process.ended()?)))
+    }
+
+    /// Sends a signal to a container, unless it has ended.
+    pub fn signal(&mut self, container: &str, signal: Signal) {
+        for (_, process) in self.containers.iter_mut().filter(|(name, _)| name == container) {
+            process.signal(signal);
+        }
     }
 
     /// Where a container's output goes.
     #[must_use]
     pub fn log(&self, container: &str) -> PathBuf {
         self.folder.join(format!("{container}.log"))
+    }
+
+    /// The end of a container's log, for an error message.
+    #[must_use]
+    pub fn last_lines(&self, container: &str) -> String {
+        let log = std::fs::read(self.log(container)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
     }
 
     /// Starts a container in the pod.
@@ -90,7 +109,7 @@ impl Pod {
     pub fn start(&mut self, container: &str, program: Program) -> Result<(), Error> {
         let path = self.log(container);
         let log = std::fs::File::create(&path).map_err(|source| Error::File { path, source })?;
-        self.containers.push(program.output(log).start(&self.namespace)?);
+        self.containers.push((container.to_owned(), program.output(log).start(&self.namespace)?));
         Ok(())
     }
 
@@ -122,3 +141,6 @@ impl Pod {
         Ok(self.namespace.cover(PathBuf::from(target), path)?)
     }
 }
+
+/// Enough to see why a program ended.
+const LINES_SHOWN: usize = 15;

@@ -122,12 +122,12 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks it to finish.
-    pub fn terminate(&mut self) {
+    /// Sends a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
             let pid = Pid::from_raw(self.child.id().cast_signed());
             // It may end in between; it has not been reaped, so the number is still its own.
-            let _ = kill(pid, Signal::SIGTERM);
+            let _ = kill(pid, signal);
         }
     }
 }

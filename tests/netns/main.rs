@@ -6,5 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod network;
+mod pod;
 mod redirect;
 mod world;

@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -49,12 +49,15 @@ pub struct Args {
 /// First line of the output, printed when the first request is about to be sent.
 pub const STARTED: &str = "# sending ";
 
-/// Sends until asked to stop, then prints the figures of the last, unfinished interval.
+/// Sends until asked to stop, then prints the figures of the last, unfinished interval. On SIGUSR1 it prints them at
+/// once and goes on.
 ///
 /// # Errors
 /// When the URL is not one to send to.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let target = Target::new(&args)?;
+    // Before the first line, so that who has seen it may send one.
+    let asked = signal(SignalKind::user_defined1())?;
     println!(
         "{STARTED}{} {} req/s with concurrency={} to {}",
         args.qps.saturating_mul(args.concurrency),
@@ -68,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let workers =
         futures_util::future::join_all((0..args.concurrency).map(|_| work(&args, &target, &tally, &stop)));
     let reports = async {
-        let result = print_until_stopped(args.interval, &tally).await;
+        let result = print_until_stopped(args.interval, asked, &tally).await;
         stop.cancel();
         result
     };
@@ -91,19 +94,23 @@ pub(super) async fn asked_to_stop() -> std::io::Result<()> {
 }
 
 /// Prints a line per interval; gives the start of the unfinished one.
-async fn print_until_stopped(every: Duration, tally: &Mutex<Tally>) -> std::io::Result<Instant> {
+async fn print_until_stopped(
+    every: Duration,
+    mut asked: Signal,
+    tally: &Mutex<Tally>,
+) -> std::io::Result<Instant> {
     let mut stopped = std::pin::pin!(asked_to_stop());
     let mut started = Instant::now();
     let mut ticks = interval_at(started + every, every);
     loop {
         tokio::select! {
             signal = &mut stopped => return signal.map(|()| started),
-            now = ticks.tick() => {
-                let finished = std::mem::take(&mut *tally.lock());
-                println!("{}", finished.report(now - started));
-                started = now;
-            }
+            _ = ticks.tick() => {}
+            _ = asked.recv() => {}
         }
+        let (finished, now) = (std::mem::take(&mut *tally.lock()), Instant::now());
+        println!("{}", finished.report(now - started));
+        started = now;
     }
 }
 
