@@ -1,7 +1,8 @@
 //! What is a cluster of the demo? A folder of manifests, a control plane that reads it, and the pods that it lists.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -95,20 +96,22 @@ impl Cluster {
     }
 }
 
-fn control_args(plan: &Plan, manifests: &Path, certs: &Path) -> Vec<std::ffi::OsString> {
-    let flag = |name: &str, value: PathBuf| [name.into(), value.into_os_string()];
-    let text = |value: &dyn ToString| PathBuf::from(value.to_string());
+fn control_args(plan: &Plan, manifests: &Path, certs: &Path) -> Vec<OsString> {
     let flags = [
-        flag("--certs", certs.to_owned()),
-        flag("--addr", text(&plan.control)),
-        flag("--pod-network", text(&plan.pods)),
-        flag("--service-network", text(&plan.services)),
+        ("--cluster-name", plan.manifests.cluster.to_owned()),
+        ("--listen", plan.control.to_string()),
+        ("--dns", SocketAddr::from((plan.control, DNS)).to_string()),
+        ("--api", SocketAddr::from((plan.control, API)).to_string()),
+        ("--pod-network", plan.pods.to_string()),
+        ("--service-network", plan.services.to_string()),
     ];
-    let folder = manifests.as_os_str().to_owned();
-    ["control".into(), folder].into_iter().chain(flags.into_iter().flatten()).collect()
+    let mut args: Vec<OsString> = vec!["control".into(), manifests.into(), "--certs".into(), certs.into()];
+    args.extend(flags.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
+    args
 }
 
 const CONTROL: &str = "control";
+const DNS: u16 = 53;
 /// Where the control plane lists pods.
 const API: u16 = 8085;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);

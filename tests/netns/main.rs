@@ -8,4 +8,5 @@
 mod network;
 mod pod;
 mod redirect;
+mod wire;
 mod world;
