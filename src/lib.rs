@@ -32,3 +32,5 @@ pub mod admin;
 pub mod app;
 pub mod control;
 pub mod cli;
+pub mod redirect;
+pub mod demo;
