@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+pub mod check;
 pub mod proxy;
 
 use std::ffi::OsString;
