@@ -1,6 +1,8 @@
 //! The command line: one file a subcommand.
 
 pub mod certs;
+pub mod check;
+pub mod demo;
 pub mod proxy;
 
 use std::ffi::OsString;
@@ -20,6 +22,11 @@ struct Cli {
 enum Command {
     /// Run the sidecar; its configuration is the environment, as Linkerd's injector writes it.
     Proxy,
+    Demo(demo::Args),
+    /// Say what is wrong in folders of manifests, and where.
+    Check(check::CheckArgs),
+    /// Make a trust anchor, issuers and service-account tokens for development.
+    Certs(certs::Args),
 }
 
 /// Runs the program.
@@ -31,5 +38,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match Cli::parse_from(args).command {
         Command::Proxy => proxy::run(),
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Certs(args) => said("certs", certs::run(&args, &mut std::io::stdout())),
+    }
+}
+
+fn said(command: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("causeway {command}: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
