@@ -31,4 +31,5 @@ pub mod inbound;
 pub mod admin;
 pub mod app;
 pub mod control;
+pub mod viz;
 pub mod cli;
