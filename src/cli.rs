@@ -1,3 +1,35 @@
-//! The subcommands: one file each, flags in, work started elsewhere.
+//! The command line: one file a subcommand.
 
 pub mod certs;
+pub mod proxy;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The data plane of a multi-cluster service mesh, and a control plane for one machine.
+#[derive(Parser)]
+#[command(name = "causeway", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the sidecar; its configuration is the environment, as Linkerd's injector writes it.
+    Proxy,
+}
+
+/// Runs the program.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // Linkerd's start helper passes an empty argument vector, which arrives as one empty string.
+    if args.iter().all(|arg| arg.is_empty()) {
+        return proxy::run();
+    }
+    match Cli::parse_from(args).command {
+        Command::Proxy => proxy::run(),
+    }
+}

@@ -26,10 +26,10 @@ use tonic::body::Body;
 use self::connect::{Http2, Session};
 use self::resolve::Dns;
 use crate::backoff::Backoff;
+use crate::config::Socket;
 use crate::model::endpoint::EndpointTls;
 use crate::model::name::{Authority, Host};
 use crate::model::{DnsName, WorkloadId};
-use crate::net::socket::SocketOptions;
 use crate::tls::CredentialStore;
 
 /// How long a request may wait for a connection (contract 1.4).
@@ -47,7 +47,7 @@ pub struct ControllerConfig {
     pub connect_timeout: Duration,
     /// Delays between attempts to connect.
     pub backoff: Backoff,
-    pub socket: SocketOptions,
+    pub socket: Socket,
 }
 
 /// A control-plane service; cheap to clone.
@@ -75,6 +75,15 @@ pub struct MissingIdentity(pub Authority);
 
 #[derive(Debug)]
 struct Shared {
+    reach: Reach,
+    link: Mutex<Link>,
+    /// Connections in a row that failed or carried no answer.
+    failures: AtomicU32,
+}
+
+/// What stays the same from connection to connection.
+#[derive(Clone, Debug)]
+struct Reach {
     config: ControllerConfig,
     session: Session,
     authority: Authority,
@@ -82,9 +91,6 @@ struct Shared {
     uri_authority: http::uri::Authority,
     dns: Dns,
     store: Arc<CredentialStore>,
-    link: Mutex<Link>,
-    /// Connections in a row that failed or carried no answer.
-    failures: AtomicU32,
 }
 
 /// The one connection and what is known for making it again.
@@ -114,12 +120,20 @@ impl Controller {
         };
         let shown = Authority { port: authority.port.filter(|port| *port != 80), ..authority.clone() };
         let uri_authority = shown.to_string().parse().expect("names and addresses are spelled as in a URI");
-        let (link, failures) = (Mutex::default(), AtomicU32::new(0));
-        Ok(Self(Arc::new(Shared { config, session, authority, uri_authority, dns, store, link, failures })))
+        Ok(Self::unconnected(Reach { config, session, authority, uri_authority, dns, store }))
+    }
+
+    /// The same service over a connection of its own, made with the credentials of that moment.
+    pub fn fresh(&self) -> Self {
+        Self::unconnected(self.0.reach.clone())
+    }
+
+    fn unconnected(reach: Reach) -> Self {
+        Self(Arc::new(Shared { reach, link: Mutex::default(), failures: AtomicU32::new(0) }))
     }
 
     pub fn authority(&self) -> &Authority {
-        &self.0.authority
+        &self.0.reach.authority
     }
 }
 
@@ -153,7 +167,7 @@ impl Shared {
                     // It never left, so it may go over the next connection.
                     Some(unsent) => req = unsent,
                     None => {
-                        let (controller, error) = (self.authority.clone(), error.into_error());
+                        let (controller, error) = (self.reach.authority.clone(), error.into_error());
                         return Err(Error::Lost { controller, error });
                     }
                 },
@@ -165,7 +179,7 @@ impl Shared {
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         Uri::builder()
             .scheme(Scheme::HTTP)
-            .authority(self.uri_authority.clone())
+            .authority(self.reach.uri_authority.clone())
             .path_and_query(path)
             .build()
             .expect("all three parts are given and valid")
@@ -181,24 +195,27 @@ impl Shared {
                     return http.clone();
                 }
                 link.http = None;
-                if let Some(at) = link.not_before.take() {
+                if let Some(at) = link.not_before {
                     sleep_until(at).await;
                 }
+                // Even a connection that was made counts until it has carried an answer. Noted before
+                // dialling, because whoever waits here may give up at any moment.
+                let failures = self.failures.fetch_add(1, Relaxed);
+                let delay = self.reach.config.backoff.delay(failures, fastrand::f64());
+                link.not_before = Some(Instant::now() + delay);
                 match self.dial(&mut link).await {
                     Ok(http) => link.http = Some(http),
                     Err(error) => {
-                        tracing::warn!(controller = %self.authority, %error, "cannot reach the control plane");
+                        tracing::warn!(controller = %self.reach.authority, %error, "cannot reach the control plane");
                         last = Some(Box::new(error));
                     }
                 }
-                // Even a connection that was made counts until it has carried an answer.
-                let failures = self.failures.fetch_add(1, Relaxed);
-                link.not_before = Some(Instant::now() + self.config.backoff.delay(failures, fastrand::f64()));
+                link.not_before = Some(Instant::now() + delay);
             }
         };
         match timeout_at(deadline, attempts).await {
             Ok(http) => Ok(http),
-            Err(_) => Err(Error::FailFast { controller: self.authority.clone(), last }),
+            Err(_) => Err(Error::FailFast { controller: self.reach.authority.clone(), last }),
         }
     }
 
@@ -208,13 +225,13 @@ impl Shared {
             Ok(addrs) => link.addrs = addrs,
             Err(error) if link.addrs.is_empty() => return Err(error.into()),
             Err(error) => {
-                tracing::warn!(controller = %self.authority, %error, "using the last known addresses");
+                tracing::warn!(controller = %self.reach.authority, %error, "using the last known addresses");
             }
         }
         let first = fastrand::usize(..link.addrs.len().max(1));
-        let mut last = Error::Resolve(resolve::Error::NoAddress(self.authority.host.clone()));
+        let mut last = Error::Resolve(resolve::Error::NoAddress(self.reach.authority.host.clone()));
         for addr in link.addrs.iter().cycle().skip(first).take(link.addrs.len()) {
-            match connect::open(*addr, &self.session, &self.config, &self.store).await {
+            match connect::open(*addr, &self.reach.session, &self.reach.config, &self.reach.store).await {
                 Ok(http) => return Ok(http),
                 Err(error) => last = error.into(),
             }
@@ -223,9 +240,9 @@ impl Shared {
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, resolve::Error> {
-        match &self.config.host {
-            Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, self.config.port)]),
-            Host::Name(name) => self.dns.resolve(name, self.config.port).await,
+        match &self.reach.config.host {
+            Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, self.reach.config.port)]),
+            Host::Name(name) => self.reach.dns.resolve(name, self.reach.config.port).await,
         }
     }
 }

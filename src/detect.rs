@@ -5,3 +5,6 @@
 
 pub mod client_hello;
 pub mod http;
+pub mod read;
+
+pub use read::{Http, read_client_hello, read_http};

@@ -40,6 +40,8 @@ pub enum Reason {
     IdentityMismatch,
     /// This proxy has no certificate, so what should be mutual TLS cannot be sent.
     NoIdentity,
+    /// The application insists on an identity that the endpoint is not known to have.
+    IdentityRequired,
     /// The connection broke before an answer came.
     UpstreamBroken,
     /// The far side, or the client, reset the HTTP/2 stream.
@@ -99,6 +101,7 @@ impl Reason {
             Self::ConnectFailed    => row(S::BAD_GATEWAY, 14, "i/o", "connect-failed", true, true, "could not connect; is the pod running?"),
             Self::IdentityMismatch => row(S::BAD_GATEWAY, 14, "i/o", "identity-mismatch", true, true, "the far side did not prove the expected identity; do both clusters share a trust anchor?"),
             Self::NoIdentity       => row(S::BAD_GATEWAY, 14, "i/o", "no-identity", true, false, "this proxy has no certificate yet; is the identity controller reachable?"),
+            Self::IdentityRequired => row(S::BAD_GATEWAY, 14, "identity required", "identity-required", true, false, "the endpoint is not known to have the identity that the request requires"),
             Self::UpstreamBroken   => row(S::BAD_GATEWAY, 14, "i/o", "upstream-broken", true, false, "the connection ended before an answer came"),
             Self::StreamReset      => row(S::BAD_GATEWAY, 14, "unexpected", "stream-reset", false, false, "the stream was reset"),
             Self::Denied           => row(S::FORBIDDEN, 7, "unauthorized", "denied", false, false, "unauthorized: no authorization of the server lets this client in"),
@@ -113,7 +116,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::FailFast,
         Self::LoadShed,
         Self::NoRoute,
@@ -125,6 +128,7 @@ impl Reason {
         Self::ConnectFailed,
         Self::IdentityMismatch,
         Self::NoIdentity,
+        Self::IdentityRequired,
         Self::UpstreamBroken,
         Self::StreamReset,
         Self::Denied,
@@ -173,7 +177,12 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for Fault {
+    // hyper looks here for the HTTP/2 error whose code it passes on.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ pub mod body;
 pub mod headers;
 pub mod orig_proto;
 pub mod respond;
+pub mod server;
 pub mod uri;
 pub mod upgrade;
 

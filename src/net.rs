@@ -1,4 +1,5 @@
-//! Sockets: accepting, original destinations, putting read bytes back, relaying.
+//! Sockets: accepting, original destinations, putting read bytes back, relaying, and the preface that
+//! one proxy sends another.
 
 pub mod listen;
 pub mod orig_dst;

@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod crypto;
 pub mod read_ahead;
 pub mod server;
+pub mod stream;
 #[doc(hidden)]
 pub mod testing;
 pub mod verify;
@@ -19,6 +20,7 @@ use std::io;
 use crate::model::{DnsName, WorkloadId};
 
 pub use credentials::{CredentialStore, Credentials, InvalidAnchors, Rejected, TrustAnchors};
+pub use stream::Stream;
 
 /// The only protocol name of the mesh: a transport header follows (contract 2.3).
 pub const TRANSPORT_ALPN: &[u8] = b"transport.l5d.io/v1";

@@ -14,6 +14,7 @@ use tonic::body::Body;
 
 use super::ControllerConfig;
 use crate::model::endpoint::EndpointTls;
+use crate::net::socket;
 use crate::tls::{self, CredentialStore};
 
 pub type Http2 = http2::SendRequest<Body>;
@@ -53,7 +54,7 @@ pub(super) async fn open(
     let opened = async {
         let tcp = async {
             let io = TcpStream::connect(addr).await?;
-            config.socket.apply(&io).map(|()| io)
+            socket::apply(&config.socket, &io).map(|()| io)
         };
         let io = tcp.await.map_err(|error| Error::Tcp { addr, error })?;
         let expect = match session {

@@ -86,7 +86,7 @@ fn config(host: &str, port: u16) -> ControllerConfig {
         name: Some(CONTROL.parse().unwrap()),
         connect_timeout: Duration::from_secs(5),
         backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(100), 0.1).unwrap(),
-        socket: SocketOptions::default(),
+        socket: Socket::default(),
     }
 }
 

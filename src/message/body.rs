@@ -28,11 +28,19 @@ pub trait Observe: Send + 'static {
 
 impl Observe for () {}
 
-/// A relayed or empty body.
+/// A relayed, whole or empty body.
 #[derive(Debug)]
 pub struct Body<W: Observe> {
-    inner: Option<Incoming>,
+    inner: Inner,
     observer: Option<W>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Relayed(Incoming),
+    /// Made here.
+    Whole(Bytes),
+    Ended,
 }
 
 /// The body of a request on its way to an endpoint or application.
@@ -41,20 +49,44 @@ pub type RequestBody = Body<()>;
 impl<W: Observe> Body<W> {
     pub fn relay(inner: Incoming, observer: W) -> Self {
         let ended = http_body::Body::is_end_stream(&inner);
-        let mut body = Self { inner: Some(inner), observer: Some(observer) };
         if ended {
             // Nobody will poll a body that says it has ended.
-            body.inner = None;
-            body.finish(End::Complete(None));
+            return Self::empty(observer);
         }
-        body
+        Self { inner: Inner::Relayed(inner), observer: Some(observer) }
+    }
+
+    /// A body made here.
+    pub fn whole(bytes: Bytes, observer: W) -> Self {
+        if bytes.is_empty() {
+            return Self::empty(observer);
+        }
+        Self { inner: Inner::Whole(bytes), observer: Some(observer) }
     }
 
     /// A body without bytes; the observer sees its end at once.
     pub fn empty(observer: W) -> Self {
-        let mut body = Self { inner: None, observer: Some(observer) };
+        let mut body = Self { inner: Inner::Ended, observer: Some(observer) };
         body.finish(End::Complete(None));
         body
+    }
+
+    fn observe(&mut self, frame: &Option<Result<Frame<Bytes>, hyper::Error>>, ended: bool) {
+        match frame {
+            None => self.finish(End::Complete(None)),
+            Some(Err(error)) => self.finish(End::Failed(error)),
+            Some(Ok(frame)) => match frame.data_ref() {
+                None => self.finish(End::Complete(frame.trailers_ref())),
+                Some(data) => {
+                    if let Some(observer) = &mut self.observer {
+                        observer.data(data.len());
+                    }
+                    if ended {
+                        self.finish(End::Complete(None));
+                    }
+                }
+            },
+        }
     }
 
     fn finish(&mut self, end: End<'_>) {
@@ -73,34 +105,37 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(inner).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    if let Some(observer) = &mut this.observer {
-                        observer.data(data.len());
-                    }
-                    // With a content length the reader may stop here, without asking for the end.
-                    if this.inner.as_ref().is_some_and(http_body::Body::is_end_stream) {
-                        this.finish(End::Complete(None));
-                    }
-                } else {
-                    this.finish(End::Complete(frame.trailers_ref()));
-                }
+        let inner = match &mut this.inner {
+            Inner::Relayed(inner) => inner,
+            Inner::Ended => return Poll::Ready(None),
+            Inner::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.inner = Inner::Ended;
+                this.finish(End::Complete(None));
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Some(Err(error)) => this.finish(End::Failed(error)),
-            None => this.finish(End::Complete(None)),
-        }
+        };
+        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+        // With a content length the reader may stop after the last data, without asking for the end.
+        let ended = http_body::Body::is_end_stream(inner);
+        this.observe(&frame, ended);
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
+        match &self.inner {
+            Inner::Relayed(inner) => http_body::Body::is_end_stream(inner),
+            Inner::Whole(_) => false,
+            Inner::Ended => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+        match &self.inner {
+            Inner::Relayed(inner) => http_body::Body::size_hint(inner),
+            Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Ended => SizeHint::with_exact(0),
+        }
     }
 }
 

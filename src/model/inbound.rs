@@ -19,6 +19,20 @@ pub struct ServerPolicy {
     pub authorizations: Vec<Authorization>,
 }
 
+impl ServerPolicy {
+    /// What an answer that cannot be understood becomes: nobody is let in (contract 4.3).
+    pub fn invalid() -> Self {
+        let meta = ResourceRef::default_named("invalid");
+        let route = InboundRoute { meta: meta.clone(), rules: vec![vec![]], authorizations: vec![] };
+        let timeout = Duration::from_secs(10);
+        Self {
+            meta,
+            protocol: ServerProtocol::Detect { timeout, routes: vec![route] },
+            authorizations: vec![],
+        }
+    }
+}
+
 /// What the port speaks. Routes carry their own authorizations followed by the server's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServerProtocol {

@@ -9,10 +9,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+use crate::config;
 use crate::drain::Drain;
 
 use super::orig_dst::{OrigDst, unmapped};
-use super::socket::SocketOptions;
+use super::socket;
 
 /// A fresh connection: not yet identified, not yet permitted anything.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct Accepted {
 /// A bound socket with its options; connections queue in the kernel until [`Listener::serve`].
 pub struct Listener {
     listener: TcpListener,
-    options: SocketOptions,
+    options: config::Socket,
     orig_dst: OrigDst,
 }
 
@@ -42,15 +43,10 @@ impl Listener {
     ///
     /// # Errors
     /// What `bind(2)` and `listen(2)` say; the address is named in the error.
-    pub fn bind(
-        addr: SocketAddr,
-        backlog: Option<u32>,
-        options: SocketOptions,
-        orig_dst: OrigDst,
-    ) -> io::Result<Self> {
-        let listener = bind(addr, backlog.unwrap_or(DEFAULT_BACKLOG))
+    pub fn bind(addr: SocketAddr, accept: &config::Accept, orig_dst: OrigDst) -> io::Result<Self> {
+        let listener = bind(addr, accept.backlog.unwrap_or(DEFAULT_BACKLOG))
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
-        Ok(Self { listener, options, orig_dst })
+        Ok(Self { listener, options: accept.socket, orig_dst })
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -82,7 +78,7 @@ impl Listener {
     fn accepted(&self, io: TcpStream, client: SocketAddr) -> io::Result<Accepted> {
         // Whatever fails from here on concerns this connection alone.
         let single = |error: io::Error| io::Error::new(io::ErrorKind::ConnectionAborted, error);
-        self.options.apply(&io).map_err(single)?;
+        socket::apply(&self.options, &io).map_err(single)?;
         let orig_dst = self.orig_dst.of(&io).map_err(single)?;
         Ok(Accepted { io, client: unmapped(client), orig_dst })
     }

@@ -3,11 +3,16 @@
 //!
 //! It is sent only after ALPN [`PROTOCOL`] was agreed. Application bytes follow it at once.
 
+use std::io;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
+use tokio::io::AsyncRead;
 
 use crate::model::DnsName;
 use crate::model::protocol::HttpVersion;
+
+use super::prefixed::Prefixed;
 
 /// The ALPN name of connections that begin with a header.
 pub const PROTOCOL: &[u8] = b"transport.l5d.io/v1";
@@ -23,6 +28,31 @@ pub struct TransportHeader {
     pub name: Option<DnsName>,
     /// The version of HTTP that this connection speaks; `None`: opaque, or not known.
     pub session: Option<HttpVersion>,
+}
+
+/// Why no header could be read from a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Invalid(#[from] InvalidHeader),
+    #[error("the connection broke inside the transport header: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Reads a header off a connection's start; what follows it stays to be read.
+///
+/// # Errors
+/// The bytes are no header, or end too early.
+pub async fn read<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>) -> Result<TransportHeader, ReadError> {
+    loop {
+        if let Some((header, length)) = TransportHeader::decode(io.prefix())? {
+            io.consume(length);
+            return Ok(header);
+        }
+        if io.read_more(LIMIT).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
 }
 
 /// Why bytes are not a header.

@@ -1,6 +1,10 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -159,7 +163,7 @@ async fn an_expired_client_is_refused() {
 struct Stranger;
 
 impl Stranger {
-    fn store(trusts: &TestCa, issued_by: &TestCa, expired: bool) -> std::sync::Arc<CredentialStore> {
+    fn store(trusts: &TestCa, issued_by: &TestCa, expired: bool) -> Arc<CredentialStore> {
         let names = [San::Dns(WEB)];
         let issued = if expired { issued_by.expired_leaf(&names) } else { issued_by.leaf(&names) };
         let store = trusts.empty_store(WEB);
@@ -234,7 +238,7 @@ fn what_does_not_verify_is_not_installed() {
     unchained.intermediates.clear();
     assert!(matches!(unchained.install(&store).unwrap_err(), Rejected::Untrusted(_)));
 
-    assert!(std::sync::Arc::ptr_eq(&before, &store.current().unwrap()));
+    assert!(Arc::ptr_eq(&before, &store.current().unwrap()));
 }
 
 #[test]
@@ -246,4 +250,73 @@ fn a_bundle_may_hold_garbage_but_not_only_garbage() {
     for bad in ["", garbage, "not PEM"] {
         assert_eq!(TrustAnchors::from_pem(bad.as_bytes()).unwrap_err(), InvalidAnchors);
     }
+}
+
+/// Notes how many bytes each write offers to the socket.
+struct Offered {
+    io: TcpStream,
+    sizes: Arc<Mutex<Vec<usize>>>,
+}
+
+impl AsyncRead for Offered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Offered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.sizes.lock().push(bytes.len());
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.sizes.lock().push(slices.iter().map(|slice| slice.len()).sum());
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_large_write_is_one_offer_to_the_socket() {
+    let ca = TestCa::new("root");
+    let (web, api) = (ca.store(WEB), ca.store(API));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let io = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let io = Offered { io, sizes: sizes.clone() };
+    let sent = vec![7; 200 * 1024];
+    let send = async {
+        let mut near = client::connect(&web, io, &expect(API), false).await.unwrap().stream;
+        near.write_all(&sent).await.unwrap();
+        near.shutdown().await.unwrap();
+    };
+    let receive = async {
+        let (mut far, _) = server::accept(&api, listener.accept().await.unwrap().0, false).await.unwrap();
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).await.unwrap();
+        got
+    };
+    let ((), got) = timeout(LIMIT, async { tokio::join!(send, receive) }).await.expect("it arrives");
+    assert_eq!(got.len(), sent.len());
+    assert!(sizes.lock().iter().any(|size| *size > sent.len()), "{:?}", sizes.lock());
 }

@@ -1,0 +1,83 @@
+//! The admin listener, on a thread of its own: rendering a large page never sits in front of a request.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::inbound::Inbound;
+
+use super::Admin;
+
+/// The admin pages behind their listener, not yet serving.
+pub struct AdminServer {
+    listener: TcpListener,
+    listen: SocketAddr,
+    inbound: Arc<Inbound>,
+    admin: Arc<Admin>,
+}
+
+/// The running admin thread.
+pub struct Running {
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl AdminServer {
+    pub fn new(listener: TcpListener, inbound: Arc<Inbound>, admin: Admin) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listen = listener.local_addr()?;
+        Ok(Self { listener, listen, inbound, admin: Arc::new(admin) })
+    }
+
+    /// Serves until [`Running::stop`].
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made.
+    pub fn start(self) -> io::Result<Running> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = stopped.cancelled() => {}
+                    served = self.serve() => {
+                        if let Err(error) = served {
+                            error!(%error, "the admin listener ended");
+                        }
+                    }
+                }
+            });
+        })?;
+        Ok(Running { stop, thread })
+    }
+
+    async fn serve(self) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        loop {
+            match listener.accept().await {
+                Ok((io, _)) => {
+                    let (inbound, admin, listen) = (self.inbound.clone(), self.admin.clone(), self.listen);
+                    tokio::spawn(async move { inbound.serve_admin(io, listen, admin).await });
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept an admin connection; retrying");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Ends the thread; answers on their way are cut off.
+    pub fn stop(self) {
+        self.stop.cancel();
+        let _ = self.thread.join();
+    }
+}

@@ -1,0 +1,190 @@
+//! Wiring: from a configuration to listeners, clients, tasks and their end. The only place that knows
+//! everything.
+
+mod controllers;
+mod sides;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin::server::AdminServer;
+use crate::config::Config;
+use crate::connect::LoopGuard;
+use crate::discover::Discover;
+use crate::drain::Drain;
+use crate::identity::Identity;
+use crate::inbound::Inbound;
+use crate::net::{Listener, OrigDst};
+use crate::outbound::Outbound;
+use crate::telemetry::Metrics;
+use crate::telemetry::log::LogHandle;
+use crate::tls::CredentialStore;
+
+use controllers::Controllers;
+
+/// How a proxy stands in its surroundings. In a pod: the kernel's word and the real guards.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub outbound_dst: OrigDst,
+    pub inbound_dst: OrigDst,
+    /// Whether the outbound side may dial loopback addresses. Never in a pod.
+    pub allow_loopback: bool,
+}
+
+impl Surroundings {
+    pub fn pod() -> Self {
+        Self { outbound_dst: OrigDst::Kernel, inbound_dst: OrigDst::Kernel, allow_loopback: false }
+    }
+}
+
+/// A proxy whose sockets are bound, and which carries nothing yet.
+pub struct Proxy {
+    config: Arc<Config>,
+    store: Arc<CredentialStore>,
+    identity: Identity,
+    outbound: Arc<Outbound>,
+    inbound: Arc<Inbound>,
+    outbound_listeners: Vec<Listener>,
+    inbound_listener: Listener,
+    admin: AdminServer,
+    admin_addr: SocketAddr,
+    drain: Drain,
+    shutdown: CancellationToken,
+}
+
+/// Why a proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] io::Error),
+    #[error("{0}")]
+    Identity(String),
+    #[error(transparent)]
+    Controller(#[from] crate::controller::MissingIdentity),
+}
+
+/// Idle connections and forgotten destinations are looked for this often.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    /// Binds everything. Connections queue in the kernel until [`Proxy::run`] has a certificate.
+    ///
+    /// # Errors
+    /// A socket cannot be bound, or the identity's files cannot be used.
+    pub async fn bind(config: Config, log: LogHandle, around: &Surroundings) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new(config.metrics.retain_idle));
+        let (drain, shutdown) = (Drain::default(), CancellationToken::new());
+        let store = sides::credential_store(&config)?;
+        let controllers = Controllers::new(&config, &store)?;
+        let identity = sides::identity(&config, &store, &controllers, &metrics)?;
+
+        let mut outbound_listeners = Vec::new();
+        for addr in &config.outbound.listen {
+            let dst = around.outbound_dst.clone();
+            outbound_listeners.push(Listener::bind(*addr, &config.outbound.accept, dst)?);
+        }
+        let inbound_dst = around.inbound_dst.clone();
+        let inbound_listener = Listener::bind(config.inbound.listen, &config.inbound.accept, inbound_dst)?;
+        let admin_listener = std::net::TcpListener::bind(config.admin.listen)?;
+        let admin_addr = admin_listener.local_addr()?;
+
+        let guard = if around.allow_loopback { LoopGuard::Off } else { LoopGuard::Loopback };
+        let outbound = sides::outbound(&config, guard, &store, &controllers, &metrics, &drain);
+        let own_port = inbound_listener.local_addr()?.port();
+        let inbound = sides::inbound(&config, own_port, admin_addr, &store, &controllers, &metrics, &drain);
+        let admin = sides::admin(&config, log, &store, &metrics, &shutdown);
+        let admin = AdminServer::new(admin_listener, inbound.clone(), admin)?;
+        Ok(Self {
+            config,
+            store,
+            identity,
+            outbound,
+            inbound,
+            outbound_listeners,
+            inbound_listener,
+            admin,
+            admin_addr,
+            drain,
+            shutdown,
+        })
+    }
+
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    pub fn inbound_addr(&self) -> io::Result<SocketAddr> {
+        self.inbound_listener.local_addr()
+    }
+
+    pub fn outbound_addr(&self) -> io::Result<SocketAddr> {
+        match self.outbound_listeners.first() {
+            Some(listener) => listener.local_addr(),
+            None => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
+    }
+
+    /// Ends [`Proxy::run`] when cancelled; `/shutdown` cancels it too.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Carries connections until told to end, then lets them finish (contract 1.1, 7.3).
+    ///
+    /// # Errors
+    /// The admin thread cannot be started.
+    pub async fn run(self) -> io::Result<()> {
+        // Ends with this scope, after the drain: certificates are renewed while connections finish.
+        let _identity = AbortOnDrop(tokio::spawn(self.identity.run()));
+        let _sweeper = AbortOnDrop(tokio::spawn(sweep(self.outbound.discover.clone(), self.inbound.clone())));
+        let admin = self.admin.start()?;
+        tokio::select! {
+            () = self.store.ready() => info!(id = %self.config.identity.id, "certified; accepting connections"),
+            () = self.shutdown.cancelled() => return Ok(()),
+        }
+        for listener in self.outbound_listeners {
+            let outbound = self.outbound.clone();
+            tokio::spawn(listener.serve(self.drain.clone(), move |conn| outbound.clone().serve(conn)));
+        }
+        let inbound = self.inbound.clone();
+        tokio::spawn(
+            self.inbound_listener.serve(self.drain.clone(), move |conn| inbound.clone().serve(conn)),
+        );
+
+        self.shutdown.cancelled().await;
+        info!(grace = ?self.config.shutdown.grace_period, "draining");
+        let left = self.drain.finish(self.config.shutdown.grace_period).await;
+        if left > 0 {
+            warn!(connections = left, "the grace period is over; closing what is left");
+        }
+        admin.stop();
+        Ok(())
+    }
+}
+
+async fn sweep(discover: Arc<Discover>, inbound: Arc<Inbound>) {
+    let mut tick = interval(SWEEP);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        discover.sweep(now);
+        inbound.ports.sweep(now);
+        inbound.apps.sweep(now);
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,56 @@
+//! Clients of the three control-plane services (contract 1.4).
+
+use std::sync::Arc;
+
+use crate::config::{Config, Connect, ControlClient};
+use crate::controller::resolve::Dns;
+use crate::controller::{Controller, ControllerConfig, MissingIdentity};
+use crate::discover::{Limits, Patience};
+use crate::tls::CredentialStore;
+
+pub(super) struct Controllers {
+    pub(super) policy: Controller,
+    pub(super) destination: Controller,
+    pub(super) identity: Controller,
+}
+
+impl Controllers {
+    pub(super) fn new(config: &Config, store: &Arc<CredentialStore>) -> Result<Self, MissingIdentity> {
+        let dns = Dns::system();
+        let client = |control: &ControlClient| {
+            Controller::new(controller_config(config, control), dns.clone(), store.clone())
+        };
+        Ok(Self {
+            policy: client(&config.policy.control)?,
+            destination: client(&config.destination.control)?,
+            identity: client(&config.identity.control)?,
+        })
+    }
+}
+
+fn controller_config(config: &Config, control: &ControlClient) -> ControllerConfig {
+    let connect = connect_of(config, control);
+    ControllerConfig {
+        host: control.addr.host.clone(),
+        port: control.addr.port,
+        name: control.name.clone(),
+        connect_timeout: connect.timeout,
+        backoff: connect.backoff,
+        socket: connect.socket,
+    }
+}
+
+/// How watches of a service reconnect. A controller on loopback has no limits (contract 1.4).
+pub(super) fn patience(config: &Config, control: &ControlClient) -> Patience {
+    let limits = if control.addr.is_loopback() {
+        Limits::default()
+    } else {
+        let limits = control.limits;
+        Limits { initial: limits.initial, idle: limits.idle, lifetime: limits.lifetime }
+    };
+    Patience { limits, backoff: connect_of(config, control).backoff }
+}
+
+fn connect_of<'a>(config: &'a Config, control: &ControlClient) -> &'a Connect {
+    if control.addr.is_loopback() { &config.inbound.connect } else { &config.outbound.connect }
+}

@@ -1,0 +1,178 @@
+//! The two sides and the identity, each made from its section of the configuration.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::admin::Admin;
+use crate::config::{Config, Connect};
+use crate::connect::client::HttpSettings;
+use crate::connect::{Connector, LoopGuard, h1, h2};
+use crate::discover::ports::{Ports, PortsConfig};
+use crate::discover::{Backends, Discover, Lookups};
+use crate::drain::Drain;
+use crate::identity::key::Documents;
+use crate::identity::{Identity, IdentityConfig, IdentityState};
+use crate::inbound::Inbound;
+use crate::inbound::apps::Apps;
+use crate::message::server::HttpServer;
+use crate::outbound::Outbound;
+use crate::telemetry::Metrics;
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::process::CertificateTimes;
+use crate::tls::{CredentialStore, TrustAnchors};
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use super::controllers::{Controllers, patience};
+
+pub(super) fn credential_store(config: &Config) -> Result<Arc<CredentialStore>, StartError> {
+    let anchors = TrustAnchors::from_pem(config.identity.trust_anchors.0.as_bytes())
+        .map_err(|error| StartError::Identity(format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}")))?;
+    Ok(CredentialStore::new(config.identity.id.clone(), anchors))
+}
+
+/// The renewal of our certificate, its times shown in the metrics.
+pub(super) fn identity(
+    config: &Config,
+    store: &Arc<CredentialStore>,
+    controllers: &Controllers,
+    metrics: &Metrics,
+) -> Result<Identity, StartError> {
+    let documents = Documents::load_or_make(&config.identity.dir, &config.identity.server_name)
+        .map_err(|error| StartError::Identity(error.to_string()))?;
+    let settings = IdentityConfig {
+        token_file: config.identity.token_file.clone(),
+        min_refresh: config.identity.min_refresh,
+        max_refresh: config.identity.max_refresh,
+    };
+    let identity = Identity::new(settings, documents, controllers.identity.clone(), store.clone());
+    let state = identity.state();
+    metrics.watch_certificate(move || times(&state));
+    Ok(identity)
+}
+
+pub(super) fn admin(
+    config: &Config,
+    log: LogHandle,
+    store: &CredentialStore,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> Admin {
+    let readable = |text: OsString| text.to_string_lossy().into_owned();
+    Admin {
+        certificates: store.subscribe(),
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+        shutdown_enabled: config.shutdown.endpoint_enabled,
+        log,
+        env: std::env::vars_os().map(|(name, value)| (readable(name), readable(value))).collect(),
+    }
+}
+
+pub(super) fn outbound(
+    config: &Config,
+    guard: LoopGuard,
+    store: &Arc<CredentialStore>,
+    controllers: &Controllers,
+    metrics: &Arc<Metrics>,
+    drain: &Drain,
+) -> Arc<Outbound> {
+    let connect = &config.outbound.connect;
+    let connector = Connector {
+        store: store.clone(),
+        options: connect.socket,
+        timeout: connect.timeout,
+        guard,
+        local: config.inbound.ips.iter().copied().collect(),
+    };
+    let destination = patience(config, &config.destination.control);
+    let backends = Backends {
+        destinations: controllers.destination.clone(),
+        context: config.destination.context.clone(),
+        patience: destination,
+        connector: Arc::new(connector),
+        settings: http_settings(connect),
+        backoff: connect.backoff,
+        failfast: config.outbound.http_failfast_timeout,
+        metrics: metrics.clone(),
+        clients: Default::default(),
+    };
+    let lookups = Lookups {
+        policies: controllers.policy.clone(),
+        profiles: controllers.destination.clone(),
+        workload: config.policy.workload.clone(),
+        context: config.destination.context.clone(),
+        profile_networks: config.outbound.profile_networks.clone(),
+        patience: patience(config, &config.policy.control),
+        backends: Arc::new(backends),
+    };
+    Arc::new(Outbound {
+        discover: Arc::new(Discover::new(lookups, config.outbound.discovery_idle_timeout)),
+        detect_timeout: config.outbound.detect_timeout,
+        http: HttpServer::new(&config.outbound.server_http2),
+        informational_headers: config.outbound.informational_headers,
+        metrics: metrics.clone(),
+        drain: drain.clone(),
+    })
+}
+
+pub(super) fn inbound(
+    config: &Arc<Config>,
+    own_port: u16,
+    admin: SocketAddr,
+    store: &Arc<CredentialStore>,
+    controllers: &Controllers,
+    metrics: &Arc<Metrics>,
+    drain: &Drain,
+) -> Arc<Inbound> {
+    let connect = &config.inbound.connect;
+    let connector = Connector {
+        store: store.clone(),
+        options: connect.socket,
+        timeout: connect.timeout,
+        guard: LoopGuard::Port(own_port),
+        local: Vec::new(),
+    };
+    let defaults = config.clone();
+    let ports = PortsConfig {
+        workload: config.policy.workload.clone(),
+        default: Box::new(move |port| defaults.inbound.default_server(port)),
+        pinned: config.inbound.ports.iter().copied().chain([admin.port()]).collect(),
+        idle: config.inbound.discovery_idle_timeout,
+        patience: patience(config, &config.policy.control),
+    };
+    Arc::new(Inbound {
+        ports: Arc::new(Ports::new(ports, controllers.policy.clone())),
+        store: store.clone(),
+        server_name: config.identity.server_name.clone(),
+        ips: config.inbound.ips.iter().copied().collect(),
+        own_port,
+        detect_timeout: config.inbound.detect_timeout,
+        http: HttpServer::new(&config.inbound.server_http2),
+        apps: Apps::new(Arc::new(connector), http_settings(connect), metrics.clone()),
+        metrics: metrics.clone(),
+        drain: drain.clone(),
+    })
+}
+
+fn http_settings(connect: &Connect) -> HttpSettings {
+    HttpSettings {
+        h1: h1::PoolSettings { max_idle: connect.h1_max_idle, idle_timeout: connect.h1_idle_timeout },
+        h2: h2::Settings {
+            stream_window: connect.h2_stream_window,
+            connection_window: connect.h2_connection_window,
+            keep_alive: None,
+        },
+    }
+}
+
+fn times(state: &IdentityState) -> CertificateTimes {
+    CertificateTimes {
+        expiry: state.expiry.load(Relaxed),
+        last_refresh: state.last_refresh.load(Relaxed),
+        refreshes_ok: state.refreshes_ok.load(Relaxed),
+        refreshes_err: state.refreshes_err.load(Relaxed),
+    }
+}

@@ -1,0 +1,75 @@
+//! `causeway demo`: the guide, run. Its hidden roles are what the demo starts in its pods.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::demo::{image, process, scenario};
+
+/// Run the pod-to-pod guide on this machine: two clusters, real pods, mTLS, and a caller that is refused.
+///
+/// Exits with 0 only if the permitted caller succeeded and the other was refused every time.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// How long to measure, once traffic flows.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Leave everything running until Ctrl-C, and say how to look inside.
+    #[arg(long)]
+    keep: bool,
+    /// Run the proxy that LINKERD2_PROXY_BIN names in this cluster's pods.
+    #[arg(long, value_name = "CLUSTER", hide = true, value_parser = ["east", "west"])]
+    reference_proxy: Vec<String>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Role {
+    #[command(hide = true)]
+    Exec(process::Exec),
+    /// A program of a container.
+    #[command(hide = true)]
+    Image {
+        #[command(subcommand)]
+        program: image::Program,
+    },
+}
+
+/// Runs the demo, or one of its roles. Exit code 1 both for a demo that could not run and for one that did not show what
+/// it promises.
+pub fn run(args: Args) -> ExitCode {
+    start(args).unwrap_or_else(|e| {
+        eprintln!("causeway demo: {e:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn start(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { options, role } = args;
+    if let Some(Role::Exec(exec)) = role {
+        return Err(exec.run()).context("cannot start a program in a pod");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match role {
+            Some(Role::Image { program }) => program.run().await,
+            _ => scenario::run(options.into()).await,
+        }
+    })
+}
+
+impl From<Options> for scenario::Options {
+    fn from(options: Options) -> Self {
+        let Options { duration, keep, reference_proxy } = options;
+        Self { duration, keep, reference_proxy }
+    }
+}

@@ -1,0 +1,201 @@
+//! Giving the path a ready transport to one endpoint.
+//!
+//! Decides where to connect and whether that is mesh TLS with a transport header (contract 3.6), and
+//! dials within one deadline. With an identity it is mesh TLS or nothing: there is no plaintext
+//! fallback.
+
+pub mod client;
+pub mod h1;
+pub mod h2;
+pub mod track;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::config;
+use crate::error::{Fault, Reason};
+use crate::model::endpoint::ProtocolHint;
+use crate::model::name::Host;
+use crate::model::protocol::HttpVersion;
+use crate::model::{DnsName, Endpoint};
+use crate::net::socket;
+use crate::net::transport_header::TransportHeader;
+use crate::tls::{self, CredentialStore, Stream};
+
+pub use client::Client;
+
+/// Opens connections for one direction of the proxy.
+pub struct Connector {
+    pub store: Arc<CredentialStore>,
+    pub options: config::Socket,
+    /// For TCP, TLS and the transport header together.
+    pub timeout: Duration,
+    pub guard: LoopGuard,
+    /// This pod's own addresses: endpoints there are reached in plaintext, as they are.
+    pub local: Vec<IpAddr>,
+}
+
+/// What must never be dialled, because it would come back to this proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopGuard {
+    /// Outbound: any loopback address (contract 3.1).
+    Loopback,
+    /// Inbound: the inbound listener's own port (contract 4.1).
+    Port(u16),
+    /// Where everything lives on loopback: tests and benches.
+    Off,
+}
+
+/// Why an endpoint could not be reached. Names the address, never what the peer wrote.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("refused to connect to {0}: it leads back to this proxy")]
+    Loop(SocketAddr),
+    #[error("timed out after {1:?} connecting to {0}")]
+    Timeout(SocketAddr, Duration),
+    #[error("cannot connect to {0}")]
+    Tcp(SocketAddr, #[source] io::Error),
+    #[error("{0} needs mutual TLS, and this proxy has no certificate")]
+    NoIdentity(SocketAddr),
+    #[error("mutual TLS with {0} failed")]
+    Tls(SocketAddr, #[source] tls::Error),
+    #[error("HTTP with {0} could not begin")]
+    Http(SocketAddr, #[source] hyper::Error),
+}
+
+impl Error {
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Loop(_) => Reason::Loop,
+            Self::Timeout(..) => Reason::ConnectTimeout,
+            Self::Tcp(..) | Self::Http(..) => Reason::ConnectFailed,
+            Self::NoIdentity(_) => Reason::NoIdentity,
+            Self::Tls(..) => Reason::IdentityMismatch,
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::new(error.reason(), error)
+    }
+}
+
+impl Connector {
+    /// Connects to an endpoint. `session` is what HTTP speaks on this connection, `None` for opaque
+    /// traffic.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing was written for the application then.
+    pub async fn dial(&self, to: &Endpoint, session: Option<HttpVersion>) -> Result<Stream, Error> {
+        let target = self.target(to);
+        let dialled = tokio::time::timeout(self.timeout, self.dial_target(target, to, session)).await;
+        dialled.unwrap_or(Err(Error::Timeout(target, self.timeout)))
+    }
+
+    pub fn is_local(&self, to: &Endpoint) -> bool {
+        self.local.contains(&to.addr.ip())
+    }
+
+    fn target(&self, to: &Endpoint) -> SocketAddr {
+        match to.inbound_port {
+            Some(port) if !self.is_local(to) => SocketAddr::new(to.addr.ip(), port),
+            _ => to.addr,
+        }
+    }
+
+    async fn dial_target(
+        &self,
+        target: SocketAddr,
+        to: &Endpoint,
+        session: Option<HttpVersion>,
+    ) -> Result<Stream, Error> {
+        if self.guard.refuses(target) {
+            return Err(Error::Loop(target));
+        }
+        let expect = to.tls.as_ref().filter(|_| !self.is_local(to));
+        if expect.is_some() && !self.store.is_ready() {
+            return Err(Error::NoIdentity(target));
+        }
+        let tcp = |error| Error::Tcp(target, error);
+        let io = TcpStream::connect(target).await.map_err(tcp)?;
+        socket::apply(&self.options, &io).map_err(tcp)?;
+        let Some(expect) = expect else { return Ok(Stream::plain(io)) };
+        let tagged = to.inbound_port.is_some() || to.authority_override.is_some();
+        let connected = tls::client::connect(&self.store, io, expect, tagged)
+            .await
+            .map_err(|error| Error::Tls(target, error))?;
+        let mut stream = Stream::connected(connected.stream);
+        if connected.transport {
+            stream.write_all(&transport_header(to, session).encode()).await.map_err(tcp)?;
+        }
+        Ok(stream)
+    }
+}
+
+impl LoopGuard {
+    fn refuses(self, target: SocketAddr) -> bool {
+        match self {
+            Self::Loopback => target.ip().to_canonical().is_loopback(),
+            Self::Port(port) => target.port() == port,
+            Self::Off => false,
+        }
+    }
+}
+
+/// What the far proxy is told (contract 3.6, 3.8): the endpoint's real port, or a gateway's target.
+fn transport_header(to: &Endpoint, session: Option<HttpVersion>) -> TransportHeader {
+    let (port, name) = match to.authority_override.as_ref().map(|over| (over.port, &over.host)) {
+        Some((Some(port), host)) => (port, host_name(host)),
+        _ => (to.addr.port(), None),
+    };
+    // The far proxy treats the port as opaque: it would not look at a session protocol.
+    let session = session.filter(|_| to.hint != ProtocolHint::Opaque);
+    TransportHeader { port, name, session }
+}
+
+fn host_name(host: &Host) -> Option<DnsName> {
+    match host {
+        Host::Name(name) => Some(name.clone()),
+        Host::Ip(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guards_refuse_what_comes_back() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(LoopGuard::Loopback.refuses(at("127.0.0.9:80")));
+        assert!(LoopGuard::Loopback.refuses(at("[::ffff:127.0.0.1]:80")));
+        assert!(!LoopGuard::Loopback.refuses(at("10.0.0.1:80")));
+        assert!(LoopGuard::Port(4143).refuses(at("10.0.0.1:4143")));
+        assert!(!LoopGuard::Port(4143).refuses(at("10.0.0.1:8080")));
+    }
+
+    #[test]
+    fn a_gateway_is_told_the_targets_name_and_port() {
+        let mut to = Endpoint::plain("10.0.0.9:4143".parse().unwrap());
+        to.authority_override = Some("bb.mc-demo.svc.cluster.local:8080".parse().unwrap());
+        let header = transport_header(&to, Some(HttpVersion::Http2));
+        assert_eq!(header.port, 8080);
+        assert_eq!(header.name.unwrap().as_str(), "bb.mc-demo.svc.cluster.local");
+        to.authority_override = Some("bb.mc-demo.svc.cluster.local".parse().unwrap());
+        let header = transport_header(&to, None);
+        assert_eq!((header.port, header.name), (4143, None));
+    }
+
+    #[test]
+    fn an_opaque_port_is_told_no_session_protocol() {
+        let mut to = Endpoint::plain("10.0.0.9:3306".parse().unwrap());
+        to.hint = ProtocolHint::Opaque;
+        assert_eq!(transport_header(&to, Some(HttpVersion::Http1)).session, None);
+    }
+}

@@ -1,0 +1,151 @@
+//! A shareable, lazily connected way to talk to one endpoint.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::message::RequestBody;
+use crate::model::Endpoint;
+use crate::model::endpoint::ProtocolHint;
+use crate::model::protocol::HttpVersion;
+use crate::telemetry::transport::{Metered, Transport};
+use crate::tls::Stream;
+
+use super::{Connector, Error, h1, h2};
+
+/// One endpoint, its connections, and the handles of its metrics.
+pub struct Client {
+    pub endpoint: Endpoint,
+    connector: Arc<Connector>,
+    transport: Arc<Transport>,
+    h1: h1::Pool,
+    h2: h2::Connections,
+}
+
+/// What all clients of one direction do alike.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    pub h1: h1::PoolSettings,
+    pub h2: h2::Settings,
+}
+
+/// How a request travels to the endpoint (contract 3.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carry {
+    Http1,
+    Http2,
+    /// HTTP/1 as HTTP/2, which the far proxy turns back.
+    OrigProto,
+}
+
+/// A connection that will take one request at once.
+pub enum Ready<'a> {
+    Http1(h1::Lease<'a>),
+    Http2(h2::Lease),
+}
+
+/// The head of an answer, its body still to come.
+pub struct Answer {
+    pub rsp: Response<Incoming>,
+    /// To be kept until the body has ended.
+    pub stream: Option<h2::Stream>,
+}
+
+/// A request that was not answered.
+pub enum Unanswered {
+    /// Not a byte of it was sent: it may go elsewhere.
+    Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// It may have arrived.
+    Broken(hyper::Error),
+}
+
+impl Client {
+    pub fn new(
+        endpoint: Endpoint,
+        connector: Arc<Connector>,
+        settings: &HttpSettings,
+        transport: Arc<Transport>,
+    ) -> Self {
+        let h2 = h2::Connections::new(&settings.h2, &endpoint.http2);
+        Self { endpoint, connector, transport, h1: h1::Pool::new(settings.h1), h2 }
+    }
+
+    /// How a request of this version is to be carried; `leaves_http` for upgrades and `CONNECT`,
+    /// which need a connection of their own.
+    pub fn carry(&self, version: http::Version, leaves_http: bool) -> Carry {
+        if version == http::Version::HTTP_2 {
+            return Carry::Http2;
+        }
+        let upgradable = self.endpoint.hint == ProtocolHint::H2 && !self.connector.is_local(&self.endpoint);
+        if upgradable && !leaves_http { Carry::OrigProto } else { Carry::Http1 }
+    }
+
+    /// Whether connections can be kept warm before a request needs one.
+    pub fn dials_ahead(&self) -> bool {
+        self.endpoint.hint == ProtocolHint::H2 && !self.connector.is_local(&self.endpoint)
+    }
+
+    /// A new connection for opaque traffic.
+    ///
+    /// # Errors
+    /// The endpoint cannot be reached.
+    pub async fn stream(&self) -> Result<Metered<Stream>, Error> {
+        self.open(None).await
+    }
+
+    /// A connection that takes a request now: an idle one, or a new one.
+    ///
+    /// # Errors
+    /// A new connection was needed and the endpoint cannot be reached.
+    pub async fn ready(&self, carry: Carry) -> Result<Ready<'_>, Error> {
+        match carry {
+            Carry::Http1 => self.h1.lease(self).await.map(Ready::Http1),
+            Carry::Http2 | Carry::OrigProto => self.h2.lease(self).await.map(Ready::Http2),
+        }
+    }
+
+    /// Whether any connection is open.
+    pub fn is_warm(&self) -> bool {
+        self.h1.is_warm() || self.h2.is_warm()
+    }
+
+    /// Closes HTTP/1 connections that have been idle too long.
+    pub fn sweep(&self, now: Instant) {
+        self.h1.sweep(now);
+    }
+
+    pub(super) async fn open(&self, session: Option<HttpVersion>) -> Result<Metered<Stream>, Error> {
+        let stream = self.connector.dial(&self.endpoint, session).await?;
+        Ok(Metered::new(stream, self.transport.open()))
+    }
+}
+
+impl Ready<'_> {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// See [`Unanswered`].
+    pub async fn send(self, req: Request<RequestBody>) -> Result<Answer, Unanswered> {
+        match self {
+            Self::Http1(lease) => Ok(Answer { rsp: lease.send(req).await?, stream: None }),
+            Self::Http2(lease) => {
+                let (rsp, stream) = lease.send(req).await?;
+                Ok(Answer { rsp, stream: Some(stream) })
+            }
+        }
+    }
+}
+
+/// Whether a failure is a reset of the request's own HTTP/2 stream.
+pub fn is_reset(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(h2) = error.downcast_ref::<::h2::Error>() {
+            return h2.is_reset();
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,193 @@
+//! Multiplexed HTTP/2 connections of one endpoint: one, and more only where streams run out.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use crate::message::RequestBody;
+use crate::model::endpoint::{FlowControl, Http2Params, KeepAlive};
+use crate::model::protocol::HttpVersion;
+
+use super::Error;
+use super::client::{Client, Unanswered};
+
+/// Connections to one endpoint at most. In a bare pair four were no faster than one, so more are
+/// opened only when the peer allows no further stream on the ones there are.
+const MOST: usize = 8;
+
+/// Bytes of one header list that a peer may send us. The library's 16 KiB is less than common
+/// servers accept.
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// Client settings of the process; discovery may override them per endpoint (contract 3.5).
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bytes.
+    pub stream_window: u32,
+    /// Bytes.
+    pub connection_window: u32,
+    pub keep_alive: Option<KeepAlive>,
+}
+
+pub(super) struct Connections {
+    builder: Builder<TokioExecutor>,
+    open: ArcSwap<Vec<Arc<Connection>>>,
+    /// Held while dialling, so that a burst of requests opens one connection.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    /// Streams in use. hyper's own readiness does not reflect stream limits.
+    in_flight: AtomicUsize,
+    /// Streams that the peer allows at once.
+    allowed: Arc<AtomicUsize>,
+}
+
+/// A place for one request on a connection.
+pub struct Lease {
+    sender: SendRequest<RequestBody>,
+    stream: Stream,
+}
+
+/// One stream of a connection, in use until this is dropped.
+pub struct Stream(Arc<Connection>);
+
+impl Connections {
+    pub(super) fn new(settings: &Settings, endpoint: &Http2Params) -> Self {
+        Self {
+            builder: builder(settings, endpoint),
+            open: ArcSwap::default(),
+            dialling: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) async fn lease(&self, client: &Client) -> Result<Lease, Error> {
+        if let Some(lease) = self.with_room() {
+            return Ok(lease);
+        }
+        let _dialling = self.dialling.lock().await;
+        if let Some(lease) = self.with_room() {
+            return Ok(lease);
+        }
+        let usable: Vec<_> = self.usable();
+        if usable.len() >= MOST {
+            // All full: wait for a stream on the least busy one, inside its queue.
+            let least = usable.iter().min_by_key(|c| c.in_flight.load(Ordering::Relaxed));
+            if let Some(connection) = least {
+                return Ok(Lease::on(connection));
+            }
+        }
+        let connection = Arc::new(self.dial(client).await?);
+        let lease = Lease::on(&connection);
+        let mut open = usable;
+        open.push(connection);
+        self.open.store(Arc::new(open));
+        Ok(lease)
+    }
+
+    pub(super) fn is_warm(&self) -> bool {
+        self.open.load().iter().any(|c| !c.sender.is_closed())
+    }
+
+    fn with_room(&self) -> Option<Lease> {
+        let open = self.open.load();
+        let room = |c: &&Arc<Connection>| {
+            !c.sender.is_closed() && c.in_flight.load(Ordering::Relaxed) < c.allowed.load(Ordering::Relaxed)
+        };
+        open.iter().find(room).map(Lease::on)
+    }
+
+    fn usable(&self) -> Vec<Arc<Connection>> {
+        self.open.load().iter().filter(|c| !c.sender.is_closed()).cloned().collect()
+    }
+
+    async fn dial(&self, client: &Client) -> Result<Connection, Error> {
+        let io = client.open(Some(HttpVersion::Http2)).await?;
+        let broken = |error| Error::Http(client.endpoint.addr, error);
+        let (sender, mut driver) = self.builder.handshake(TokioIo::new(io)).await.map_err(broken)?;
+        let allowed = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
+        let limit = allowed.clone();
+        tokio::spawn(async move {
+            let ended = poll_fn(|cx| {
+                let polled = Pin::new(&mut driver).poll(cx);
+                limit.store(driver.current_max_send_streams(), Ordering::Relaxed);
+                polled
+            });
+            if let Err(error) = ended.await {
+                tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
+            }
+        });
+        Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed })
+    }
+}
+
+impl Lease {
+    fn on(connection: &Arc<Connection>) -> Self {
+        connection.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { sender: connection.sender.clone(), stream: Stream(connection.clone()) }
+    }
+
+    /// The stream stays in use until the answer's body has ended: the caller keeps it until then.
+    pub(super) async fn send(
+        mut self,
+        req: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Stream), Unanswered> {
+        match self.sender.try_send_request(req).await {
+            Ok(rsp) => Ok((rsp, self.stream)),
+            Err(mut failed) => Err(match failed.take_message() {
+                Some(req) => Unanswered::Unsent(Box::new(req), failed.into_error()),
+                None => Unanswered::Broken(failed.into_error()),
+            }),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn builder(settings: &Settings, endpoint: &Http2Params) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_header_list_size(HEADER_LIST);
+    match endpoint.flow_control {
+        Some(FlowControl::Adaptive) => {
+            builder.adaptive_window(true);
+        }
+        Some(FlowControl::Fixed { connection_window, stream_window }) => {
+            builder
+                .initial_connection_window_size(connection_window)
+                .initial_stream_window_size(stream_window);
+        }
+        None => {
+            builder
+                .initial_connection_window_size(settings.connection_window)
+                .initial_stream_window_size(settings.stream_window);
+        }
+    }
+    if let Some(keep_alive) = endpoint.keep_alive.or(settings.keep_alive) {
+        builder
+            .keep_alive_interval(keep_alive.interval)
+            .keep_alive_timeout(keep_alive.timeout)
+            .keep_alive_while_idle(keep_alive.while_idle);
+    }
+    if let Some(size) = endpoint.max_frame_size {
+        builder.max_frame_size(size.clamp(16_384, 16_777_215));
+    }
+    if let Some(size) = endpoint.max_send_buf_size {
+        builder.max_send_buf_size(size as usize);
+    }
+    if let Some(streams) = endpoint.max_concurrent_reset_streams {
+        builder.max_concurrent_reset_streams(streams as usize);
+    }
+    builder
+}

@@ -1,0 +1,53 @@
+//! What watches an answer go by: it measures, and keeps what must stay counted as busy.
+
+use crate::message::{End, Observe};
+use crate::telemetry::requests::{ResponseError, ResponseRecorder};
+
+use super::h2;
+
+/// Held until an answer has passed: a balancer's pick, or nothing.
+pub trait Kept: Send + Unpin + 'static {
+    /// The first data of the answer came.
+    fn responded(&mut self) {}
+}
+
+impl Kept for () {}
+
+/// The observer of an answer; of nothing, for answers made here.
+pub struct Track<K: Kept>(Option<Box<Tracked<K>>>);
+
+struct Tracked<K> {
+    kept: K,
+    recorder: ResponseRecorder,
+    _stream: Option<h2::Stream>,
+}
+
+impl<K: Kept> Track<K> {
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Watches an answer whose head has come.
+    pub fn new(kept: K, recorder: ResponseRecorder, stream: Option<h2::Stream>) -> Self {
+        Self(Some(Box::new(Tracked { kept, recorder, _stream: stream })))
+    }
+}
+
+impl<K: Kept> Observe for Track<K> {
+    fn data(&mut self, _bytes: usize) {
+        if let Some(tracked) = &mut self.0 {
+            tracked.kept.responded();
+        }
+    }
+
+    fn end(&mut self, end: End<'_>) {
+        let Some(tracked) = self.0.take() else { return };
+        let Tracked { mut kept, recorder, .. } = *tracked;
+        kept.responded();
+        match end {
+            End::Complete(trailers) => recorder.end(trailers),
+            End::Failed(error) => recorder.failed(ResponseError::of(error)),
+            End::Dropped => recorder.failed(ResponseError::Unclassified),
+        }
+    }
+}

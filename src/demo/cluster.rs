@@ -1,0 +1,117 @@
+//! What is a cluster of the demo? A folder of manifests, a control plane that reads it, and the pods that it lists.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ipnet::Ipv4Net;
+use tokio::time::{Instant, sleep};
+
+use super::guide::{self, Manifests};
+use super::listing;
+use super::network::Network;
+use super::node;
+use super::pod::{Identity, Pod};
+use super::process::Program;
+
+/// Where a cluster's things are.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub manifests: Manifests,
+    /// The control plane's address, also the name server's.
+    pub control: Ipv4Addr,
+    pub pods: Ipv4Net,
+    pub services: Ipv4Net,
+}
+
+/// A cluster whose control plane runs.
+#[derive(Debug)]
+pub struct Cluster {
+    pub plan: Plan,
+    pub control: Pod,
+}
+
+impl Cluster {
+    /// Starts the control plane of `plan`. Below `folder` are `clusters/<name>`, where manifests are written, and
+    /// `certs`, where the trust anchor and issuers already are.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(network: &Network, launcher: &Path, folder: &Path, plan: Plan) -> anyhow::Result<Self> {
+        let name = plan.manifests.cluster;
+        let manifests = folder.join("clusters").join(name);
+        guide::write(&plan.manifests, &manifests)
+            .with_context(|| format!("cannot write {}", manifests.display()))?;
+        let logs = folder.join("control").join(name);
+        std::fs::create_dir_all(&logs)?;
+        let identity = Identity {
+            title: format!("{name}/control"),
+            name: format!("control-{name}"),
+            namespace: "linkerd".to_owned(),
+            addr: plan.control,
+            nameserver: plan.control,
+        };
+        let mut control = Pod::new(network, identity, logs)?;
+        let program =
+            Program::causeway(launcher).args(control_args(&plan, &manifests, &folder.join("certs")));
+        control.start(CONTROL, program)?;
+        Ok(Self { plan, control })
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.plan.manifests.cluster
+    }
+
+    /// The pods that the control plane wants to run, once it answers.
+    ///
+    /// # Errors
+    /// When it ends, or does not answer in time.
+    pub async fn pods(&mut self, network: &Network) -> anyhow::Result<Vec<listing::Pod>> {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let api = SocketAddr::from((self.plan.control, API));
+        loop {
+            let refusal = match node::fetch(network.router(), api, "/api/v1/pods", Duration::from_secs(1))
+                .await
+            {
+                Ok(json) => {
+                    return listing::parse(&json).context("the control plane's list of pods is not readable");
+                }
+                Err(refusal) => refusal,
+            };
+            if let Some((_, status)) = self.control.ended() {
+                bail!(
+                    "{}: the control plane ended ({status}):\n{}",
+                    self.name(),
+                    self.control.last_lines(CONTROL)
+                );
+            }
+            if Instant::now() >= deadline {
+                bail!("{}: no answer: {refusal}\n{}", self.name(), self.control.last_lines(CONTROL));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn control_args(plan: &Plan, manifests: &Path, certs: &Path) -> Vec<OsString> {
+    let flags = [
+        ("--cluster-name", plan.manifests.cluster.to_owned()),
+        ("--listen", plan.control.to_string()),
+        ("--dns", SocketAddr::from((plan.control, DNS)).to_string()),
+        ("--api", SocketAddr::from((plan.control, API)).to_string()),
+        ("--pod-network", plan.pods.to_string()),
+        ("--service-network", plan.services.to_string()),
+    ];
+    let mut args: Vec<OsString> = vec!["control".into(), manifests.into(), "--certs".into(), certs.into()];
+    args.extend(flags.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
+    args
+}
+
+const CONTROL: &str = "control";
+const DNS: u16 = 53;
+/// Where the control plane lists pods.
+const API: u16 = 8085;
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);

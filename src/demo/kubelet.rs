@@ -1,0 +1,132 @@
+//! How does a pod that the control plane lists come to run? As on a node: network, redirection, the proxy with what the
+//! injector put into its environment, and the application's containers once the proxy is ready.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::time::{Instant, sleep};
+
+use super::network::Network;
+use super::node::{self, ADMIN};
+use super::pod::{Identity, Pod};
+use super::process::Program;
+use super::{image, listing};
+use crate::redirect::{self, Rules};
+
+/// Container name of the proxy (controlplane 5.3).
+pub const PROXY: &str = "linkerd-proxy";
+/// The proxy's user, whose traffic is not redirected (contract 1.1).
+pub const PROXY_UID: u32 = 2102;
+
+/// What the pods of one cluster have in common.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub cluster: &'static str,
+    /// Where the cluster's names are resolved.
+    pub nameserver: Ipv4Addr,
+    /// Pods get folders below.
+    pub folder: PathBuf,
+    /// A causeway binary to start programs with.
+    pub launcher: PathBuf,
+    /// Another proxy to run in place of our own.
+    pub proxy: Option<PathBuf>,
+}
+
+/// Runs `listed` with a proxy that is ready and its containers started. `token` is the service account's, for the
+/// proxy alone.
+///
+/// # Errors
+/// Says which step failed, with the end of the proxy's log when that is where to look.
+pub async fn run(
+    network: &Network,
+    settings: &Settings,
+    listed: &listing::Pod,
+    token: &str,
+) -> anyhow::Result<Pod> {
+    let mut pod = make(network, settings, listed)?;
+    let program = proxy(settings, listed, &pod, token)?;
+    pod.namespace().run(|| redirect::install(&rules()))?.context("cannot install the redirect rules")?;
+    pod.start(PROXY, program)?;
+    await_ready(network, &mut pod).await?;
+    for container in &listed.containers {
+        let args = image::arguments(&container.image, &container.command, &container.args)
+            .with_context(|| format!("{}: container {}", pod.identity().title, container.name))?;
+        let program = Program::causeway(&settings.launcher)
+            .args(["demo", "image"])
+            .args(args)
+            .env(container.env.iter().cloned());
+        pod.start(&container.name, program)?;
+    }
+    Ok(pod)
+}
+
+fn make(network: &Network, settings: &Settings, listed: &listing::Pod) -> anyhow::Result<Pod> {
+    let title = format!("{}/{}", settings.cluster, listed.name);
+    let folder = settings.folder.join(&listed.namespace).join(&listed.name);
+    // Every folder above was made to be passed through.
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let identity = Identity {
+        title,
+        name: listed.name.clone(),
+        namespace: listed.namespace.clone(),
+        addr: listed.ip,
+        nameserver: settings.nameserver,
+    };
+    Ok(Pod::new(network, identity, folder)?)
+}
+
+/// What `linkerd-init` is told by default (controlplane 5.5). The demo's network has no IPv6.
+fn rules() -> Rules {
+    Rules { proxy_uid: Some(PROXY_UID), ipv6: false, ..Rules::default() }
+}
+
+/// The proxy with the injected environment, of which only the paths of files differ: the machine's file system is the
+/// pod's too.
+fn proxy(settings: &Settings, listed: &listing::Pod, pod: &Pod, token: &str) -> anyhow::Result<Program> {
+    let (identity, token_file) = (pod.folder().join("identity"), pod.folder().join("token"));
+    std::fs::create_dir(&identity)?;
+    write_private(&token_file, token)?;
+    for path in [&identity, &token_file] {
+        chown(path, Some(PROXY_UID), Some(PROXY_UID))?;
+    }
+    let program = match &settings.proxy {
+        None => Program::causeway(&settings.launcher).args(["proxy"]),
+        Some(other) => Program::new(&settings.launcher, other),
+    };
+    Ok(program
+        .uid(PROXY_UID)
+        .env(listed.proxy_env.iter().cloned())
+        .env([("LINKERD2_PROXY_IDENTITY_DIR", identity), ("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", token_file)]))
+}
+
+fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(content.as_bytes())?)
+}
+
+async fn await_ready(network: &Network, pod: &mut Pod) -> anyhow::Result<()> {
+    let admin = SocketAddr::from((pod.identity().addr, ADMIN));
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let Err(refusal) = node::fetch(network.router(), admin, "/ready", Duration::from_secs(1)).await
+        else {
+            return Ok(());
+        };
+        let title = pod.identity().title.clone();
+        if let Some((_, status)) = pod.ended() {
+            bail!("{title}: the proxy ended ({status}) before it was ready:\n{}", pod.last_lines(PROXY));
+        }
+        if Instant::now() >= deadline {
+            bail!("{title}: the proxy is not ready: {refusal}\n{}", pod.last_lines(PROXY));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Generous: a certificate takes milliseconds, a busy machine seconds.
+const READY_WITHIN: Duration = Duration::from_secs(30);

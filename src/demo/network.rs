@@ -1,0 +1,165 @@
+//! How do the namespaces reach each other? A router namespace holds one end of a link to each of them and forwards, as
+//! the network between flat clusters does. It is also the node: kubelet's and Prometheus' sockets are opened in it, and
+//! a packet socket there sees every link.
+//!
+//! ```text
+//!   pod: eth0 ADDR/32 ── default via NODE ──▶ router: pod<n>, ADDR/32 dev pod<n>
+//! ```
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use super::namespace::{self, Namespace};
+
+/// The router's own address: every pod's gateway, and the source of what the node sends. Private, so that it counts as
+/// a cluster network (controlplane 3.3), and outside the pod and service networks.
+pub const NODE: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
+
+/// Why a namespace could not be joined to the others.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Namespace(#[from] namespace::Error),
+    #[error("{name}: cannot {step}: {source}")]
+    Link { name: String, step: &'static str, source: rtnetlink::Error },
+    #[error("{name}: cannot speak to the kernel about links: {source}")]
+    Socket { name: String, source: io::Error },
+}
+
+/// The router and what is joined to it.
+#[derive(Debug)]
+pub struct Network {
+    router: Arc<Namespace>,
+    links: AtomicU32,
+}
+
+impl Network {
+    /// A router without links.
+    ///
+    /// # Errors
+    /// Without the privilege to make namespaces.
+    pub fn new() -> Result<Self, Error> {
+        let router = Namespace::new("router")?;
+        router.io("switch forwarding on", || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?;
+        netlink(&router, |links| async move {
+            links.loopback_up().await?;
+            links.address(LOOPBACK, NODE).await
+        })?;
+        Ok(Self { router: Arc::new(router), links: AtomicU32::new(0) })
+    }
+
+    /// The namespace that sees all links.
+    #[must_use]
+    pub fn router(&self) -> &Arc<Namespace> {
+        &self.router
+    }
+
+    /// Gives `pod` the address `addr` and a way to everything else on this network.
+    ///
+    /// # Errors
+    /// Says at which step; a half-joined namespace is of no use and should be dropped.
+    pub fn attach(&self, pod: &Namespace, addr: Ipv4Addr) -> Result<(), Error> {
+        let number = self.links.fetch_add(1, Ordering::Relaxed);
+        let (near, far) = (format!("pod{number}"), format!("peer{number}"));
+        let namespace = pod.net()?;
+        let peer = far.clone();
+        netlink(&self.router, move |links| async move { links.reach(&near, &peer, namespace, addr).await })?;
+        netlink(pod, move |links| async move {
+            links.loopback_up().await?;
+            links.join(&far, addr).await
+        })
+    }
+}
+
+/// The kernel's links and routes, seen from one namespace.
+struct Links(Handle);
+
+type Step<T> = Result<T, (&'static str, rtnetlink::Error)>;
+
+impl Links {
+    async fn loopback_up(&self) -> Step<()> {
+        self.up(LOOPBACK).await
+    }
+
+    /// The router's half: a link whose far end goes to `namespace`, and the route to `addr` through it.
+    async fn reach(&self, near: &str, far: &str, namespace: File, addr: Ipv4Addr) -> Step<()> {
+        let links = self.0.link();
+        links.add(LinkVeth::new(near, far).build()).execute().await.map_err(|e| ("make a link", e))?;
+        let (near, far) = (self.index(near).await?, self.index(far).await?);
+        let moved = LinkUnspec::new_with_index(far).setns_by_fd(namespace.as_raw_fd()).build();
+        links.set(moved).execute().await.map_err(|e| ("move a link into the pod", e))?;
+        self.up(near).await?;
+        self.direct(addr, near).await
+    }
+
+    /// The pod's half: the link becomes `eth0`, and everything goes through it.
+    async fn join(&self, link: &str, addr: Ipv4Addr) -> Step<()> {
+        let index = self.index(link).await?;
+        let renamed = LinkUnspec::new_with_index(index).name("eth0").build();
+        self.0.link().set(renamed).execute().await.map_err(|e| ("rename the pod's link", e))?;
+        self.up(index).await?;
+        self.address(index, addr).await?;
+        self.direct(NODE, index).await?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(NODE).build();
+        self.0.route().add(route).execute().await.map_err(|e| ("add the default route", e))
+    }
+
+    async fn index(&self, name: &str) -> Step<u32> {
+        let mut found = std::pin::pin!(self.0.link().get().match_name(name).execute());
+        let link = found.try_next().await.map_err(|e| ("find a link", e))?;
+        link.map(|link| link.header.index).ok_or(("find a link", rtnetlink::Error::RequestFailed))
+    }
+
+    async fn up(&self, index: u32) -> Step<()> {
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.0.link().set(up).execute().await.map_err(|e| ("switch a link on", e))
+    }
+
+    async fn address(&self, index: u32, addr: Ipv4Addr) -> Step<()> {
+        let add = self.0.address().add(index, IpAddr::V4(addr), 32);
+        add.execute().await.map_err(|e| ("add an address", e))
+    }
+
+    /// `addr` is at the other end of this link.
+    async fn direct(&self, addr: Ipv4Addr, index: u32) -> Step<()> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(addr, 32)
+            .output_interface(index)
+            .scope(RouteScope::Link)
+            .build();
+        self.0.route().add(route).execute().await.map_err(|e| ("add a route", e))
+    }
+}
+
+/// Runs `work` on the namespace's thread with a netlink socket of that namespace.
+fn netlink<F>(namespace: &Namespace, work: impl FnOnce(Links) -> F + Send + 'static) -> Result<(), Error>
+where
+    F: Future<Output = Step<()>>,
+{
+    let run = move || -> io::Result<Step<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        runtime.block_on(async move {
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            let driver = tokio::spawn(connection);
+            let outcome = work(Links(handle)).await;
+            driver.abort();
+            Ok(outcome)
+        })
+    };
+    let name = || namespace.name().to_owned();
+    let outcome = namespace.run(run)?.map_err(|source| Error::Socket { name: name(), source })?;
+    outcome.map_err(|(step, source)| Error::Link { name: name(), step, source })
+}
+
+/// The first link of every network namespace.
+const LOOPBACK: u32 = 1;

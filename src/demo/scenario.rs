@@ -1,0 +1,136 @@
+//! The guide, step by step: clusters, pods, traffic, figures, verdict. Whatever ends it early, everything it made goes
+//! with the values that hold it.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ipnet::Ipv4Net;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::geteuid;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use super::cluster::Plan;
+use super::folder::Folder;
+use super::guide;
+use super::tables;
+use super::verdict::Verdict;
+use super::world::World;
+
+/// How the demo is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Between the two scrapes.
+    pub duration: Duration,
+    pub keep: bool,
+    /// Clusters whose pods run the proxy that `LINKERD2_PROXY_BIN` names.
+    pub reference_proxy: Vec<String>,
+}
+
+/// Runs the guide and prints what it shows. Progress goes to standard error, results to standard output.
+///
+/// # Errors
+/// When a step cannot be done.
+pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        outcome = Box::pin(play(options)) => outcome,
+        _ = term.recv() => Ok(ExitCode::from(128 + 15)),
+        _ = int.recv() => Ok(ExitCode::from(128 + 2)),
+    }
+}
+
+async fn play(options: Options) -> anyhow::Result<ExitCode> {
+    if !geteuid().is_root() {
+        bail!(
+            "the demo makes network namespaces and starts proxies as another user, which needs root; try sudo"
+        );
+    }
+    let reference = reference_proxy(&options)?;
+    let proxy =
+        |cluster: &str| reference.clone().filter(|_| options.reference_proxy.iter().any(|c| c == cluster));
+    // The proxies' user passes through our folders; what is private says so itself.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    let folder = Folder::new().context("cannot make a folder for temporary files")?;
+    let mut world = World::start(folder.path(), &plans(), proxy, say).await?;
+    let verdict = measure(&mut world, options.duration).await?;
+    let problems = verdict.problems();
+    println!("{}", verdict.summary());
+    problems.iter().for_each(|problem| println!("not as the guide promises: {problem}"));
+    if problems.is_empty() {
+        println!("all as the guide promises");
+    }
+    if options.keep {
+        explain(&mut world, &folder).await?;
+        std::future::pending::<()>().await;
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for traffic, watches it for `duration`, and prints the guide's tables.
+async fn measure(world: &mut World, duration: Duration) -> anyhow::Result<Verdict> {
+    world.probe();
+    say("waiting for traffic (the guide's load generators sleep for 5 s)");
+    world.await_traffic().await?;
+    say(&format!("traffic flows; measuring for {}", humantime::format_duration(duration)));
+    let end = Instant::now() + duration;
+    let before = world.scrape().await?;
+    sleep_until(end).await;
+    let after = world.scrape().await?;
+    let verdict = Verdict {
+        admitted: world.report("slow-cooker").await?,
+        refused: world.report("slow-cooker-evil").await?,
+    };
+    tables::print(world, &before, &after)?;
+    Ok(verdict)
+}
+
+/// How to look inside what is left running.
+async fn explain(world: &mut World, folder: &Folder) -> anyhow::Result<()> {
+    let admin = world.forward_admin().await?;
+    println!(
+        "\nEverything goes on until Ctrl-C. Manifests: {}/clusters; they may be changed.",
+        folder.path().display()
+    );
+    for cluster in world.clusters() {
+        println!("{}/control: {}", cluster.name(), enter(cluster.control.namespace().tid().as_raw()));
+    }
+    for (running, admin) in world.pods().iter().zip(admin) {
+        println!("{}: {}", running.title(), enter(running.pod.namespace().tid().as_raw()));
+        println!("    admin http://{admin}/metrics, logs {}/*.log", running.pod.folder().display());
+    }
+    Ok(())
+}
+
+fn enter(tid: i32) -> String {
+    format!("nsenter -t {tid} -n -m")
+}
+
+fn reference_proxy(options: &Options) -> anyhow::Result<Option<PathBuf>> {
+    if options.reference_proxy.is_empty() {
+        return Ok(None);
+    }
+    let path = std::env::var_os("LINKERD2_PROXY_BIN").map(PathBuf::from);
+    let path = path.context("--reference-proxy needs LINKERD2_PROXY_BIN: the path of a linkerd2-proxy")?;
+    if !path.is_file() {
+        bail!("LINKERD2_PROXY_BIN: {} is no file", path.display());
+    }
+    Ok(Some(path))
+}
+
+fn say(what: &str) {
+    eprintln!("causeway demo: {what}");
+}
+
+/// The pod and service networks must not meet: the clusters are one flat network.
+fn plans() -> [Plan; 2] {
+    let net = |second: u8| Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16);
+    let control = |last: u8| Ipv4Addr::new(172, 31, 255, last);
+    [
+        Plan { manifests: guide::EAST, control: control(11), pods: net(22), services: net(23) },
+        Plan { manifests: guide::WEST, control: control(12), pods: net(42), services: net(43) },
+    ]
+}

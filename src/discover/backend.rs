@@ -1,0 +1,323 @@
+//! A named set of endpoints, kept fresh and balanced over; or one given endpoint.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use linkerd2_proxy_api::destination::GetDestination;
+use linkerd2_proxy_api::destination::destination_client::DestinationClient;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tonic::Code;
+use tracing::{debug, warn};
+
+use crate::api;
+use crate::backoff::Backoff;
+use crate::balance::{self, Balancer};
+use crate::connect::client::{Carry, HttpSettings};
+use crate::connect::track::Kept;
+use crate::connect::{Client, Connector};
+use crate::controller::Controller;
+use crate::error::{Fault, Reason};
+use crate::model::outbound::{Backend as Spec, BackendKind};
+use crate::model::peer::NoServerTls;
+use crate::model::{Authority, Endpoint, EndpointUpdate};
+use crate::telemetry::Metrics;
+use crate::telemetry::requests::Requests;
+
+use super::stream::{self, Outages, Patience};
+
+/// Makes backends, with all that they share.
+pub struct Backends {
+    pub destinations: Controller,
+    /// Sent as it is, trailing newline included.
+    pub context: String,
+    pub patience: Patience,
+    pub connector: Arc<Connector>,
+    pub settings: HttpSettings,
+    /// Between attempts at one endpoint.
+    pub backoff: Backoff,
+    /// How long a request waits for an endpoint.
+    pub failfast: Duration,
+    pub metrics: Arc<Metrics>,
+    /// Every client alive, for sweeping.
+    pub clients: Mutex<Vec<Weak<Client>>>,
+}
+
+/// Where requests of a route go.
+pub struct Backend {
+    spec: Spec,
+    failfast: Duration,
+    members: Members,
+    /// Nobody was ready for a whole failfast timeout: later requests fail at once until one is.
+    shut: AtomicBool,
+    watching: Option<JoinHandle<()>>,
+}
+
+enum Members {
+    Balanced(Arc<Balancer<Arc<Reach>>>),
+    Forward(Arc<Reach>),
+    None,
+}
+
+/// How one endpoint of a backend is reached.
+struct Reach {
+    client: Arc<Client>,
+    requests: Arc<Requests>,
+    /// Attempts in a row that failed.
+    failures: AtomicU32,
+    backoff: Backoff,
+}
+
+/// One endpoint, chosen for one request or connection. Dropping it ends the measurement.
+pub struct Pick {
+    reach: Arc<Reach>,
+    balanced: Option<Balanced>,
+}
+
+struct Balanced {
+    balancer: Arc<Balancer<Arc<Reach>>>,
+    picked: balance::Pick<Arc<Reach>>,
+}
+
+impl Backends {
+    /// The backend for a description: one that lives already, or a new one with its own watch.
+    pub(super) fn reuse_or_start(
+        self: &Arc<Self>,
+        live: &[Arc<Backend>],
+        fresh: &[Arc<Backend>],
+        spec: Spec,
+        outages: &Outages,
+    ) -> Arc<Backend> {
+        let known = live.iter().chain(fresh).find(|backend| backend.spec == spec);
+        known.cloned().unwrap_or_else(|| Arc::new(self.start(spec, outages)))
+    }
+
+    fn start(self: &Arc<Self>, spec: Spec, outages: &Outages) -> Backend {
+        let (members, watching) = match &spec.kind {
+            BackendKind::Forward(endpoint) => {
+                (Members::Forward(self.reach(None, (**endpoint).clone())), None)
+            }
+            BackendKind::Fail => (Members::None, None),
+            BackendKind::Balance { authority, load } => {
+                let balancer = Arc::new(Balancer::new(*load));
+                let watching = self.watch(authority.clone(), balancer.clone(), outages.clone());
+                (Members::Balanced(balancer), Some(watching))
+            }
+        };
+        Backend { spec, failfast: self.failfast, members, shut: AtomicBool::new(false), watching }
+    }
+
+    fn reach(&self, authority: Option<&Authority>, endpoint: Endpoint) -> Arc<Reach> {
+        let no_tls = match self.connector.is_local(&endpoint) {
+            true => NoServerTls::Loopback,
+            false => NoServerTls::NotProvidedByServiceDiscovery,
+        };
+        let transport = self.metrics.transport.connect_outbound(authority, &endpoint, no_tls);
+        let requests = self.metrics.requests.outbound(authority, &endpoint, no_tls);
+        let client = Arc::new(Client::new(endpoint, self.connector.clone(), &self.settings, transport));
+        self.clients.lock().push(Arc::downgrade(&client));
+        Arc::new(Reach { client, requests, failures: AtomicU32::new(0), backoff: self.backoff })
+    }
+
+    fn watch(
+        self: &Arc<Self>,
+        authority: Authority,
+        balancer: Arc<Balancer<Arc<Reach>>>,
+        outages: Outages,
+    ) -> JoinHandle<()> {
+        let request = GetDestination {
+            scheme: String::new(),
+            path: authority.to_string(),
+            context_token: self.context.clone(),
+        };
+        let backends = self.clone();
+        tokio::spawn(async move {
+            let what = format!("endpoints of {authority}");
+            // Whether the next update is the first of its stream.
+            let first = AtomicBool::new(true);
+            let open = || {
+                first.store(true, Ordering::Relaxed);
+                let mut client = DestinationClient::new(backends.destinations.clone());
+                let request = request.clone();
+                async move { client.get(request).await }
+            };
+            let on = |message| {
+                let Some(update) = api::destination::update(message) else { return };
+                backends.apply(&authority, &balancer, update, first.swap(false, Ordering::Relaxed));
+            };
+            let refused = stream::follow(&what, backends.patience, &outages, is_final, open, on).await;
+            warn!(%authority, code = ?refused.code(), "the control plane refused the look-up of endpoints");
+        })
+    }
+
+    /// Contract 3.5: the first update of a stream replaces the set, unchanged endpoints stay as they
+    /// are, connections included.
+    fn apply(
+        &self,
+        authority: &Authority,
+        balancer: &Balancer<Arc<Reach>>,
+        update: EndpointUpdate,
+        first: bool,
+    ) {
+        match update {
+            EndpointUpdate::Add(endpoints) => {
+                debug!(%authority, added = endpoints.len(), first, "endpoints");
+                let members =
+                    endpoints.into_iter().map(|endpoint| self.member(authority, balancer, endpoint));
+                if first { balancer.reset(members) } else { balancer.add(members) }
+            }
+            EndpointUpdate::Remove(_) if first => {}
+            EndpointUpdate::Remove(addrs) => {
+                debug!(%authority, removed = addrs.len(), "endpoints");
+                balancer.remove(&addrs);
+            }
+            EndpointUpdate::NoEndpoints { .. } => balancer.reset([]),
+        }
+    }
+
+    /// The member that an endpoint is already, or a new one.
+    fn member(
+        &self,
+        authority: &Authority,
+        balancer: &Balancer<Arc<Reach>>,
+        endpoint: Endpoint,
+    ) -> Arc<balance::Member<Arc<Reach>>> {
+        let known = balancer.get(endpoint.addr).filter(|member| member.client.endpoint == endpoint);
+        known.unwrap_or_else(|| {
+            let addr = endpoint.addr;
+            let member = balancer.member(addr, |_| self.reach(Some(authority), endpoint));
+            // Until a connection fails, the first request may as well be the one to open it.
+            member.set_ready(true);
+            member
+        })
+    }
+
+    /// Closes pooled connections that have been idle too long.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.clients.lock().retain(|client| match client.upgrade() {
+            Some(client) => {
+                client.sweep(now);
+                true
+            }
+            None => false,
+        });
+    }
+}
+
+fn is_final(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::FailedPrecondition)
+}
+
+impl Backend {
+    pub fn failfast(&self) -> Duration {
+        self.failfast
+    }
+
+    /// Whether a request would find an endpoint now.
+    pub fn is_ready(&self) -> bool {
+        match &self.members {
+            Members::Balanced(balancer) => balancer.is_ready(),
+            Members::Forward(_) => true,
+            Members::None => false,
+        }
+    }
+
+    /// An endpoint: at once where one is ready, else as soon as one is.
+    ///
+    /// # Errors
+    /// None became ready before the deadline; or none was for the whole of an earlier wait, and none
+    /// is now.
+    pub async fn pick(&self, deadline: Instant) -> Result<Pick, Fault> {
+        let balancer = match &self.members {
+            Members::Forward(reach) => return Ok(Pick { reach: reach.clone(), balanced: None }),
+            Members::None => return Err(Reason::NoBackend.into()),
+            Members::Balanced(balancer) => balancer,
+        };
+        loop {
+            if let Some(picked) = balancer.pick() {
+                let reach = Arc::clone(&picked);
+                self.shut.store(false, Ordering::Relaxed);
+                let balanced = Some(Balanced { balancer: balancer.clone(), picked });
+                return Ok(Pick { balanced, reach });
+            }
+            if self.shut.load(Ordering::Relaxed) {
+                return Err(Reason::LoadShed.into());
+            }
+            if !balancer.wait_ready(deadline).await {
+                self.shut.store(true, Ordering::Relaxed);
+                return Err(Reason::FailFast.into());
+            }
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
+    }
+}
+
+impl Pick {
+    pub fn client(&self) -> &Arc<Client> {
+        &self.reach.client
+    }
+
+    pub fn requests(&self) -> &Arc<Requests> {
+        &self.reach.requests
+    }
+
+    /// The endpoint answered an attempt to reach it.
+    pub fn reached(&self) {
+        self.reach.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// The endpoint could not be reached: it is not chosen again until it has been tried in the
+    /// background. Returns whether there may be another to choose.
+    pub fn unreachable(self) -> bool {
+        let Some(Balanced { balancer, picked }) = self.balanced else { return false };
+        if let Some(member) = balancer.get(picked.addr()).filter(|now| Arc::ptr_eq(&***now, &self.reach)) {
+            member.set_ready(false);
+            if self.reach.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                tokio::spawn(revive(Arc::downgrade(&balancer), self.reach));
+            }
+        }
+        picked.abandon();
+        true
+    }
+
+    /// Ends the use of an endpoint whose time says nothing of its latency: an opaque connection's.
+    pub fn abandon(self) {
+        if let Some(Balanced { picked, .. }) = self.balanced {
+            picked.abandon();
+        }
+    }
+}
+
+/// Tries an endpoint again until it is reached, or gone from its set.
+async fn revive(balancer: Weak<Balancer<Arc<Reach>>>, reach: Arc<Reach>) {
+    let addr = reach.client.endpoint.addr;
+    let mut delays = reach.backoff.delays();
+    loop {
+        tokio::time::sleep(delays.next_delay()).await;
+        let member = balancer.upgrade().and_then(|balancer| balancer.get(addr));
+        let Some(member) = member.filter(|now| Arc::ptr_eq(&***now, &reach)) else { return };
+        // Where nothing can be kept warm, the next connection is the test.
+        if !reach.client.dials_ahead() || reach.client.ready(Carry::Http2).await.is_ok() {
+            reach.failures.store(0, Ordering::Relaxed);
+            member.set_ready(true);
+            return;
+        }
+    }
+}
+
+impl Kept for Pick {
+    fn responded(&mut self) {
+        if let Some(balanced) = &mut self.balanced {
+            balanced.picked.responded();
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The two look-ups of a target, and what follows from their answers (contract 3.2).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+
+use ipnet::IpNet;
+use linkerd2_proxy_api::destination::GetDestination;
+use linkerd2_proxy_api::destination::destination_client::DestinationClient;
+use linkerd2_proxy_api::outbound::outbound_policies_client::OutboundPoliciesClient;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tonic::Code;
+use tracing::warn;
+
+use crate::api;
+use crate::controller::Controller;
+use crate::model::outbound::{
+    Backend as BackendSpec, BackendKind, Distribution, HttpRoute, HttpRule, OpaqueRoute, OutboundProtocol,
+};
+use crate::model::{Endpoint, OutboundPolicy, Profile, ResourceRef};
+
+use super::backend::{Backend, Backends};
+use super::stream::{self, Outages, Patience};
+use super::{Destination, Policy, Routing};
+
+/// Asks the control plane about targets.
+pub struct Lookups {
+    pub policies: Controller,
+    pub profiles: Controller,
+    /// Sent as they are, trailing newlines included.
+    pub workload: String,
+    pub context: String,
+    /// Addresses for which profiles are asked; none by default (contract 1.3).
+    pub profile_networks: Vec<IpNet>,
+    pub patience: Patience,
+    pub backends: Arc<Backends>,
+}
+
+enum News {
+    Policy(Result<OutboundPolicy, api::InvalidPolicy>),
+    PolicyRefused(Code),
+    Profile(Result<Option<Profile>, api::InvalidProfile>),
+}
+
+/// What has been answered so far.
+#[derive(Default)]
+struct Answers {
+    policy: Option<Answer>,
+    profile: Option<Result<Option<Profile>, Invalid>>,
+}
+
+/// An answer that could not be understood, and has been reported.
+struct Invalid;
+
+enum Answer {
+    Policy(Box<OutboundPolicy>),
+    Invalid,
+    /// `NotFound` or `Unimplemented`: the address is nothing that policy knows.
+    Unknown,
+    Refused(Code),
+}
+
+impl Lookups {
+    /// Keeps a destination fresh, for as long as somebody holds it.
+    pub(super) fn watch(self: Arc<Self>, destination: &Arc<Destination>) -> JoinHandle<()> {
+        let (target, outages) = (destination.target, destination.outages.clone());
+        let destination = Arc::downgrade(destination);
+        tokio::spawn(async move {
+            let (tx, mut rx) = mpsc::unbounded_channel();
+            // Aborted with this task.
+            let mut watches = JoinSet::new();
+            watches.spawn(self.clone().watch_policy(target, outages.clone(), tx.clone()));
+            watches.spawn(self.clone().watch_profile(target, outages.clone(), tx));
+            let mut answers = Answers::default();
+            let mut live = Vec::new();
+            while let Some(news) = rx.recv().await {
+                answers.take(news);
+                let Some(routing) = self.decide(target, &answers, &mut live, &outages) else { continue };
+                let Some(destination) = Weak::upgrade(&destination) else { return };
+                destination.publish(routing);
+            }
+        })
+    }
+
+    async fn watch_policy(
+        self: Arc<Self>,
+        target: SocketAddr,
+        outages: Outages,
+        tx: mpsc::UnboundedSender<News>,
+    ) {
+        let spec = api::outbound::encode_request(&self.workload, &api::outbound::Target::Addr(target));
+        let open = || {
+            let (mut client, spec) = (OutboundPoliciesClient::new(self.policies.clone()), spec.clone());
+            async move { client.watch(spec).await }
+        };
+        let what = format!("policy of {target}");
+        let on = |message| {
+            let _ = tx.send(News::Policy(api::outbound::policy(message)));
+        };
+        let refused = stream::follow(&what, self.patience, &outages, policy_is_final, open, on).await;
+        let _ = tx.send(News::PolicyRefused(refused.code()));
+    }
+
+    async fn watch_profile(
+        self: Arc<Self>,
+        target: SocketAddr,
+        outages: Outages,
+        tx: mpsc::UnboundedSender<News>,
+    ) {
+        if !covers(&self.profile_networks, target.ip()) {
+            let _ = tx.send(News::Profile(Ok(None)));
+            return;
+        }
+        let request = GetDestination {
+            scheme: String::new(),
+            path: target.to_string(),
+            context_token: self.context.clone(),
+        };
+        let open = || {
+            let (mut client, request) = (DestinationClient::new(self.profiles.clone()), request.clone());
+            async move { client.get_profile(request).await }
+        };
+        let what = format!("profile of {target}");
+        let on = |message| {
+            let profile = api::destination::profile(message).map(Some);
+            let _ = tx.send(News::Profile(profile));
+        };
+        stream::follow(&what, self.patience, &outages, lookup_is_final, open, on).await;
+        // Refused: as if there were no profile.
+        let _ = tx.send(News::Profile(Ok(None)));
+    }
+
+    /// The decision table of contract 3.2. `None` while an answer is missing.
+    fn decide(
+        &self,
+        target: SocketAddr,
+        answers: &Answers,
+        live: &mut Vec<Arc<Backend>>,
+        outages: &Outages,
+    ) -> Option<Routing> {
+        let Ok(profile) = answers.profile.as_ref()? else { return Some(Routing::Invalid) };
+        let profile = profile.as_ref();
+        let policy = match answers.policy.as_ref()? {
+            Answer::Policy(policy) => (**policy).clone(),
+            Answer::Invalid => return Some(Routing::Invalid),
+            Answer::Refused(code) => return Some(Routing::Refused(*code)),
+            Answer::Unknown => forward_policy(target, profile),
+        };
+        let mut used = Vec::new();
+        let policy = policy.map(&mut |spec: BackendSpec| {
+            let backend = self.backends.reuse_or_start(live, &used, spec, outages);
+            used.push(backend.clone());
+            backend
+        });
+        *live = used;
+        Some(Routing::Policy(Policy { policy, opaque: profile.is_some_and(|p| p.opaque) }))
+    }
+}
+
+impl Answers {
+    fn take(&mut self, news: News) {
+        match news {
+            News::Policy(Ok(policy)) => self.policy = Some(Answer::Policy(Box::new(policy))),
+            News::Policy(Err(error)) => {
+                warn!(%error, "the policy of a target is invalid; its traffic is refused");
+                self.policy = Some(Answer::Invalid);
+            }
+            News::PolicyRefused(Code::NotFound | Code::Unimplemented) => self.policy = Some(Answer::Unknown),
+            News::PolicyRefused(code) => self.policy = Some(Answer::Refused(code)),
+            News::Profile(profile) => {
+                // Passing over it could send in plaintext what it says is meshed.
+                self.profile = Some(profile.map_err(|error| {
+                    warn!(%error, "the profile of a target is invalid; its traffic is refused");
+                    Invalid
+                }));
+            }
+        }
+    }
+}
+
+/// An address that policy does not know: forward to the profile's endpoint, with its identity, or to
+/// the address itself, which nothing says is meshed.
+fn forward_policy(target: SocketAddr, profile: Option<&Profile>) -> OutboundPolicy {
+    let endpoint = profile.and_then(|p| p.endpoint.clone());
+    let meta = ResourceRef::default_named(if profile.is_some() { "endpoint" } else { "fallback" });
+    let backend = BackendSpec {
+        meta: meta.clone(),
+        kind: BackendKind::Forward(Box::new(endpoint.unwrap_or_else(|| Endpoint::plain(target)))),
+    };
+    let to = || Distribution::FirstAvailable(vec![backend.clone()]);
+    let http = || HttpRoute { meta: meta.clone(), rules: vec![HttpRule { matches: vec![], backends: to() }] };
+    let opaque = OpaqueRoute { meta: meta.clone(), refusal: None, backends: to() };
+    OutboundPolicy {
+        protocol: OutboundProtocol::Detect { http1: vec![http()], http2: vec![http()], opaque: vec![opaque] },
+        parent: meta,
+    }
+}
+
+fn covers(networks: &[IpNet], ip: IpAddr) -> bool {
+    networks.iter().any(|net| net.contains(&ip))
+}
+
+fn lookup_is_final(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::FailedPrecondition)
+}
+
+fn policy_is_final(code: Code) -> bool {
+    lookup_is_final(code) || matches!(code, Code::NotFound | Code::Unimplemented)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_address_is_forwarded_as_it_is_and_says_so() {
+        let target: SocketAddr = "10.1.0.9:80".parse().unwrap();
+        let policy = forward_policy(target, None);
+        assert_eq!(policy.parent, ResourceRef::default_named("fallback"));
+        let OutboundProtocol::Detect { opaque, .. } = policy.protocol else { panic!("detects") };
+        let Distribution::FirstAvailable(backends) = &opaque[0].backends else { panic!("one backend") };
+        assert_eq!(backends[0].kind, BackendKind::Forward(Box::new(Endpoint::plain(target))));
+    }
+
+    #[test]
+    fn a_profiles_endpoint_is_forwarded_to_with_its_identity() {
+        let mut endpoint = Endpoint::plain("10.1.0.9:80".parse().unwrap());
+        endpoint.inbound_port = Some(4143);
+        let profile = Profile { endpoint: Some(endpoint.clone()), ..Profile::default() };
+        let policy = forward_policy(endpoint.addr, Some(&profile));
+        let OutboundProtocol::Detect { http1, .. } = policy.protocol else { panic!("detects") };
+        let Distribution::FirstAvailable(backends) = &http1[0].rules[0].backends else {
+            panic!("one backend")
+        };
+        assert_eq!(backends[0].kind, BackendKind::Forward(Box::new(endpoint)));
+    }
+}

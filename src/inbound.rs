@@ -1,0 +1,161 @@
+//! The inbound line: a connection to this pod, from accept to close.
+
+mod admin;
+pub mod apps;
+pub mod direct;
+mod handles;
+pub mod http;
+pub mod tcp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+
+use crate::detect;
+use crate::discover::ports::{Port, Ports};
+use crate::drain::Drain;
+use crate::error::{Fault, Reason};
+use crate::message::server::HttpServer;
+use crate::model::inbound::ServerProtocol;
+use crate::model::peer::NoTls;
+use crate::model::protocol::HttpVersion;
+use crate::model::{DnsName, Peer};
+use crate::net::{Accepted, Prefixed};
+use crate::telemetry::Metrics;
+use crate::tls::{self, CredentialStore, Stream};
+
+use apps::Apps;
+use http::Upstream;
+
+/// Carries the connections that others open to this pod.
+pub struct Inbound {
+    pub ports: Arc<Ports>,
+    pub store: Arc<CredentialStore>,
+    /// The name that mesh TLS to this proxy asks for.
+    pub server_name: DnsName,
+    /// This pod's addresses; empty allows every destination (contract 4.1).
+    pub ips: Vec<IpAddr>,
+    /// The inbound listener's own port: the direct one.
+    pub own_port: u16,
+    pub detect_timeout: Duration,
+    /// Serves HTTP towards callers.
+    pub http: HttpServer,
+    pub apps: Apps,
+    pub metrics: Arc<Metrics>,
+    pub drain: Drain,
+}
+
+/// A connection that is identified, on its way to a port of this pod.
+pub(crate) struct Call {
+    pub(crate) io: Prefixed<Stream>,
+    pub(crate) client: SocketAddr,
+    pub(crate) target: SocketAddr,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) port: Arc<Port>,
+}
+
+/// What the caller speaks on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detected {
+    Http(HttpVersion),
+    Opaque,
+}
+
+impl Inbound {
+    /// Carries one connection and records how it ended.
+    pub async fn serve(self: Arc<Self>, conn: Accepted) {
+        let (client, orig_dst) = (conn.client, conn.orig_dst);
+        if let Err(fault) = self.carry(conn).await {
+            self.metrics.errors.inbound_tcp(fault.reason, orig_dst).incr();
+            info!(%client, %orig_dst, reason = fault.reason.row().name, "inbound connection failed: {fault}");
+        }
+    }
+
+    async fn carry(&self, conn: Accepted) -> Result<(), Fault> {
+        self.own_address(conn.orig_dst)?; // intercept
+        if conn.orig_dst.port() == self.own_port {
+            return self.serve_direct(conn).await;
+        }
+        let port = self.ports.get(conn.orig_dst.port());
+        let policy = port.policy();
+        let (client, target) = (conn.client, conn.orig_dst);
+        let (io, peer) = match policy.protocol {
+            ServerProtocol::Opaque => (Stream::plain(conn.io), Peer::Plaintext(NoTls::PortSkipped)),
+            _ => self.identify(Prefixed::new(conn.io), self.detect_timeout).await?, // identify
+        };
+        let mut call = Call { io: Prefixed::new(io), client, target, peer: Arc::new(peer), port };
+        let detected = self.detect(&mut call, &policy.protocol).await?; // detect
+        debug!(%client, %target, peer = ?call.peer, ?detected, "inbound connection");
+        match detected {
+            Detected::Http(version) => {
+                let app = Upstream::App(self.apps.client(target));
+                self.serve_http(call, version, app).await // authorize, forward
+            }
+            Detected::Opaque => self.relay_tcp(call).await,
+        }
+    }
+
+    /// Connections to addresses that are not this pod's are not ours to judge.
+    fn own_address(&self, orig_dst: SocketAddr) -> Result<(), Fault> {
+        let own = self.ips.is_empty() || self.ips.contains(&orig_dst.ip());
+        if own { Ok(()) } else { Err(Reason::ForeignAddress.into()) }
+    }
+
+    /// Who is calling? Mesh TLS that asks for our name ends here; other TLS passes untouched.
+    async fn identify(
+        &self,
+        mut io: Prefixed<TcpStream>,
+        timeout: Duration,
+    ) -> Result<(Stream, Peer), Fault> {
+        let hello = tokio::time::timeout(timeout, detect::read_client_hello(&mut io)).await;
+        let hello = hello
+            .map_err(|_| Reason::TlsDetectTimeout)?
+            .map_err(|error| Fault::new(Reason::ClientBroken, error))?;
+        match hello {
+            None => Ok((Stream::Plain(io), Peer::Plaintext(NoTls::NoTlsFromRemote))),
+            Some(sni) if sni != self.server_name => Ok((Stream::Plain(io), Peer::Passthrough(sni))),
+            Some(_) => {
+                let (stream, accepted) = self.handshake(io, false).await?;
+                Ok((stream, accepted.client.map_or(Peer::Anonymous, Peer::Identified)))
+            }
+        }
+    }
+
+    async fn handshake(
+        &self,
+        io: Prefixed<TcpStream>,
+        direct: bool,
+    ) -> Result<(Stream, tls::server::Accepted), Fault> {
+        let accepting =
+            tokio::time::timeout(self.detect_timeout, tls::server::accept(&self.store, io, direct));
+        let (stream, accepted) = accepting
+            .await
+            .map_err(|_| Reason::TlsDetectTimeout)?
+            .map_err(|error| Fault::new(Reason::HandshakeFailed, error))?;
+        Ok((Stream::accepted(stream), accepted))
+    }
+
+    /// What the connection speaks (contract 4.1, steps 6 to 9).
+    async fn detect(&self, call: &mut Call, protocol: &ServerProtocol) -> Result<Detected, Fault> {
+        let meshed = !matches!(*call.peer, Peer::Plaintext(_));
+        let (timeout, otherwise) = match protocol {
+            ServerProtocol::Opaque | ServerProtocol::Tls => return Ok(Detected::Opaque),
+            ServerProtocol::Http2(_) | ServerProtocol::Grpc(_) => {
+                return Ok(Detected::Http(HttpVersion::Http2));
+            }
+            ServerProtocol::Http1(_) if !meshed => return Ok(Detected::Http(HttpVersion::Http1)),
+            // A meshed caller may carry HTTP/1 over HTTP/2.
+            ServerProtocol::Http1(_) => (self.detect_timeout, Detected::Http(HttpVersion::Http1)),
+            ServerProtocol::Detect { timeout, .. } => (*timeout, Detected::Opaque),
+        };
+        match detect::read_http(&mut call.io, timeout).await {
+            Ok(detect::Http::Is(version)) => Ok(Detected::Http(version)),
+            Ok(detect::Http::Not) => Ok(Detected::Opaque),
+            Ok(detect::Http::TimedOut) => Ok(otherwise),
+            Err(error) => Err(Fault::new(Reason::ClientBroken, error)),
+        }
+    }
+}

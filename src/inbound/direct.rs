@@ -1,0 +1,72 @@
+//! The direct port: mesh TLS with a transport header that names the real target (contract 4.2).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tracing::debug;
+
+use crate::error::{Fault, Reason};
+use crate::model::Peer;
+use crate::net::transport_header::{self, TransportHeader};
+use crate::net::{Accepted, Prefixed};
+use crate::tls::Stream;
+use crate::{detect, tls};
+
+use super::http::Upstream;
+use super::{Call, Inbound};
+
+impl Inbound {
+    /// Serves a connection made to the proxy's own port: identity, ALPN and header are mandatory.
+    pub(super) async fn serve_direct(&self, conn: Accepted) -> Result<(), Fault> {
+        let (client, local) = (conn.client, conn.orig_dst);
+        let (io, peer) = self.identify_direct(Prefixed::new(conn.io)).await?;
+        let mut io = Prefixed::new(io);
+        let header = self.read_header(&mut io).await?;
+        if let Some(name) = &header.name {
+            let text = format!("this proxy is no gateway, and was asked for {name}");
+            return Err(Fault::new(Reason::DirectRefused, text));
+        }
+        let target = SocketAddr::new(local.ip(), header.port);
+        let port = self.ports.get(header.port);
+        debug!(%client, %target, ?peer, session = ?header.session, "inbound connection by transport header");
+        let call = Call { io, client, target, peer: Arc::new(peer), port };
+        match header.session {
+            Some(version) => {
+                let app = Upstream::App(self.apps.client(target));
+                self.serve_http(call, version, app).await
+            }
+            None => self.relay_tcp(call).await,
+        }
+    }
+
+    async fn identify_direct(
+        &self,
+        mut io: Prefixed<tokio::net::TcpStream>,
+    ) -> Result<(Stream, Peer), Fault> {
+        let hello = tokio::time::timeout(self.detect_timeout, detect::read_client_hello(&mut io)).await;
+        let hello = hello
+            .map_err(|_| Reason::TlsDetectTimeout)?
+            .map_err(|error| Fault::new(Reason::ClientBroken, error))?;
+        match hello {
+            Some(sni) if sni == self.server_name => {}
+            Some(_) => return Err(refused("TLS for another name")),
+            None => return Err(refused("no TLS")),
+        }
+        let (stream, tls::server::Accepted { client, transport }) = self.handshake(io, true).await?;
+        if !transport {
+            return Err(refused("no transport protocol was negotiated"));
+        }
+        let id = client.ok_or_else(|| refused("no client certificate"))?;
+        Ok((stream, Peer::Identified(id)))
+    }
+
+    async fn read_header(&self, io: &mut Prefixed<Stream>) -> Result<TransportHeader, Fault> {
+        let read = tokio::time::timeout(self.detect_timeout, transport_header::read(io)).await;
+        read.map_err(|_| refused("no transport header in time"))?
+            .map_err(|error| Fault::new(Reason::DirectRefused, error))
+    }
+}
+
+fn refused(what: &'static str) -> Fault {
+    Fault::new(Reason::DirectRefused, what)
+}

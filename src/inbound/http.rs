@@ -1,0 +1,263 @@
+//! Requests of one inbound connection: each is authorized by the policy of its moment, then forwarded.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ::http::uri::Authority;
+use ::http::{HeaderValue, Request, Response, Version};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::admin::Admin;
+use crate::authorize::{self, HttpPermit, Refusal};
+use crate::connect::Client;
+use crate::connect::client::{self, Answer, Carry, Unanswered};
+use crate::connect::track;
+use crate::discover::ports::Port;
+use crate::drain::Drain;
+use crate::error::{Fault, Reason};
+use crate::message::respond::{self, Asked};
+use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri};
+use crate::model::protocol::HttpVersion;
+use crate::model::{Peer, ServerPolicy};
+use crate::telemetry::Metrics;
+use crate::telemetry::labels::InboundTarget;
+use crate::telemetry::requests::ResponseError;
+use crate::telemetry::transport::Metered;
+
+use super::handles::Handles;
+use super::{Call, Inbound};
+
+pub(crate) type Track = track::Track<()>;
+
+/// What answers permitted requests.
+pub(crate) enum Upstream {
+    /// The pod's application.
+    App(Arc<Client>),
+    /// The proxy's own admin pages.
+    Admin(Arc<Admin>),
+}
+
+/// One connection's requests, and what they share.
+pub(crate) struct Session {
+    client: SocketAddr,
+    target: SocketAddr,
+    peer: Arc<Peer>,
+    /// The peer's name as the application is told it.
+    client_id: Option<HeaderValue>,
+    port: Arc<Port>,
+    upstream: Upstream,
+    metrics: Arc<Metrics>,
+    handles: Mutex<Handles>,
+    drain: Drain,
+    close: CancellationToken,
+}
+
+impl Inbound {
+    /// Serves the requests of one connection until it ends.
+    pub(super) async fn serve_http(
+        &self,
+        call: Call,
+        version: HttpVersion,
+        upstream: Upstream,
+    ) -> Result<(), Fault> {
+        let policy = call.port.policy();
+        let at = InboundTarget { target: call.target, peer: &call.peer, server: &policy.meta };
+        let transport = self.metrics.transport.accept_inbound(&at);
+        let io = Metered::new(call.io, transport.open());
+        let session = Arc::new(Session {
+            client: call.client,
+            target: call.target,
+            client_id: call.peer.id().and_then(|id| HeaderValue::try_from(id.to_string()).ok()),
+            peer: call.peer,
+            port: call.port,
+            upstream,
+            metrics: self.metrics.clone(),
+            handles: Mutex::default(),
+            drain: self.drain.clone(),
+            close: CancellationToken::new(),
+        });
+        let close = session.close.clone();
+        let served = self.http.serve(io, version, &self.drain, close, move |req| {
+            let session = session.clone();
+            async move { session.respond(req).await }
+        });
+        served.await.map_err(|error| Fault::new(Reason::ClientBroken, error))
+    }
+}
+
+impl Session {
+    /// Answers one request: with the application's answer, or with what its failure means.
+    ///
+    /// # Errors
+    /// The application reset an HTTP/2 stream: so is the caller's.
+    async fn respond(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
+        let version = req.version();
+        let grpc = headers::is_grpc(req.headers());
+        let orig_proto = orig_proto::downgrade(&mut req);
+        let asked = Asked {
+            version,
+            grpc,
+            orig_proto: orig_proto.is_some(),
+            informational: self.peer.id().is_some(),
+        };
+        let fault = match self.request(req, orig_proto.is_some()).await {
+            Ok(mut rsp) => {
+                if orig_proto.is_some() {
+                    orig_proto::upgrade_response(&mut rsp);
+                }
+                return Ok(rsp);
+            }
+            Err(fault) => fault,
+        };
+        self.record(&fault);
+        if fault.reason == Reason::StreamReset && version == Version::HTTP_2 {
+            return Err(fault);
+        }
+        if fault.reason.row().closes {
+            self.close.cancel();
+        }
+        Ok(respond::fault(asked, &fault).map(|()| Body::empty(Track::none())))
+    }
+
+    async fn request(
+        &self,
+        mut req: Request<Incoming>,
+        carried: bool,
+    ) -> Result<Response<Body<Track>>, Fault> {
+        self.tell_client_id(&mut req);
+        let leaves_http = !carried && upgrade::wanted(&req);
+        let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
+        self.prepare(&mut req, carried, leaves_http)?;
+        let policy = self.port.policy();
+        let permit = self.authorize(&policy, &req)?; // authorize
+        let at = self.at(&policy);
+        let requests = self.handles.lock().requests(&self.metrics, &at, permit.route, permit.authz);
+        let in_flight = requests.start(req.headers());
+        let app = match &self.upstream {
+            Upstream::App(app) => app,
+            Upstream::Admin(admin) => {
+                let rsp = answer_admin(admin, self.client.ip(), req).await?;
+                let recorder = in_flight.response(rsp.status(), rsp.headers());
+                return Ok(rsp.map(|bytes| Body::whole(bytes, Track::new((), recorder, None))));
+            }
+        };
+        let method = req.method().clone();
+        let req = req.map(|body| RequestBody::relay(body, ()));
+        let mut answer = match forward(app, req, leaves_http).await {
+            Ok(answer) => answer,
+            Err(fault) => {
+                in_flight.failed(ResponseError::of(&fault));
+                return Err(fault);
+            }
+        };
+        let recorder = in_flight.response(answer.rsp.status(), answer.rsp.headers());
+        let track = Track::new((), recorder, answer.stream);
+        if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
+            let server = hyper::upgrade::on(&mut answer.rsp);
+            self.drain.spawn(upgrade::splice(client, server));
+            return Ok(answer.rsp.map(|_| Body::empty(track)));
+        }
+        headers::strip_connection(answer.rsp.headers_mut());
+        Ok(answer.rsp.map(|body| Body::relay(body, track)))
+    }
+
+    /// Whatever a client says of its own identity is overwritten, or removed (contract 4.8).
+    fn tell_client_id(&self, req: &mut Request<Incoming>) {
+        match &self.client_id {
+            Some(id) => req.headers_mut().insert(headers::CLIENT_ID, id.clone()),
+            None => req.headers_mut().remove(headers::CLIENT_ID),
+        };
+    }
+
+    fn prepare(&self, req: &mut Request<Incoming>, carried: bool, leaves_http: bool) -> Result<(), Fault> {
+        if leaves_http || req.version() == Version::HTTP_2 {
+            return Ok(());
+        }
+        if !carried {
+            uri::mark_absolute(req);
+        }
+        headers::strip_connection(req.headers_mut());
+        let own = Authority::try_from(self.target.to_string());
+        uri::normalize(req, &own.map_err(|error| Fault::new(Reason::BadRequest, error))?);
+        Ok(())
+    }
+
+    fn authorize<'a>(
+        &self,
+        policy: &'a ServerPolicy,
+        req: &Request<Incoming>,
+    ) -> Result<HttpPermit<'a>, Fault> {
+        let at = self.at(policy);
+        let decided = authorize::http(policy, self.client.ip(), &self.peer, req.method(), req.uri().path());
+        match decided {
+            Ok(permit) => {
+                self.handles.lock().allow(&self.metrics, &at, permit.route, permit.authz).incr();
+                Ok(permit)
+            }
+            Err(Refusal::RouteNotFound) => {
+                self.metrics.authz.http_route_not_found(&at).incr();
+                Err(Reason::NoRoute.into())
+            }
+            Err(Refusal::Denied { route }) => {
+                self.handles.lock().deny(&self.metrics, &at, route).incr();
+                info!(client = %self.client, target = %self.target, peer = ?self.peer,
+                    server = policy.meta.name(), route = route.name(), "request denied");
+                Err(Reason::Denied.into())
+            }
+        }
+    }
+
+    fn at<'a>(&'a self, policy: &'a ServerPolicy) -> InboundTarget<'a> {
+        InboundTarget { target: self.target, peer: &self.peer, server: &policy.meta }
+    }
+
+    /// Denials are counted in their own families, and said above.
+    fn record(&self, fault: &Fault) {
+        if matches!(fault.reason, Reason::Denied | Reason::NoRoute) {
+            return;
+        }
+        let policy = self.port.policy();
+        self.metrics.errors.inbound_http(fault.reason, self.target, &policy.meta).incr();
+        info!(client = %self.client, target = %self.target, reason = fault.reason.row().name,
+            "inbound request failed: {fault}");
+    }
+}
+
+/// Hands a permitted request to the application.
+async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool) -> Result<Answer, Fault> {
+    let carry = app.carry(req.version(), leaves_http);
+    if carry == Carry::Http1 && !leaves_http && !uri::is_absolute(&req) {
+        uri::to_origin_form(&mut req);
+    }
+    loop {
+        match app.ready(carry).await?.send(req).await {
+            Ok(answer) => return Ok(answer),
+            // An idle connection had just been closed: a new one will say what is wrong, if anything.
+            Err(Unanswered::Unsent(back, _)) => req = *back,
+            Err(Unanswered::Broken(error)) => {
+                let reset = carry == Carry::Http2 && client::is_reset(&error);
+                let reason = if reset { Reason::StreamReset } else { Reason::UpstreamBroken };
+                return Err(Fault::new(reason, error));
+            }
+        }
+    }
+}
+
+/// Bytes of an admin request's body at most: a log filter is the longest there is.
+const ADMIN_BODY: usize = 64 * 1024;
+
+async fn answer_admin(
+    admin: &Admin,
+    client: IpAddr,
+    req: Request<Incoming>,
+) -> Result<Response<Bytes>, Fault> {
+    let (parts, body) = req.into_parts();
+    let body = Limited::new(body, ADMIN_BODY).collect().await;
+    let body = body.map_err(|error| Fault::new(Reason::BadRequest, error))?.to_bytes();
+    Ok(admin.respond(client, &parts, &body))
+}

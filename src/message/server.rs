@@ -1,0 +1,113 @@
+//! Serving HTTP on one accepted connection, until it ends, the proxy drains, or an answer closes it.
+
+use std::future::Future;
+use std::pin::pin;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ServerHttp2;
+use crate::drain::Drain;
+use crate::error::BoxError;
+use crate::model::endpoint::FlowControl;
+use crate::model::protocol::HttpVersion;
+
+use super::body::{Body, Observe};
+
+/// Bytes of one header list that a client may send. The library's 16 KiB is less than common
+/// servers accept.
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// Serves HTTP/1 and HTTP/2 towards the clients of one listener.
+#[derive(Clone)]
+pub struct HttpServer {
+    h1: http1::Builder,
+    h2: http2::Builder<TokioExecutor>,
+}
+
+impl HttpServer {
+    pub fn new(settings: &ServerHttp2) -> Self {
+        let mut h1 = http1::Builder::new();
+        // A client may stop sending after its request and still wants the answer.
+        h1.half_close(true);
+        let mut h2 = http2::Builder::new(TokioExecutor::new());
+        h2.timer(TokioTimer::new())
+            .max_header_list_size(settings.max_header_list_size.unwrap_or(HEADER_LIST));
+        match settings.flow_control {
+            FlowControl::Adaptive => {
+                h2.adaptive_window(true);
+            }
+            FlowControl::Fixed { connection_window, stream_window } => {
+                h2.initial_connection_window_size(connection_window)
+                    .initial_stream_window_size(stream_window);
+            }
+        }
+        if let Some(keep_alive) = settings.keep_alive {
+            h2.keep_alive_interval(keep_alive.interval).keep_alive_timeout(keep_alive.timeout);
+        }
+        if let Some(streams) = settings.max_concurrent_streams {
+            h2.max_concurrent_streams(streams);
+        }
+        if let Some(size) = settings.max_frame_size {
+            h2.max_frame_size(size);
+        }
+        if let Some(streams) = settings.max_pending_accept_reset_streams {
+            h2.max_pending_accept_reset_streams(streams);
+        }
+        if let Some(size) = settings.max_send_buf_size {
+            h2.max_send_buf_size(size);
+        }
+        Self { h1, h2 }
+    }
+
+    /// Serves one connection. `close` asks for a graceful end: HTTP/1 finishes its request, HTTP/2
+    /// sends GOAWAY and finishes its streams.
+    ///
+    /// # Errors
+    /// The client's connection broke, or what it sent was not HTTP.
+    pub async fn serve<IO, W, E, F>(
+        &self,
+        io: IO,
+        version: HttpVersion,
+        drain: &Drain,
+        close: CancellationToken,
+        respond: impl Fn(Request<Incoming>) -> F + Send,
+    ) -> Result<(), hyper::Error>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        W: Observe + Unpin,
+        E: Into<BoxError>,
+        F: Future<Output = Result<Response<Body<W>>, E>> + Send + 'static,
+    {
+        let ending = async {
+            tokio::select! {
+                () = drain.signaled() => {}
+                () = close.cancelled() => {}
+            }
+        };
+        match version {
+            HttpVersion::Http1 => {
+                let conn = self.h1.serve_connection(TokioIo::new(io), service_fn(respond)).with_upgrades();
+                let mut conn = pin!(conn);
+                tokio::select! {
+                    ended = conn.as_mut() => return ended,
+                    () = ending => conn.as_mut().graceful_shutdown(),
+                }
+                conn.await
+            }
+            HttpVersion::Http2 => {
+                let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), service_fn(respond)));
+                tokio::select! {
+                    ended = conn.as_mut() => return ended,
+                    () = ending => conn.as_mut().graceful_shutdown(),
+                }
+                conn.await
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The outbound line: an application's connection, from accept to close.
+
+pub mod http;
+pub mod route;
+pub mod tcp;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+
+use crate::detect;
+use crate::discover::{Destination, Discover, Expect, Routing};
+use crate::drain::Drain;
+use crate::error::{Fault, Reason};
+use crate::message::server::HttpServer;
+use crate::model::protocol::HttpVersion;
+use crate::net::{Accepted, Prefixed};
+use crate::telemetry::Metrics;
+
+/// Carries the connections that the application opens.
+pub struct Outbound {
+    pub discover: Arc<Discover>,
+    pub detect_timeout: Duration,
+    /// Serves HTTP towards the application.
+    pub http: HttpServer,
+    /// Whether the application sees the mesh's own headers (contract 1.3).
+    pub informational_headers: bool,
+    pub metrics: Arc<Metrics>,
+    pub drain: Drain,
+}
+
+/// What the application speaks on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detected {
+    Http(HttpVersion),
+    Opaque,
+}
+
+impl Outbound {
+    /// Carries one intercepted connection and records how it ended.
+    pub async fn serve(self: Arc<Self>, conn: Accepted) {
+        let (client, orig_dst) = (conn.client, conn.orig_dst);
+        if let Err(fault) = self.carry(conn).await {
+            self.metrics.errors.outbound_tcp(fault.reason, orig_dst).incr();
+            info!(%client, %orig_dst, reason = fault.reason.row().name, "outbound connection failed: {fault}");
+        }
+    }
+
+    async fn carry(&self, conn: Accepted) -> Result<(), Fault> {
+        let dest = self.discover.get(conn.orig_dst); // intercept, discover
+        let routing = dest.routing().await?;
+        let mut io = Prefixed::new(conn.io);
+        let detected = self.detect(&mut io, &routing).await?;
+        debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?detected, "outbound connection");
+        match detected {
+            Detected::Http(version) => self.serve_http(io, conn.client, version, dest).await, // route, balance…
+            Detected::Opaque => self.relay_tcp(io, &dest, &routing).await,
+        }
+    }
+
+    /// What the connection speaks, looking at its bytes only where nothing else says (contract 3.3).
+    async fn detect(&self, io: &mut Prefixed<TcpStream>, routing: &Routing) -> Result<Detected, Fault> {
+        let expect = match routing {
+            Routing::Policy(policy) => policy.expect(),
+            Routing::Invalid | Routing::Refused(_) => Expect::Detect,
+        };
+        match expect {
+            Expect::Opaque => Ok(Detected::Opaque),
+            Expect::Http1 => Ok(Detected::Http(HttpVersion::Http1)),
+            Expect::Http2 => Ok(Detected::Http(HttpVersion::Http2)),
+            // Routes by SNI are not carried yet, and must not be guessed.
+            Expect::Tls => Err(Reason::NoRoute.into()),
+            Expect::Detect => {
+                let read = detect::read_http(io, self.detect_timeout).await;
+                match read.map_err(|error| Fault::new(Reason::ClientBroken, error))? {
+                    detect::Http::Is(version) => Ok(Detected::Http(version)),
+                    detect::Http::Not | detect::Http::TimedOut => Ok(Detected::Opaque),
+                }
+            }
+        }
+    }
+
+    /// One connection's HTTP: every request is routed by itself.
+    async fn serve_http(
+        &self,
+        io: Prefixed<TcpStream>,
+        client: std::net::SocketAddr,
+        version: HttpVersion,
+        dest: Arc<Destination>,
+    ) -> Result<(), Fault> {
+        let transport = self.metrics.transport.accept_outbound(dest.target);
+        let io = crate::telemetry::transport::Metered::new(io, transport.open());
+        let session = Arc::new(http::Session::new(self, client, dest));
+        let close = session.close.clone();
+        let served = self.http.serve(io, version, &self.drain, close, move |req| {
+            let session = session.clone();
+            async move { session.respond(req).await }
+        });
+        served.await.map_err(|error| Fault::new(Reason::ClientBroken, error))
+    }
+}

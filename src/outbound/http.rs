@@ -1,0 +1,195 @@
+//! Requests of one application connection: each is routed, balanced and sent by itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ::http::uri::Authority;
+use ::http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::connect::client::{self, Answer, Carry, Client, Unanswered};
+use crate::connect::track;
+use crate::discover::backend::Pick;
+use crate::discover::{Backend, Destination};
+use crate::drain::Drain;
+use crate::error::{Fault, Reason};
+use crate::message::respond::{self, Asked};
+use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri};
+use crate::telemetry::Metrics;
+use crate::telemetry::requests::{InFlight, ResponseError};
+
+use super::tcp::give_up_or_retry;
+use super::{Outbound, route};
+
+/// One connection's requests, and what they share.
+pub(super) struct Session {
+    dest: Arc<Destination>,
+    client: SocketAddr,
+    informational: bool,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    /// Ends the application's connection gracefully.
+    pub(super) close: CancellationToken,
+}
+
+type Track = track::Track<Pick>;
+
+impl Session {
+    pub(super) fn new(outbound: &Outbound, client: SocketAddr, dest: Arc<Destination>) -> Self {
+        Self {
+            dest,
+            client,
+            informational: outbound.informational_headers,
+            metrics: outbound.metrics.clone(),
+            drain: outbound.drain.clone(),
+            close: CancellationToken::new(),
+        }
+    }
+
+    /// Answers one request: with the endpoint's answer, or with what its failure means.
+    ///
+    /// # Errors
+    /// The endpoint reset an HTTP/2 stream: so is the application's.
+    pub(super) async fn respond(&self, req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
+        let asked = Asked {
+            version: req.version(),
+            grpc: headers::is_grpc(req.headers()),
+            orig_proto: false,
+            informational: self.informational,
+        };
+        let fault = match self.request(req).await {
+            Ok(rsp) => return Ok(rsp),
+            Err(fault) => fault,
+        };
+        let row = fault.reason.row();
+        self.metrics.errors.outbound_http(fault.reason).incr();
+        info!(client = %self.client, orig_dst = %self.dest.target, reason = row.name, "outbound request failed: {fault}");
+        if fault.reason == Reason::StreamReset && asked.version == Version::HTTP_2 {
+            return Err(fault);
+        }
+        if row.closes {
+            self.close.cancel();
+        }
+        Ok(respond::fault(asked, &fault).map(|()| Body::empty(Track::none())))
+    }
+
+    async fn request(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
+        let routing = self.dest.routing().await?;
+        let leaves_http = upgrade::wanted(&req);
+        let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
+        self.prepare(&mut req, leaves_http)?;
+        let taken = route::http(&routing, &req)?; // route
+        let backend = taken.backend()?;
+        let method = req.method().clone();
+        let req = req.map(|body| RequestBody::relay(body, ()));
+        let (mut answer, track) = send(backend, req, leaves_http).await?; // balance, connect, relay
+        if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
+            let server = hyper::upgrade::on(&mut answer.rsp);
+            self.drain.spawn(upgrade::splice(client, server));
+            return Ok(answer.rsp.map(|_| Body::empty(track)));
+        }
+        headers::strip_connection(answer.rsp.headers_mut());
+        answer.rsp.headers_mut().remove(headers::PROXY_ERROR);
+        answer.rsp.headers_mut().remove(headers::PROXY_CONNECTION);
+        Ok(answer.rsp.map(|body| Body::relay(body, track)))
+    }
+
+    /// Brings a request into the form that routes look at (contract 3.7).
+    fn prepare(&self, req: &mut Request<Incoming>, leaves_http: bool) -> Result<(), Fault> {
+        if req.version() == Version::HTTP_2 {
+            return Ok(());
+        }
+        uri::mark_absolute(req);
+        if leaves_http {
+            return Ok(());
+        }
+        headers::strip_connection(req.headers_mut());
+        let target = Authority::try_from(self.dest.target.to_string());
+        let default = target.map_err(|error| Fault::new(Reason::BadRequest, error))?;
+        uri::normalize(req, &default);
+        Ok(())
+    }
+}
+
+/// Sends a request to an endpoint of the backend. What provably never reached one goes to another,
+/// until the failfast timeout has passed.
+async fn send(
+    backend: &Backend,
+    mut req: Request<RequestBody>,
+    leaves_http: bool,
+) -> Result<(Answer, Track), Fault> {
+    let deadline = Instant::now() + backend.failfast();
+    let version = req.version();
+    let required = req.headers_mut().remove(headers::REQUIRE_ID);
+    loop {
+        let pick = backend.pick(deadline).await?;
+        let client = pick.client().clone();
+        require_identity(&client, required.as_ref())?;
+        let carry = client.carry(version, leaves_http);
+        let ready = match client.ready(carry).await {
+            Ok(ready) => ready,
+            Err(error) => {
+                give_up_or_retry(pick, error, deadline)?;
+                continue;
+            }
+        };
+        pick.reached();
+        carry_as(&mut req, carry, leaves_http);
+        let in_flight = pick.requests().start(req.headers());
+        match ready.send(req).await {
+            Ok(answer) => return Ok(answered(answer, carry, version, pick, in_flight)),
+            Err(Unanswered::Unsent(back, error)) => {
+                if Instant::now() >= deadline {
+                    return Err(Fault::new(Reason::UpstreamBroken, error));
+                }
+                req = *back;
+                req.headers_mut().remove(headers::ORIG_PROTO);
+                *req.version_mut() = version;
+            }
+            Err(Unanswered::Broken(error)) => {
+                in_flight.failed(ResponseError::of(&error));
+                let reset = carry == Carry::Http2 && client::is_reset(&error);
+                let reason = if reset { Reason::StreamReset } else { Reason::UpstreamBroken };
+                return Err(Fault::new(reason, error));
+            }
+        }
+    }
+}
+
+/// Gives a request the form of its connection.
+fn carry_as(req: &mut Request<RequestBody>, carry: Carry, leaves_http: bool) {
+    match carry {
+        Carry::Http2 => {}
+        Carry::OrigProto => orig_proto::upgrade(req),
+        Carry::Http1 if leaves_http || uri::is_absolute(req) => {}
+        Carry::Http1 => uri::to_origin_form(req),
+    }
+}
+
+fn answered(
+    mut answer: Answer,
+    carry: Carry,
+    version: Version,
+    pick: Pick,
+    in_flight: InFlight,
+) -> (Answer, Track) {
+    if carry == Carry::OrigProto {
+        orig_proto::restore(&mut answer.rsp, version);
+    }
+    let recorder = in_flight.response(answer.rsp.status(), answer.rsp.headers());
+    let stream = answer.stream.take();
+    (answer, Track::new(pick, recorder, stream))
+}
+
+/// `l5d-require-id` names the identity that the application insists on (contract 3.13).
+fn require_identity(client: &Client, required: Option<&HeaderValue>) -> Result<(), Fault> {
+    let Some(required) = required else { return Ok(()) };
+    let expected = client.endpoint.tls.as_ref().map(|tls| tls.id.to_string());
+    match expected {
+        Some(id) if id.as_bytes() == required.as_bytes() => Ok(()),
+        _ => Err(Reason::IdentityRequired.into()),
+    }
+}

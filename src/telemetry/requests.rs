@@ -1,0 +1,303 @@
+//! How many requests were carried, how did they end, and how long did they take?
+//!
+//! One [`Requests`] stands for one set of ENDPOINT labels (contract 6.1). A request is counted when it
+//! starts and its response when the response *stream* ends, with latency measured over all of it.
+//! Classification is contract 3.10's: by status, or by `grpc-status` for gRPC requests.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+use super::labels::{InboundTarget, Labels};
+use super::registry::{Counter, Family, Histogram, Metric, Page};
+use crate::model::peer::NoServerTls;
+use crate::model::{Authority, Endpoint, ResourceRef};
+
+/// All series about requests.
+pub struct RequestFamilies(Family<Requests>);
+
+/// The counts of one endpoint.
+#[derive(Debug, Default)]
+pub struct Requests {
+    total: Counter,
+    latencies: Handles<StatusCode, Histogram>,
+    responses: Handles<(Option<StatusCode>, Class), Counter>,
+}
+
+type Handles<K, M> = RwLock<BTreeMap<K, Arc<M>>>;
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A response to a plain request, judged by its status.
+    Http(StatusCode),
+    /// A response to a gRPC request, judged by its `grpc-status`; `None` when it ended without one.
+    Grpc(StatusCode, Option<u16>),
+    /// It broke; without a status when there was no response at all.
+    Failed(Option<StatusCode>, ResponseError),
+}
+
+/// Why there was no (complete) response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseError {
+    Timeout,
+    H2(h2::Reason),
+    Unclassified,
+}
+
+/// The labels `classification`, `grpc_status` and `error`. Every part has few values, whatever a peer
+/// sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Class {
+    success: bool,
+    grpc: Option<u16>,
+    error: &'static str,
+}
+
+/// A request without a response yet. Dropping it counts no response.
+#[derive(Debug)]
+#[must_use]
+pub struct InFlight {
+    requests: Arc<Requests>,
+    since: Instant,
+    grpc: bool,
+}
+
+/// A response whose stream has not ended. Dropping it counts an end without trailers.
+#[derive(Debug)]
+#[must_use]
+pub struct ResponseRecorder {
+    in_flight: Option<InFlight>,
+    status: StatusCode,
+    grpc_status: Option<u16>,
+}
+
+impl RequestFamilies {
+    pub fn new(retain_idle: Duration) -> Self {
+        Self(Family::new(retain_idle))
+    }
+
+    pub fn inbound(&self, at: &InboundTarget<'_>, route: &ResourceRef, authz: &ResourceRef) -> Arc<Requests> {
+        self.0.get(&Labels::new().inbound_endpoint(at, route, authz))
+    }
+
+    /// `authority` names the balanced backend, if there is one.
+    pub fn outbound(
+        &self,
+        authority: Option<&Authority>,
+        to: &Endpoint,
+        otherwise: NoServerTls,
+    ) -> Arc<Requests> {
+        self.0.get(&Labels::new().outbound().endpoint(authority, to, otherwise))
+    }
+
+    pub fn render(&self, page: &mut Page) {
+        let series = self.0.scrape();
+        if series.is_empty() {
+            return;
+        }
+        page.family("request_total", "counter", "HTTP requests.");
+        series.iter().for_each(|(labels, one)| page.sample("request_total", labels, one.total.value()));
+        let help = "Milliseconds from a request's headers to the end of its response stream.";
+        page.family("response_latency_ms", "histogram", help);
+        for (labels, one) in &series {
+            for (status, latency) in one.latencies.read().iter() {
+                let labels = format!("{labels},{}", status_code(*status));
+                page.histogram("response_latency_ms", &labels, latency);
+            }
+        }
+        page.family("response_total", "counter", "HTTP responses.");
+        for (labels, one) in &series {
+            for ((status, class), count) in one.responses.read().iter() {
+                let status = status.map(|status| format!("{},", status_code(status))).unwrap_or_default();
+                let labels = format!("{labels},{status}{}", class.labels().as_str());
+                page.sample("response_total", &labels, count.value());
+            }
+        }
+    }
+}
+
+fn status_code(status: StatusCode) -> String {
+    format!("status_code=\"{}\"", status.as_u16())
+}
+
+impl Requests {
+    /// Counts a request whose headers have just arrived.
+    pub fn start(self: &Arc<Self>, headers: &HeaderMap) -> InFlight {
+        self.total.incr();
+        InFlight { requests: self.clone(), since: Instant::now(), grpc: is_grpc(headers) }
+    }
+
+    fn record(&self, outcome: Outcome, elapsed: Duration) {
+        let status = match outcome {
+            Outcome::Http(status) | Outcome::Grpc(status, _) => Some(status),
+            Outcome::Failed(status, _) => status,
+        };
+        if let Some(status) = status {
+            entry(&self.latencies, status).observe(elapsed);
+        }
+        entry(&self.responses, (status, Class::of(outcome))).incr();
+    }
+}
+
+/// The handle at `key`. Keys are few and soon known: the write lock is taken once for each.
+fn entry<K: Ord + Copy, M: Default>(map: &Handles<K, M>, key: K) -> Arc<M> {
+    if let Some(known) = map.read().get(&key) {
+        return known.clone();
+    }
+    map.write().entry(key).or_default().clone()
+}
+
+impl Metric for Requests {
+    fn activity(&self) -> u64 {
+        let responses: u64 = self.responses.read().values().map(|count| count.value()).sum();
+        self.total.value().wrapping_add(responses)
+    }
+}
+
+impl InFlight {
+    /// The headers of the response have come; what remains is its stream.
+    pub fn response(self, status: StatusCode, headers: &HeaderMap) -> ResponseRecorder {
+        ResponseRecorder { in_flight: Some(self), status, grpc_status: grpc_status(headers) }
+    }
+
+    /// There will be no response.
+    pub fn failed(self, error: ResponseError) {
+        self.finish(Outcome::Failed(None, error));
+    }
+
+    /// Counts the end, for whoever has judged it already.
+    pub fn finish(self, outcome: Outcome) {
+        self.requests.record(outcome, self.since.elapsed());
+    }
+}
+
+impl ResponseRecorder {
+    /// The stream ended as it should.
+    pub fn end(mut self, trailers: Option<&HeaderMap>) {
+        self.close(trailers.and_then(grpc_status));
+    }
+
+    /// The stream broke.
+    pub fn failed(mut self, error: ResponseError) {
+        if let Some(in_flight) = self.in_flight.take() {
+            in_flight.finish(Outcome::Failed(Some(self.status), error));
+        }
+    }
+
+    fn close(&mut self, trailing: Option<u16>) {
+        if let Some(in_flight) = self.in_flight.take() {
+            let outcome = match in_flight.grpc {
+                true => Outcome::Grpc(self.status, self.grpc_status.or(trailing)),
+                false => Outcome::Http(self.status),
+            };
+            in_flight.finish(outcome);
+        }
+    }
+}
+
+impl Drop for ResponseRecorder {
+    fn drop(&mut self) {
+        self.close(None);
+    }
+}
+
+impl Outcome {
+    /// Contract 3.10.
+    pub fn is_success(self) -> bool {
+        match self {
+            Self::Http(status) => !status.is_server_error(),
+            // An end without a status counts as a success with code Unknown.
+            Self::Grpc(_, None) => true,
+            Self::Grpc(_, Some(code)) => !matches!(known_code(code), 2 | 4 | 7 | 13 | 14 | 15),
+            Self::Failed(..) => false,
+        }
+    }
+}
+
+impl ResponseError {
+    /// The HTTP/2 reason found in an error or its causes.
+    pub fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+                return Self::H2(reason);
+            }
+            // An I/O error names as its source what its content's source is, not its content.
+            let content = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            next = content.map(|content| content as &(dyn Error + 'static)).or_else(|| error.source());
+        }
+        Self::Unclassified
+    }
+
+    /// The `error` label. A reason that HTTP/2 does not define is the peer's invention and gets no label
+    /// of its own.
+    pub fn label(self) -> &'static str {
+        let Self::H2(reason) = self else {
+            return if self == Self::Timeout { "timeout" } else { "unclassified" };
+        };
+        match reason {
+            h2::Reason::NO_ERROR => "h2(NO_ERROR)",
+            h2::Reason::PROTOCOL_ERROR => "h2(PROTOCOL_ERROR)",
+            h2::Reason::INTERNAL_ERROR => "h2(INTERNAL_ERROR)",
+            h2::Reason::FLOW_CONTROL_ERROR => "h2(FLOW_CONTROL_ERROR)",
+            h2::Reason::SETTINGS_TIMEOUT => "h2(SETTINGS_TIMEOUT)",
+            h2::Reason::STREAM_CLOSED => "h2(STREAM_CLOSED)",
+            h2::Reason::FRAME_SIZE_ERROR => "h2(FRAME_SIZE_ERROR)",
+            h2::Reason::REFUSED_STREAM => "h2(REFUSED_STREAM)",
+            h2::Reason::CANCEL => "h2(CANCEL)",
+            h2::Reason::COMPRESSION_ERROR => "h2(COMPRESSION_ERROR)",
+            h2::Reason::CONNECT_ERROR => "h2(CONNECT_ERROR)",
+            h2::Reason::ENHANCE_YOUR_CALM => "h2(ENHANCE_YOUR_CALM)",
+            h2::Reason::INADEQUATE_SECURITY => "h2(INADEQUATE_SECURITY)",
+            h2::Reason::HTTP_1_1_REQUIRED => "h2(HTTP_1_1_REQUIRED)",
+            _ => "h2(UNKNOWN)",
+        }
+    }
+}
+
+impl Class {
+    fn of(outcome: Outcome) -> Self {
+        let success = outcome.is_success();
+        match outcome {
+            Outcome::Http(_) => Self { success, grpc: None, error: "" },
+            Outcome::Grpc(_, code) => {
+                Self { success, grpc: Some(code.map_or(GRPC_UNKNOWN, known_code)), error: "" }
+            }
+            Outcome::Failed(_, error) => Self { success, grpc: None, error: error.label() },
+        }
+    }
+
+    fn labels(self) -> Labels {
+        let grpc = self.grpc.map(|code| code.to_string()).unwrap_or_default();
+        Labels::new()
+            .with("classification", if self.success { "success" } else { "failure" })
+            .with("grpc_status", grpc)
+            .with("error", self.error)
+    }
+}
+
+const GRPC_UNKNOWN: u16 = 2;
+
+/// Codes that gRPC does not define count as Unknown.
+fn known_code(code: u16) -> u16 {
+    if code <= 16 { code } else { GRPC_UNKNOWN }
+}
+
+/// Whether a request is gRPC, by its content type.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The `grpc-status` in headers or trailers.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! One connection of the path, whatever carries it: plain TCP, or mesh TLS from either end.
+//!
+//! One concrete type keeps the code behind it compiled once, not once for every transport.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::net::Prefixed;
+
+use super::client::ClientStream;
+use super::server::ServerStream;
+
+/// TLS states are large and boxed, so that a plain connection's future stays small.
+pub enum Stream {
+    Plain(Prefixed<TcpStream>),
+    Accepted(Box<ServerStream<Prefixed<TcpStream>>>),
+    Connected(Box<ClientStream<TcpStream>>),
+}
+
+impl Stream {
+    pub fn plain(io: TcpStream) -> Self {
+        Self::Plain(Prefixed::new(io))
+    }
+
+    pub fn accepted(io: ServerStream<Prefixed<TcpStream>>) -> Self {
+        Self::Accepted(Box::new(io))
+    }
+
+    pub fn connected(io: ClientStream<TcpStream>) -> Self {
+        Self::Connected(Box::new(io))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Accepted(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Connected(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Accepted(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Connected(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Accepted(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Connected(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(io) => io.is_write_vectored(),
+            Self::Accepted(io) => io.is_write_vectored(),
+            Self::Connected(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Accepted(io) => Pin::new(io).poll_flush(cx),
+            Self::Connected(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Accepted(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Connected(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}

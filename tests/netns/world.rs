@@ -1,0 +1,72 @@
+//! Two pods on a network, and connections between them with deadlines.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::time::Duration;
+
+use causeway::demo::namespace::{self, Namespace};
+use causeway::demo::network::Network;
+use socket2::SockRef;
+
+pub(crate) const ALICE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
+pub(crate) const BOB: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
+const DEADLINE: Duration = Duration::from_secs(5);
+
+pub(crate) struct World {
+    pub(crate) alice: Namespace,
+    pub(crate) bob: Namespace,
+    pub(crate) network: Network,
+}
+
+impl World {
+    /// `None` where the machine gives no namespaces and none are required.
+    pub(crate) fn new() -> Option<Self> {
+        let (alice, bob) = (namespace("alice")?, namespace("bob")?);
+        let network = Network::new().unwrap();
+        network.attach(&alice, ALICE).unwrap();
+        network.attach(&bob, BOB).unwrap();
+        Some(Self { alice, bob, network })
+    }
+}
+
+/// A namespace, or a loud skip.
+pub(crate) fn namespace(name: &str) -> Option<Namespace> {
+    match Namespace::new(name) {
+        Ok(namespace) => Some(namespace),
+        Err(e @ namespace::Error::Create { .. }) if std::env::var_os("CAUSEWAY_REQUIRE_NETNS").is_none() => {
+            eprintln!("SKIPPED, nothing was tested: {e}");
+            None
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// A listener on every address of the namespace; accepting has a deadline.
+pub(crate) fn listen(namespace: &Namespace, port: u16) -> TcpListener {
+    let listener = namespace.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    SockRef::from(&listener).set_read_timeout(Some(DEADLINE)).unwrap();
+    listener
+}
+
+pub(crate) fn connect(namespace: &Namespace, addr: Ipv4Addr, port: u16) -> TcpStream {
+    let to = SocketAddr::from((addr, port));
+    namespace.run(move || TcpStream::connect_timeout(&to, DEADLINE)).unwrap().unwrap()
+}
+
+/// Accepts, proves that `client` is at the other end, and says who called and where the caller meant to go.
+pub(crate) fn arrival(listener: &TcpListener, mut client: TcpStream) -> Arrival {
+    let (mut accepted, from) = listener.accept().unwrap();
+    client.write_all(b"canary").unwrap();
+    let mut seen = [0; 6];
+    accepted.set_read_timeout(Some(DEADLINE)).unwrap();
+    accepted.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"canary");
+    let meant = SockRef::from(&accepted).original_dst_v4().ok().and_then(|addr| addr.as_socket_ipv4());
+    Arrival { from, meant }
+}
+
+pub(crate) struct Arrival {
+    pub(crate) from: SocketAddr,
+    /// What `SO_ORIGINAL_DST` says.
+    pub(crate) meant: Option<SocketAddrV4>,
+}
