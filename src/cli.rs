@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod certs;
+pub mod control;
 pub mod proxy;
 
 use std::ffi::OsString;
@@ -20,6 +21,10 @@ struct Cli {
 enum Command {
     /// Run the sidecar; its configuration is the environment, as Linkerd's injector writes it.
     Proxy,
+    /// Run one cluster's control plane from a folder of manifests.
+    Control(Box<control::ControlArgs>),
+    /// Make development certificates and service-account tokens.
+    Certs(certs::Args),
 }
 
 /// Runs the program.
@@ -31,5 +36,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match Cli::parse_from(args).command {
         Command::Proxy => proxy::run(),
+        Command::Control(args) => control::run(&args),
+        Command::Certs(args) => match certs::run(&args, &mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("causeway certs: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }

@@ -15,6 +15,7 @@ use super::testing::{Guide, LIMIT};
 use super::*;
 use crate::api;
 use crate::backoff::Backoff;
+use crate::config::Socket;
 use crate::control::ca::TokenKey;
 use crate::control::files::Folder;
 use crate::controller::resolve::{Dns, Names};
@@ -22,7 +23,6 @@ use crate::controller::{Controller, ControllerConfig};
 use crate::model::inbound::{Authentication, IdentityMatch, ServerProtocol};
 use crate::model::name::Authority;
 use crate::model::{DnsName, EndpointUpdate, ServerPolicy};
-use crate::net::socket::SocketOptions;
 use crate::tls::CredentialStore;
 
 const BB: &str = "bb.mc-demo.svc.cluster.local:8080";
@@ -297,7 +297,7 @@ fn meshed(world: &World, addr: SocketAddr, name: &str) -> Controller {
         name: Some(name.parse().unwrap()),
         connect_timeout: Duration::from_secs(5),
         backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(100), 0.1).unwrap(),
-        socket: SocketOptions::default(),
+        socket: Socket::default(),
     };
     let anchors = world.certifier.authority.anchors().clone();
     let store = CredentialStore::new(BB_ID.parse().unwrap(), anchors);
