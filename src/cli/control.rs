@@ -1,0 +1,247 @@
+//! `causeway control`: one cluster's control plane, from a folder of manifests.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use ipnet::IpNet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::control::Settings;
+use crate::control::ca::{Certifier, folder};
+use crate::control::files::{Folder, Report, Unusable};
+use crate::control::index::{DefaultPolicy, PortSet};
+use crate::control::serve::{self, Listen, dns, pods};
+use crate::drain::Drain;
+use crate::telemetry::log;
+
+/// How long open streams may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Bad flags or a bad folder, as for the proxy (contract 1.1).
+const BAD_CONFIGURATION: u8 = 64;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ControlArgs {
+    /// Folder of the cluster's manifests, followed while running.
+    pub dir: PathBuf,
+    /// Folder that `causeway certs create` wrote.
+    #[arg(long, value_name = "DIR")]
+    pub certs: PathBuf,
+    /// Which cluster of that folder this is.
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: String,
+
+    /// Address to serve gRPC on; on loopback, plaintext is accepted beside mesh TLS.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub listen: IpAddr,
+    #[arg(long, value_name = "PORT", default_value_t = 8086)]
+    pub destination_port: u16,
+    #[arg(long, value_name = "PORT", default_value_t = 8090)]
+    pub policy_port: u16,
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub identity_port: u16,
+    /// Serve DNS for the cluster's names here [default: off].
+    #[arg(long, value_name = "IP:PORT")]
+    pub dns: Option<SocketAddr>,
+    /// Serve pods, Services and problems as JSON here; plain HTTP.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8085")]
+    pub api: SocketAddr,
+    /// What the control plane's own names resolve to [default: the address of --listen].
+    #[arg(long, value_name = "IP")]
+    pub control_addr: Option<IpAddr>,
+
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Last part of every identity [default: the cluster domain].
+    #[arg(long, value_name = "DOMAIN")]
+    pub trust_domain: Option<String>,
+    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd")]
+    pub control_namespace: String,
+    /// Namespace of Links and mirrors' credentials.
+    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd-multicluster")]
+    pub mirror_namespace: String,
+    /// Where derived pods get their addresses.
+    #[arg(long, value_name = "NETWORK", default_value = "10.42.0.0/16")]
+    pub pod_network: IpNet,
+    /// Where Services get their cluster IPs.
+    #[arg(long, value_name = "NETWORK", default_value = "10.43.0.0/16")]
+    pub service_network: IpNet,
+    /// Networks of the mesh [default: the private ones].
+    #[arg(long, value_name = "NETWORK,...", value_delimiter = ',')]
+    pub cluster_networks: Option<Vec<IpNet>>,
+    /// What a port without a Server allows.
+    #[arg(long, value_name = "POLICY", default_value = "all-unauthenticated", value_parser = default_policy)]
+    pub default_policy: DefaultPolicy,
+    /// Ports without protocol detection, such as 25,3306,8000-8100 [default: as in Linkerd].
+    #[arg(long, value_name = "PORTS", value_parser = port_set)]
+    pub default_opaque_ports: Option<PortSet>,
+    /// Node that derived pods run on.
+    #[arg(long, value_name = "NAME", default_value = "node-1")]
+    pub node_name: String,
+    /// What to log, such as info or warn,causeway=debug.
+    #[arg(long, value_name = "FILTER", default_value = "warn,causeway=info")]
+    pub log: String,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(args: &ControlArgs) -> ExitCode {
+    if let Err(error) = log::init(&args.log, log::Format::Plain) {
+        eprintln!("--log: {error}");
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async {
+            let ended = until_signal()?;
+            serve(args, ended, &mut std::io::stdout()).await
+        })
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("causeway control: {error:#}");
+            ExitCode::from(BAD_CONFIGURATION)
+        }
+    }
+}
+
+fn until_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Serves the cluster until `ended`. Writes one line to `out` when everything is listening.
+pub async fn serve(
+    args: &ControlArgs,
+    ended: impl Future<Output = ()>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let files = folder::open(&args.certs, &args.cluster_name, SystemTime::now())?;
+    let settings = args.settings(files.authority.anchors_pem())?;
+    let folder = Folder::open(&args.dir, &settings).map_err(all_problems)?;
+    let certifier = Certifier {
+        authority: Arc::new(files.authority),
+        tokens: files.tokens.verifier(),
+        control_namespace: settings.control_namespace.clone(),
+        trust_domain: settings.trust_domain.clone(),
+    };
+    let drain = Drain::default();
+    let bound = serve::start(args.listen(), folder.snapshots(), Arc::new(certifier), &drain).await?;
+    let dns = match args.dns {
+        Some(addr) => format!(" dns={}", dns::start(addr, folder.snapshots(), &drain).await?),
+        None => String::new(),
+    };
+    let views = pods::Views { snapshots: folder.snapshots(), reports: folder.reports() };
+    let api = pods::start(args.api, views, &drain).await?;
+    tell_mended(folder.reports(), drain.clone());
+    let Listen { destination, policy, identity } = bound;
+    writeln!(out, "listening destination={destination} policy={policy} identity={identity} api={api}{dns}")?;
+    out.flush()?;
+    ended.await;
+    let left = drain.finish(GRACE).await;
+    if left > 0 {
+        tracing::warn!(left, "ended with work unfinished");
+    }
+    Ok(())
+}
+
+/// A folder that cannot be started from is told with everything that was found.
+fn all_problems(unusable: Unusable) -> anyhow::Error {
+    let Unusable::Problems(report) = &unusable else { return unusable.into() };
+    let lines: String = report.problems.iter().map(|problem| format!("\n{problem}")).collect();
+    anyhow::anyhow!("the manifests have problems:{lines}")
+}
+
+/// New problems are logged where they are found; this says which of them are gone.
+fn tell_mended(mut reports: watch::Receiver<Arc<Report>>, drain: Drain) {
+    let tasks = drain.clone();
+    tasks.spawn(async move {
+        let problems = |report: &Report| -> BTreeSet<_> {
+            report.problems.iter().chain(&report.linked).cloned().collect()
+        };
+        let first = reports.borrow_and_update().clone();
+        for note in &first.notes {
+            tracing::info!("{note}");
+        }
+        let mut before = problems(&first);
+        loop {
+            tokio::select! {
+                () = drain.signaled() => return,
+                changed = reports.changed() => if changed.is_err() { return },
+            }
+            let now = problems(&reports.borrow_and_update());
+            for mended in before.difference(&now) {
+                tracing::info!("mended: {mended}");
+            }
+            before = now;
+        }
+    });
+}
+
+impl ControlArgs {
+    fn listen(&self) -> Listen {
+        let at = |port| SocketAddr::new(self.listen, port);
+        Listen {
+            destination: at(self.destination_port),
+            policy: at(self.policy_port),
+            identity: at(self.identity_port),
+        }
+    }
+
+    fn settings(&self, anchors: &str) -> anyhow::Result<Settings> {
+        let control_addr = self.control_addr.unwrap_or(self.listen);
+        if control_addr.is_unspecified() {
+            bail!(
+                "--listen {control_addr} is no address that pods can reach: expected --control-addr as well"
+            );
+        }
+        let defaults = Settings::default();
+        let domain = domain(&self.cluster_domain).context("--cluster-domain")?;
+        let trust = self.trust_domain.as_deref().map(self::domain).transpose().context("--trust-domain")?;
+        Ok(Settings {
+            trust_domain: trust.unwrap_or_else(|| domain.clone()),
+            cluster_domain: domain,
+            control_namespace: self.control_namespace.clone(),
+            mirror_namespace: self.mirror_namespace.clone(),
+            cluster_networks: self.cluster_networks.clone().unwrap_or(defaults.cluster_networks),
+            default_policy: self.default_policy,
+            default_opaque_ports: self.default_opaque_ports.clone().unwrap_or(defaults.default_opaque_ports),
+            pod_network: self.pod_network,
+            service_network: self.service_network,
+            trust_anchors_pem: anchors.to_owned(),
+            control_addr,
+            node_name: self.node_name.clone(),
+            probe_networks: defaults.probe_networks,
+        })
+    }
+}
+
+fn domain(text: &str) -> anyhow::Result<String> {
+    let name: crate::model::DnsName = text.parse().with_context(|| format!("{text:?}"))?;
+    Ok(name.to_string())
+}
+
+fn default_policy(text: &str) -> Result<DefaultPolicy, String> {
+    DefaultPolicy::parse(text).ok_or_else(|| format!("expected one of {}", DefaultPolicy::NAMES.join(", ")))
+}
+
+fn port_set(text: &str) -> Result<PortSet, String> {
+    PortSet::parse(text).ok_or_else(|| "expected ports and ranges, such as 25,8000-8100".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

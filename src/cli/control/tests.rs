@@ -1,0 +1,123 @@
+use std::fs;
+use std::path::Path;
+
+use clap::Parser;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: ControlArgs,
+}
+
+fn parse(arguments: &[&str]) -> Result<ControlArgs, clap::Error> {
+    Cli::try_parse_from([&["control"], arguments].concat()).map(|cli| cli.args)
+}
+
+/// A folder with one namespace, and certificates for one cluster.
+fn world() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("west")).unwrap();
+    write(root.path(), "kind: Namespace\napiVersion: v1\nmetadata: {name: shop}\n");
+    folder::create(&root.path().join("certs"), &["west"], SystemTime::now()).unwrap();
+    root
+}
+
+fn write(root: &Path, text: &str) {
+    fs::write(root.join("west/ns.yaml"), text).unwrap();
+}
+
+fn args(root: &Path, more: &[&str]) -> ControlArgs {
+    let (west, certs) = (root.join("west"), root.join("certs"));
+    let fixed = [west.to_str().unwrap(), "--certs", certs.to_str().unwrap(), "--cluster-name", "west"];
+    let free =
+        ["--destination-port", "0", "--policy-port", "0", "--identity-port", "0", "--api", "127.0.0.1:0"];
+    parse(&[&fixed[..], &free, more].concat()).unwrap()
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_serves_and_ends_when_told() {
+    let root = world();
+    let args = args(root.path(), &["--dns", "127.0.0.1:0"]);
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let (ours, theirs) = std::io::pipe().unwrap();
+    let served = tokio::spawn(async move {
+        let mut out = theirs;
+        serve(&args, async { drop(ended.await) }, &mut out).await
+    });
+    let ours = tokio::fs::File::from_std(fs::File::from(std::os::fd::OwnedFd::from(ours)));
+    let line = timeout(LIMIT, BufReader::new(ours).lines().next_line()).await.unwrap().unwrap().unwrap();
+    let addr = |name: &str| -> SocketAddr {
+        let value = line.split(' ').find_map(|word| word.strip_prefix(name));
+        value.unwrap_or_else(|| panic!("{line:?} lacks {name}")).parse().unwrap()
+    };
+    for name in ["destination=", "policy=", "identity=", "dns="] {
+        TcpStream::connect(addr(name)).await.unwrap();
+    }
+    let mut io = TcpStream::connect(addr("api=")).await.unwrap();
+    io.write_all(b"GET /ready HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(LIMIT, io.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.ends_with("ready\n"), "{answer}");
+    end.send(()).unwrap();
+    timeout(LIMIT, served).await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(addr("policy=")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_broken_folder_is_refused_with_every_problem_and_its_place() {
+    let root = world();
+    write(root.path(), "kind: Namespace\napiVersion: v1\nmetadata: {name: 7}\n---\nkind: [\n");
+    let refused = serve(&args(root.path(), &[]), std::future::pending(), &mut Vec::new()).await;
+    let message = format!("{:#}", refused.unwrap_err());
+    assert!(message.contains("ns.yaml:"), "{message}");
+}
+
+#[tokio::test]
+async fn certificates_of_another_cluster_are_named_as_missing() {
+    let root = world();
+    let other = ControlArgs { cluster_name: "north".into(), ..args(root.path(), &[]) };
+    let message = serve(&other, std::future::pending(), &mut Vec::new()).await.unwrap_err().to_string();
+    assert!(message.contains("north/issuer.key"), "{message}");
+}
+
+#[test]
+fn flags_become_settings() {
+    let root = world();
+    let more = [
+        "--cluster-domain",
+        "west.local",
+        "--default-policy",
+        "deny",
+        "--cluster-networks",
+        "10.0.0.0/8,fd00::/8",
+    ];
+    let settings = args(root.path(), &more).settings("PEM").unwrap();
+    assert_eq!(
+        (settings.cluster_domain.as_str(), settings.trust_domain.as_str()),
+        ("west.local", "west.local")
+    );
+    assert_eq!(settings.default_policy, DefaultPolicy::Deny);
+    assert_eq!(settings.cluster_networks.len(), 2);
+    assert_eq!(settings.control_addr, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    assert_eq!(settings.default_opaque_ports, Settings::default().default_opaque_ports);
+    let everywhere = args(root.path(), &["--listen", "0.0.0.0"]).settings("PEM").unwrap_err();
+    assert!(everywhere.to_string().contains("--control-addr"), "{everywhere}");
+    assert!(args(root.path(), &["--cluster-domain", "a b"]).settings("PEM").is_err());
+}
+
+#[test]
+fn bad_flags_say_what_is_expected() {
+    let fixed = ["dir", "--certs", "c", "--cluster-name", "w"];
+    let error = |more: &[&str]| parse(&[&fixed[..], more].concat()).unwrap_err().to_string();
+    assert!(error(&["--default-policy", "open"]).contains("all-unauthenticated, all-authenticated"));
+    assert!(error(&["--default-opaque-ports", "9-3"]).contains("25,8000-8100"));
+    assert!(error(&["--listen", "here"]).contains("--listen"));
+    assert!(parse(&["dir"]).unwrap_err().to_string().contains("--certs"));
+}
