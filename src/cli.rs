@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod certs;
+pub mod demo;
 pub mod proxy;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ struct Cli {
 enum Command {
     /// Run the sidecar; its configuration is the environment, as Linkerd's injector writes it.
     Proxy,
+    Demo(demo::Args),
 }
 
 /// Runs the program.
@@ -31,5 +33,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match Cli::parse_from(args).command {
         Command::Proxy => proxy::run(),
+        Command::Demo(args) => demo::run(args),
     }
 }

@@ -31,6 +31,6 @@ pub mod inbound;
 pub mod admin;
 pub mod app;
 pub mod control;
-pub mod cli;
 pub mod redirect;
 pub mod demo;
+pub mod cli;
