@@ -1,9 +1,9 @@
 //! The two sides and the identity, each made from its section of the configuration.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, UNIX_EPOCH};
 
 use crate::admin::Admin;
 use crate::config::{Config, Connect};
@@ -54,13 +54,21 @@ pub(super) fn identity(
 }
 
 pub(super) fn admin(
-    _config: &Config,
-    _log: LogHandle,
-    _store: &Arc<CredentialStore>,
-    _metrics: &Arc<Metrics>,
-    _shutdown: &CancellationToken,
+    config: &Config,
+    log: LogHandle,
+    store: &CredentialStore,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
 ) -> Admin {
-    Admin
+    let readable = |text: OsString| text.to_string_lossy().into_owned();
+    Admin {
+        certificates: store.subscribe(),
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+        shutdown_enabled: config.shutdown.endpoint_enabled,
+        log,
+        env: std::env::vars_os().map(|(name, value)| (readable(name), readable(value))).collect(),
+    }
 }
 
 pub(super) fn outbound(
@@ -161,11 +169,10 @@ fn http_settings(connect: &Connect) -> HttpSettings {
 }
 
 fn times(state: &IdentityState) -> CertificateTimes {
-    let time = |seconds: u64| (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds));
     CertificateTimes {
-        expires: time(state.expiry.load(Relaxed)),
-        refreshed: time(state.last_refresh.load(Relaxed)),
-        refreshes: state.refreshes_ok.load(Relaxed),
-        failures: state.refreshes_err.load(Relaxed),
+        expiry: state.expiry.load(Relaxed),
+        last_refresh: state.last_refresh.load(Relaxed),
+        refreshes_ok: state.refreshes_ok.load(Relaxed),
+        refreshes_err: state.refreshes_err.load(Relaxed),
     }
 }

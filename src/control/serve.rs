@@ -4,12 +4,14 @@
 //! there. Every stream remembers what it told and sends the difference to each new snapshot.
 
 pub mod destination;
+pub mod dns;
 
 pub mod identity;
 pub mod inbound;
 mod listen;
 pub mod outbound;
 pub mod own;
+pub mod pods;
 
 pub mod stream;
 
@@ -100,3 +102,8 @@ fn server() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .max_concurrent_streams(10_000)
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,12 @@
 //! Requests of one inbound connection: each is authorized by the policy of its moment, then forwarded.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Version};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +44,8 @@ pub(crate) enum Upstream {
 
 /// One connection's requests, and what they share.
 pub(crate) struct Session {
-    client: std::net::SocketAddr,
-    target: std::net::SocketAddr,
+    client: SocketAddr,
+    target: SocketAddr,
     peer: Arc<Peer>,
     /// The peer's name as the application is told it.
     client_id: Option<HeaderValue>,
@@ -138,7 +141,7 @@ impl Session {
         let app = match &self.upstream {
             Upstream::App(app) => app,
             Upstream::Admin(admin) => {
-                let rsp = admin.respond(self.client.ip(), req).await;
+                let rsp = answer_admin(admin, self.client.ip(), req).await?;
                 let recorder = in_flight.response(rsp.status(), rsp.headers());
                 return Ok(rsp.map(|bytes| Body::whole(bytes, Track::new((), recorder, None))));
             }
@@ -243,4 +246,18 @@ async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool)
             }
         }
     }
+}
+
+/// Bytes of an admin request's body at most: a log filter is the longest there is.
+const ADMIN_BODY: usize = 64 * 1024;
+
+async fn answer_admin(
+    admin: &Admin,
+    client: IpAddr,
+    req: Request<Incoming>,
+) -> Result<Response<Bytes>, Fault> {
+    let (parts, body) = req.into_parts();
+    let body = Limited::new(body, ADMIN_BODY).collect().await;
+    let body = body.map_err(|error| Fault::new(Reason::BadRequest, error))?.to_bytes();
+    Ok(admin.respond(client, &parts, &body))
 }

@@ -4,7 +4,7 @@
 //! without `_total`, are those of contract 6.2.
 
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -21,14 +21,15 @@ pub struct Process {
     uptime: Instant,
 }
 
-/// The times of the workload's certificate and how often it was renewed.
+/// The times of the workload's certificate, in whole seconds since the epoch (0: there is none yet), and
+/// how often it was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CertificateTimes {
-    pub expires: Option<SystemTime>,
+    pub expiry: u64,
     /// When the current certificate was obtained.
-    pub refreshed: Option<SystemTime>,
-    pub refreshes: u64,
-    pub failures: u64,
+    pub last_refresh: u64,
+    pub refreshes_ok: u64,
+    pub refreshes_err: u64,
 }
 
 impl Process {
@@ -38,7 +39,8 @@ impl Process {
 
     pub fn render(&self, page: &mut Page) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        seconds(page, "process_start_time_seconds", "When the process started.", unix(Some(self.started)));
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        seconds(page, "process_start_time_seconds", "When the process started.", started);
         seconds(page, "process_clock_time_seconds", "The process's clock.", now.as_secs() as f64);
         let uptime = self.uptime.elapsed().as_secs_f64();
         total(page, "process_uptime_seconds", "seconds", "How long the process has run.", uptime);
@@ -65,20 +67,14 @@ pub fn render_build(page: &mut Page) {
 
 pub fn render_certificate(page: &mut Page, times: CertificateTimes) {
     let name = "control_identity_cert_expiration_timestamp_seconds";
-    seconds(page, name, "When the current certificate expires.", unix(times.expires));
+    seconds(page, name, "When the current certificate expires.", times.expiry as f64);
     let name = "control_identity_cert_refresh_timestamp_seconds";
-    seconds(page, name, "When the current certificate was obtained.", unix(times.refreshed));
+    seconds(page, name, "When the current certificate was obtained.", times.last_refresh as f64);
     page.family("control_identity_cert_refreshes", "counter", "Certificates asked for.");
-    for (result, count) in [("ok", times.refreshes), ("error", times.failures)] {
+    for (result, count) in [("ok", times.refreshes_ok), ("error", times.refreshes_err)] {
         let labels = Labels::new().with("result", result);
         page.sample("control_identity_cert_refreshes_total", labels.as_str(), count);
     }
-}
-
-/// Seconds since the epoch; 0 for what has not happened.
-fn unix(time: Option<SystemTime>) -> f64 {
-    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since.unwrap_or(Duration::ZERO).as_secs_f64()
 }
 
 fn seconds(page: &mut Page, name: &str, help: &str, value: f64) {
@@ -192,12 +188,12 @@ mod tests {
         let none = print(CertificateTimes::default());
         assert!(none.contains("control_identity_cert_expiration_timestamp_seconds 0.0\n"), "{none}");
         let some = print(CertificateTimes {
-            expires: Some(UNIX_EPOCH + Duration::from_millis(1_795_306_101_500)),
-            refreshed: None,
-            refreshes: 1,
-            failures: 2,
+            expiry: 1_795_306_101,
+            last_refresh: 0,
+            refreshes_ok: 1,
+            refreshes_err: 2,
         });
-        assert!(some.contains("control_identity_cert_expiration_timestamp_seconds 1795306101.5\n"), "{some}");
+        assert!(some.contains("control_identity_cert_expiration_timestamp_seconds 1795306101.0\n"), "{some}");
         assert!(some.contains("control_identity_cert_refreshes_total{result=\"ok\"} 1\n"), "{some}");
         assert!(some.contains("control_identity_cert_refreshes_total{result=\"error\"} 2\n"), "{some}");
     }

@@ -228,7 +228,9 @@ impl ResponseError {
             if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
                 return Self::H2(reason);
             }
-            next = error.source();
+            // An I/O error names as its source what its content's source is, not its content.
+            let content = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            next = content.map(|content| content as &(dyn Error + 'static)).or_else(|| error.source());
         }
         Self::Unclassified
     }

@@ -1,0 +1,168 @@
+//! A small name server for one cluster: A and AAAA of its Services, over UDP and TCP.
+//!
+//! Names under the cluster's domain are answered for or do not exist; others are refused, as there
+//! is nobody to ask on. Packets that cannot be read are dropped.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::control::Snapshot;
+use crate::drain::Drain;
+
+/// Answers change with the manifests; short enough for that, and what resolvers keep at least
+/// (contract 1.4).
+const TTL: u32 = 5;
+
+/// What fits into one packet on any network; larger answers are asked for again over TCP.
+const LARGEST_PACKET: u16 = 1232;
+
+/// How long a TCP client may take for its next question.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// TCP connections at one time.
+const CONNECTIONS: usize = 64;
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds both sockets on `addr` and serves until drained. Returns the bound address: with port 0,
+/// the same free port for both.
+pub async fn start(
+    addr: SocketAddr,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    drain: &Drain,
+) -> io::Result<SocketAddr> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
+    let tcp = TcpListener::bind(addr).await.map_err(named)?;
+    let bound = tcp.local_addr()?;
+    let udp = UdpSocket::bind(bound).await.map_err(named)?;
+    drain.spawn(serve_udp(udp, snapshots.clone(), drain.clone()));
+    drain.spawn(serve_tcp(tcp, snapshots, drain.clone()));
+    Ok(bound)
+}
+
+async fn serve_udp(socket: UdpSocket, snapshots: watch::Receiver<Arc<Snapshot>>, drain: Drain) {
+    let mut packet = [0; 4096];
+    loop {
+        let received = tokio::select! {
+            () = drain.signaled() => return,
+            received = socket.recv_from(&mut packet) => received,
+        };
+        let (length, client) = match received {
+            Ok(received) => received,
+            // A client that went away shows up as an error here; it concerns nobody else.
+            Err(error) => {
+                tracing::debug!(%error, "DNS receive failed");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let snapshot = snapshots.borrow().clone();
+        if let Some(answer) = answer(&packet[..length], &snapshot, true) {
+            let _ = socket.send_to(&answer, client).await;
+        }
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, snapshots: watch::Receiver<Arc<Snapshot>>, drain: Drain) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = drain.signaled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((io, _)) = accepted else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        // Without a free slot the connection is closed: a resolver tries again.
+        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+        let (snapshots, ending) = (snapshots.clone(), drain.clone());
+        drain.spawn(async move {
+            tokio::select! {
+                () = ending.signaled() => {}
+                _ = converse(io, snapshots) => {}
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn converse(mut io: TcpStream, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
+    loop {
+        let question = timeout(IDLE, async {
+            let mut question = vec![0; io.read_u16().await?.into()];
+            io.read_exact(&mut question).await?;
+            Ok::<_, io::Error>(question)
+        });
+        let question = question.await??;
+        let snapshot = snapshots.borrow().clone();
+        let Some(answer) = answer(&question, &snapshot, false) else { return Ok(()) };
+        let Ok(length) = u16::try_from(answer.len()) else { return Ok(()) };
+        let framed = [&length.to_be_bytes()[..], &answer].concat();
+        timeout(IDLE, io.write_all(&framed)).await??;
+    }
+}
+
+/// Answers one message; `None` where it is no question at all.
+fn answer(packet: &[u8], snapshot: &Snapshot, udp: bool) -> Option<Vec<u8>> {
+    let question = Message::from_vec(packet).ok()?;
+    // An answer to an answer would never end.
+    if question.metadata.message_type != MessageType::Query {
+        return None;
+    }
+    let mut reply = Message::response(question.metadata.id, question.metadata.op_code);
+    reply.metadata = Metadata::response_from_request(&question.metadata);
+    reply.add_queries(question.queries.iter().cloned());
+    if question.edns.is_some() {
+        let mut edns = Edns::new();
+        edns.set_max_payload(LARGEST_PACKET);
+        reply.set_edns(edns);
+    }
+    match question.queries.as_slice() {
+        _ if question.metadata.op_code != OpCode::Query => {
+            reply.metadata.response_code = ResponseCode::NotImp
+        }
+        [query] => fill(&mut reply, query, snapshot),
+        _ => reply.metadata.response_code = ResponseCode::FormErr,
+    }
+    let bytes = reply.to_vec().ok()?;
+    let limit = question.max_payload().min(LARGEST_PACKET);
+    if udp && bytes.len() > limit.into() { reply.truncate().to_vec().ok() } else { Some(bytes) }
+}
+
+fn fill(reply: &mut Message, query: &Query, snapshot: &Snapshot) {
+    let name = query.name().to_ascii().to_ascii_lowercase();
+    let domain = &snapshot.settings().cluster_domain;
+    let below = name.trim_end_matches('.').strip_suffix(domain.as_str());
+    if query.query_class() != DNSClass::IN
+        || !below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    {
+        reply.metadata.response_code = ResponseCode::Refused;
+        return;
+    }
+    reply.metadata.authoritative = true;
+    let addresses = snapshot.dns(&name);
+    if addresses.is_empty() {
+        reply.metadata.response_code = ResponseCode::NXDomain;
+    }
+    for ip in addresses {
+        let data = match (ip, query.query_type()) {
+            (IpAddr::V4(ip), RecordType::A | RecordType::ANY) => RData::A(ip.into()),
+            (IpAddr::V6(ip), RecordType::AAAA | RecordType::ANY) => RData::AAAA(ip.into()),
+            _ => continue,
+        };
+        reply.add_answer(Record::from_rdata(query.name().clone(), TTL, data));
+    }
+}
+
+#[cfg(test)]
+mod tests;

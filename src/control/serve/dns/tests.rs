@@ -1,0 +1,107 @@
+use hickory_proto::rr::Name;
+
+use super::*;
+use crate::control::serve::testing::{Guide, LIMIT};
+
+struct Served {
+    addr: SocketAddr,
+    bb: IpAddr,
+    drain: Drain,
+    _folder: crate::control::files::Folder,
+    _guide: Guide,
+}
+
+async fn serve() -> Served {
+    let guide = Guide::new();
+    let folder = guide.open("east");
+    let drain = Drain::default();
+    let addr = start(([127, 0, 0, 1], 0).into(), folder.snapshots(), &drain).await.unwrap();
+    let bb = folder.snapshots().borrow().service("mc-demo", "bb").unwrap().cluster_ip.unwrap();
+    Served { addr, bb, drain, _folder: folder, _guide: guide }
+}
+
+fn question(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::query();
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    message
+}
+
+async fn socket(served: &Served) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.connect(served.addr).await.unwrap();
+    socket
+}
+
+async fn ask(socket: &UdpSocket, message: &Message) -> Message {
+    socket.send(&message.to_vec().unwrap()).await.unwrap();
+    let mut packet = [0; 4096];
+    let length = timeout(LIMIT, socket.recv(&mut packet)).await.unwrap().unwrap();
+    let answer = Message::from_vec(&packet[..length]).unwrap();
+    assert_eq!(answer.metadata.id, message.metadata.id);
+    answer
+}
+
+fn addresses(message: &Message) -> Vec<IpAddr> {
+    message.answers.iter().filter_map(|record| record.data.ip_addr()).collect()
+}
+
+#[tokio::test]
+async fn services_resolve_and_other_names_below_the_domain_do_not_exist() {
+    let served = serve().await;
+    let socket = socket(&served).await;
+    for name in ["bb.mc-demo.svc.cluster.local.", "BB.mc-demo.SVC.cluster.local."] {
+        let found = ask(&socket, &question(name, RecordType::A)).await;
+        assert_eq!(
+            (addresses(&found), found.metadata.response_code),
+            (vec![served.bb], ResponseCode::NoError)
+        );
+    }
+    let cases = [
+        ("bb.mc-demo.svc.cluster.local.", RecordType::AAAA, ResponseCode::NoError),
+        ("bb.mc-demo.svc.cluster.local.", RecordType::SRV, ResponseCode::NoError),
+        ("no.mc-demo.svc.cluster.local.", RecordType::A, ResponseCode::NXDomain),
+        ("example.com.", RecordType::A, ResponseCode::Refused),
+        ("notcluster.local.", RecordType::A, ResponseCode::Refused),
+    ];
+    for (name, kind, code) in cases {
+        let answer = ask(&socket, &question(name, kind)).await;
+        assert_eq!((addresses(&answer), answer.metadata.response_code), (vec![], code), "{name} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_question_is_dropped_and_hurts_nobody() {
+    let served = serve().await;
+    let socket = socket(&served).await;
+    let good = question("bb.mc-demo.svc.cluster.local.", RecordType::A);
+    let answer = ask(&socket, &good).await.to_vec().unwrap();
+    let whole = good.to_vec().unwrap();
+    for junk in [&b""[..], &[0xff; 600], &whole[..whole.len() - 1], &answer] {
+        socket.send(junk).await.unwrap();
+    }
+    // Had any of them been answered, that answer would come first, and have another id or no answers.
+    let next = question("bb.mc-demo.svc.cluster.local.", RecordType::A);
+    assert_eq!(addresses(&ask(&socket, &next).await), [served.bb]);
+    let mut two = question("bb.mc-demo.svc.cluster.local.", RecordType::A);
+    two.add_query(two.queries[0].clone());
+    assert_eq!(ask(&socket, &two).await.metadata.response_code, ResponseCode::FormErr);
+}
+
+#[tokio::test]
+async fn tcp_answers_several_questions_and_ends_when_drained() {
+    let served = serve().await;
+    let mut io = TcpStream::connect(served.addr).await.unwrap();
+    for _ in 0..2 {
+        let question =
+            question("linkerd-dst-headless.linkerd.svc.cluster.local.", RecordType::A).to_vec().unwrap();
+        io.write_u16(question.len() as u16).await.unwrap();
+        io.write_all(&question).await.unwrap();
+        let length = timeout(LIMIT, io.read_u16()).await.unwrap().unwrap();
+        let mut answer = vec![0; length.into()];
+        io.read_exact(&mut answer).await.unwrap();
+        let answer = Message::from_vec(&answer).unwrap();
+        assert_eq!(addresses(&answer), [IpAddr::from([127, 0, 0, 1])]);
+    }
+    assert_eq!(served.drain.finish(LIMIT).await, 0);
+    assert_eq!(timeout(LIMIT, io.read(&mut [0])).await.unwrap().unwrap(), 0);
+}

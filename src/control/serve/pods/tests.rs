@@ -1,0 +1,58 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::*;
+use crate::control::serve::testing::{Guide, LIMIT};
+
+async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
+    let mut io = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: api\r\nconnection: close\r\n\r\n");
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(LIMIT, io.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+async fn json(addr: SocketAddr, path: &str) -> Value {
+    let (status, body) = get(addr, path).await;
+    assert_eq!(status, 200, "{path}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test]
+async fn pods_services_and_problems_can_be_read() {
+    let guide = Guide::new();
+    let folder = guide.open("east");
+    let drain = Drain::default();
+    let views = Views { snapshots: folder.snapshots(), reports: folder.reports() };
+    let addr = start(([127, 0, 0, 1], 0).into(), views, &drain).await.unwrap();
+
+    let pods = json(addr, "/api/v1/pods").await;
+    let pod = &pods[0];
+    assert_eq!(pods.as_array().unwrap().len(), 1);
+    assert_eq!((&pod["namespace"], &pod["meshed"]), (&json!("mc-demo"), &json!(true)));
+    assert_eq!(pod["service_account"], "default");
+    assert_eq!(pod["owner"], json!({ "kind": "deployment", "name": "bb" }));
+    let containers = pod["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 1, "the proxy is not an application");
+    assert_eq!(containers[0]["args"][1], "--h1-server-port=8080");
+    let env = pod["proxy_env"].as_array().unwrap();
+    let inbound = env.iter().find(|pair| pair[0] == "LINKERD2_PROXY_INBOUND_LISTEN_ADDR").unwrap();
+    assert!(inbound[1].as_str().unwrap().ends_with(":4143"), "{inbound}");
+
+    assert_eq!(json(addr, "/api/v1/services").await[0]["ports"][0]["port"], 8080);
+    assert_eq!(json(addr, "/problems").await, json!([]));
+    guide.edit("east/03-policy.yaml", "port: 8080", "port: [8080");
+    let mut reports = folder.reports();
+    timeout(LIMIT, reports.wait_for(|report| !report.problems.is_empty())).await.unwrap().unwrap();
+    let problem = &json(addr, "/problems").await[0];
+    assert!(problem["file"].as_str().unwrap().ends_with("03-policy.yaml"), "{problem}");
+    assert!(problem["line"].as_u64().unwrap() > 0);
+
+    assert_eq!(get(addr, "/ready").await, (200, "ready\n".into()));
+    assert_eq!(get(addr, "/live").await.0, 200);
+    assert_eq!(get(addr, "/nope").await.0, 404);
+    assert_eq!(drain.finish(LIMIT).await, 0);
+}

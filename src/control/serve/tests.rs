@@ -1,0 +1,358 @@
+use std::future::Future;
+
+use linkerd2_proxy_api::destination::destination_client::DestinationClient;
+use linkerd2_proxy_api::destination::{DestinationProfile, GetDestination, Update};
+use linkerd2_proxy_api::identity::CertifyRequest;
+use linkerd2_proxy_api::identity::identity_client::IdentityClient;
+use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
+use linkerd2_proxy_api::inbound::{PortSpec, Server as ServerMessage};
+use linkerd2_proxy_api::outbound::outbound_policies_client::OutboundPoliciesClient;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::testing::{Guide, LIMIT};
+use super::*;
+use crate::api;
+use crate::backoff::Backoff;
+use crate::control::ca::TokenKey;
+use crate::control::files::Folder;
+use crate::controller::resolve::{Dns, Names};
+use crate::controller::{Controller, ControllerConfig};
+use crate::model::inbound::{Authentication, IdentityMatch, ServerProtocol};
+use crate::model::name::Authority;
+use crate::model::{DnsName, EndpointUpdate, ServerPolicy};
+use crate::net::socket::SocketOptions;
+use crate::tls::CredentialStore;
+
+const BB: &str = "bb.mc-demo.svc.cluster.local:8080";
+const BB_ID: &str = "default.mc-demo.serviceaccount.identity.linkerd.cluster.local";
+
+/// One cluster of the guide, served on free ports of loopback.
+struct World {
+    guide: Guide,
+    folder: Folder,
+    bound: Listen,
+    certifier: Arc<Certifier>,
+    tokens: TokenKey,
+    drain: Drain,
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(LIMIT, future).await.expect("in time")
+}
+
+impl World {
+    async fn of(cluster: &str) -> Self {
+        let guide = Guide::new();
+        let folder = guide.open(cluster);
+        let (certifier, tokens) = guide.certifier(cluster);
+        let drain = Drain::default();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = Listen { destination: any, policy: any, identity: any };
+        let bound = start(listen, folder.snapshots(), certifier.clone(), &drain).await.unwrap();
+        Self { guide, folder, bound, certifier, tokens, drain }
+    }
+
+    async fn destination(&self) -> DestinationClient<Channel> {
+        DestinationClient::connect(format!("http://{}", self.bound.destination)).await.unwrap()
+    }
+
+    async fn outbound(&self) -> OutboundPoliciesClient<Channel> {
+        OutboundPoliciesClient::connect(format!("http://{}", self.bound.policy)).await.unwrap()
+    }
+
+    async fn inbound(&self) -> InboundServerPoliciesClient<Channel> {
+        InboundServerPoliciesClient::connect(format!("http://{}", self.bound.policy)).await.unwrap()
+    }
+
+    async fn endpoints(&self, path: &str) -> Result<Streaming<Update>, Status> {
+        let request = GetDestination { path: path.into(), ..Default::default() };
+        let mut client = self.destination().await;
+        in_time(client.get(request)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn profile(&self, path: &str) -> Result<Streaming<DestinationProfile>, Status> {
+        let request = GetDestination { path: path.into(), ..Default::default() };
+        let mut client = self.destination().await;
+        in_time(client.get_profile(request)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn ports(&self, workload: &str, port: u32) -> Result<Streaming<ServerMessage>, Status> {
+        let request = PortSpec { workload: workload.into(), port };
+        let mut client = self.inbound().await;
+        in_time(client.watch_port(request)).await.map(tonic::Response::into_inner)
+    }
+
+    /// The name of the only pod, as workloads name themselves.
+    fn workload(&self) -> String {
+        let snapshot = self.folder.snapshots().borrow().clone();
+        let pod = snapshot.pods().next().unwrap();
+        format!("{{\"ns\":\"{}\", \"pod\":\"{}\"}}\n", pod.name.namespace, pod.name.name)
+    }
+}
+
+async fn next<M>(stream: &mut Streaming<M>) -> M {
+    in_time(stream.message()).await.unwrap().expect("the stream goes on")
+}
+
+async fn added(stream: &mut Streaming<Update>) -> Vec<crate::model::Endpoint> {
+    match api::destination::update(next(stream).await) {
+        Some(EndpointUpdate::Add(endpoints)) => endpoints,
+        other => panic!("expected additions, got {other:?}"),
+    }
+}
+
+async fn removed(stream: &mut Streaming<Update>) -> Vec<SocketAddr> {
+    match api::destination::update(next(stream).await) {
+        Some(EndpointUpdate::Remove(addrs)) => addrs,
+        other => panic!("expected removals, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn endpoints_follow_the_folder() {
+    let world = World::of("east").await;
+    let mut stream = world.endpoints(BB).await.unwrap();
+    let first = added(&mut stream).await;
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].tls.as_ref().unwrap().id.to_string(), BB_ID);
+    assert_eq!((first[0].addr.port(), first[0].inbound_port), (8080, Some(4143)));
+    assert_eq!(first[0].labels["service"], "bb");
+
+    world.guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: 3");
+    assert_eq!(added(&mut stream).await.len(), 2, "only what is new");
+    world.guide.edit("east/02-bb.yaml", "replicas: 3", "replicas: 1");
+    assert_eq!(removed(&mut stream).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_set_that_moves_is_added_before_it_is_removed() {
+    let world = World::of("east").await;
+    let mut stream = world.endpoints(BB).await.unwrap();
+    let before = added(&mut stream).await[0].addr;
+    world.guide.edit("east/02-bb.yaml", "targetPort: 8080", "targetPort: 9090");
+    let after = added(&mut stream).await[0].addr;
+    assert_eq!((after.ip(), after.port()), (before.ip(), 9090));
+    assert_eq!(removed(&mut stream).await, [before]);
+}
+
+#[tokio::test]
+async fn an_empty_set_is_silent_until_it_is_not() {
+    let world = World::of("east").await;
+    world.guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: 0");
+    let mut snapshots = world.folder.snapshots();
+    in_time(snapshots.wait_for(|s| s.pods().count() == 0)).await.unwrap();
+    let mut stream = world.endpoints(BB).await.unwrap();
+    world.guide.edit("east/02-bb.yaml", "replicas: 0", "replicas: 1");
+    assert_eq!(added(&mut stream).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_service_loses_its_endpoints_and_may_come_back() {
+    let world = World::of("east").await;
+    let mut stream = world.endpoints(BB).await.unwrap();
+    let addr = added(&mut stream).await[0].addr;
+    let text = world.guide.read("east/02-bb.yaml");
+    let (deployment, _) = text.split_once("---").unwrap();
+    world.guide.write("east/02-bb.yaml", deployment);
+    assert_eq!(removed(&mut stream).await, [addr]);
+    world.guide.write("east/02-bb.yaml", &text);
+    assert_eq!(added(&mut stream).await[0].addr, addr);
+}
+
+#[tokio::test]
+async fn a_mirror_gives_the_other_cluster_s_pods() {
+    let world = World::of("west").await;
+    let east = world.guide.open("east");
+    let mut stream = world.endpoints("bb-target.mc-demo.svc.cluster.local:8080").await.unwrap();
+    let endpoint = added(&mut stream).await.remove(0);
+    let theirs = east.snapshots().borrow().pods().next().unwrap().ip;
+    assert_eq!(Some(endpoint.addr.ip()), theirs);
+    assert_eq!(endpoint.tls.unwrap().id.to_string(), BB_ID);
+    assert_eq!(endpoint.labels["service"], "bb");
+}
+
+#[tokio::test]
+async fn questions_without_an_answer_get_the_reference_s_codes() {
+    let world = World::of("east").await;
+    let cases = [
+        ("10.0.0.1:80", Code::InvalidArgument),
+        ("bb.mc-demo.svc.cluster.local.:8080", Code::InvalidArgument),
+        ("example.com:80", Code::InvalidArgument),
+        ("bb.mc-demo.svc.cluster.local:0", Code::InvalidArgument),
+        ("nope.mc-demo.svc.cluster.local:80", Code::NotFound),
+    ];
+    for (path, code) in cases {
+        assert_eq!(world.endpoints(path).await.map(drop).unwrap_err().code(), code, "{path}");
+    }
+    let workload = world.workload();
+    let cases = [
+        (r#"{"ns":"mc-demo","pod":"nope"}"#, 8080, Code::NotFound),
+        (workload.as_str(), 0, Code::InvalidArgument),
+        (workload.as_str(), 65536, Code::InvalidArgument),
+        ("nonsense", 80, Code::InvalidArgument),
+    ];
+    for (workload, port, code) in cases {
+        assert_eq!(
+            world.ports(workload, port).await.map(drop).unwrap_err().code(),
+            code,
+            "{workload} {port}"
+        );
+    }
+    let mut outbound = world.outbound().await;
+    let targets = [
+        (Some("example.com:80"), Code::NotFound),
+        (Some("a b"), Code::InvalidArgument),
+        (None, Code::InvalidArgument),
+    ];
+    for (authority, code) in targets {
+        let target =
+            authority.map(|a| linkerd2_proxy_api::outbound::traffic_spec::Target::Authority(a.into()));
+        let request = linkerd2_proxy_api::outbound::TrafficSpec { source_workload: workload.clone(), target };
+        assert_eq!(in_time(outbound.watch(request)).await.map(drop).unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
+async fn a_port_s_policy_follows_the_folder() {
+    let world = World::of("east").await;
+    let mut stream = world.ports(&world.workload(), 8080).await.unwrap();
+    let allowed = |policy: ServerPolicy| {
+        assert_eq!((policy.meta.kind(), policy.meta.name()), ("server", "bb"));
+        assert!(matches!(policy.protocol, ServerProtocol::Detect { .. }));
+        match policy.authorizations[0].authentication.clone() {
+            Authentication::Identities(ids) => ids,
+            other => panic!("expected identities, got {other:?}"),
+        }
+    };
+    let exactly = |name: &str| {
+        let id = format!("{name}.mc-demo.serviceaccount.identity.linkerd.cluster.local");
+        vec![IdentityMatch::Exact(id.parse().unwrap())]
+    };
+    let first = api::inbound::server(next(&mut stream).await).unwrap();
+    assert_eq!(allowed(first), exactly("slow-cooker"));
+    world.guide.edit("east/03-policy.yaml", "- 'slow-cooker.", "- 'web.");
+    let second = api::inbound::server(next(&mut stream).await).unwrap();
+    assert_eq!(allowed(second), exactly("web"));
+    world.guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: 0");
+    assert!(in_time(stream.message()).await.unwrap().is_none(), "the workload is gone");
+}
+
+#[tokio::test]
+async fn targets_have_policies_and_profiles() {
+    let world = World::of("east").await;
+    let ip = world.folder.snapshots().borrow().service("mc-demo", "bb").unwrap().cluster_ip.unwrap();
+    let target = api::outbound::Target::Addr(SocketAddr::new(ip, 8080));
+    let request = || api::outbound::encode_request(&world.workload(), &target);
+    let mut client = world.outbound().await;
+    let got = in_time(client.get(request())).await.unwrap().into_inner();
+    let mut watched = in_time(client.watch(request())).await.unwrap().into_inner();
+    let policy = api::outbound::policy(next(&mut watched).await).unwrap();
+    assert_eq!(api::outbound::policy(got).unwrap(), policy);
+    assert_eq!((policy.parent.name(), policy.parent.port()), ("bb", 8080));
+
+    let mut profiles = world.profile(&format!("{ip}:8080")).await.unwrap();
+    let pb = next(&mut profiles).await;
+    assert!(pb.parent_ref.is_some() && pb.retry_budget.is_some());
+    let profile = api::destination::profile(pb).unwrap();
+    assert_eq!(profile.name.unwrap().as_str(), "bb.mc-demo.svc.cluster.local");
+    assert!(!profile.opaque);
+    let from = "  name: bb\n  namespace: mc-demo\n  labels:";
+    let to = "  name: bb\n  namespace: mc-demo\n  annotations: {config.linkerd.io/opaque-ports: '8080'}\n  labels:";
+    world.guide.edit("east/02-bb.yaml", from, to);
+    assert!(next(&mut profiles).await.opaque_protocol);
+    let opaque = api::outbound::policy(next(&mut watched).await).unwrap();
+    assert!(matches!(opaque.protocol, crate::model::outbound::OutboundProtocol::Opaque(_)));
+}
+
+#[tokio::test]
+async fn a_port_that_a_service_lacks_has_an_empty_profile() {
+    let world = World::of("east").await;
+    let mut stream = world.profile("bb.mc-demo.svc.cluster.local:9").await.unwrap();
+    assert_eq!(next(&mut stream).await, DestinationProfile::default());
+}
+
+#[tokio::test]
+async fn draining_ends_streams_without_error() {
+    let world = World::of("east").await;
+    let mut stream = world.endpoints(BB).await.unwrap();
+    added(&mut stream).await;
+    let finish = tokio::spawn({
+        let drain = world.drain.clone();
+        async move { drain.finish(LIMIT).await }
+    });
+    assert!(in_time(stream.message()).await.unwrap().is_none());
+    assert_eq!(in_time(finish).await.unwrap(), 0);
+}
+
+/// A client behind mesh TLS, expecting `name` at `addr`.
+fn meshed(world: &World, addr: SocketAddr, name: &str) -> Controller {
+    let host = "linkerd-control.linkerd.svc.cluster.local";
+    let names = Names::default();
+    names.set(host.parse::<DnsName>().unwrap(), &[addr]);
+    let config = ControllerConfig {
+        host: host.parse::<Authority>().unwrap().host,
+        port: addr.port(),
+        name: Some(name.parse().unwrap()),
+        connect_timeout: Duration::from_secs(5),
+        backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(100), 0.1).unwrap(),
+        socket: SocketOptions::default(),
+    };
+    let anchors = world.certifier.authority.anchors().clone();
+    let store = CredentialStore::new(BB_ID.parse().unwrap(), anchors);
+    Controller::new(config, Dns::fixed(&names), store).unwrap()
+}
+
+#[tokio::test]
+async fn mesh_tls_proves_the_controller_to_a_client_without_certificate() {
+    let world = World::of("east").await;
+    let of = |account: &str| format!("{account}.linkerd.serviceaccount.identity.linkerd.cluster.local");
+    let mut client =
+        DestinationClient::new(meshed(&world, world.bound.destination, &of("linkerd-destination")));
+    let request = GetDestination { path: BB.into(), ..Default::default() };
+    let mut stream = in_time(client.get(request)).await.unwrap().into_inner();
+    assert_eq!(added(&mut stream).await.len(), 1);
+
+    let mut identity = IdentityClient::new(meshed(&world, world.bound.identity, &of("linkerd-identity")));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut csr = rcgen::CertificateParams::new([BB_ID.to_owned()]).unwrap();
+    csr.distinguished_name = rcgen::DistinguishedName::new();
+    let account = ServiceAccount::new("mc-demo", "default");
+    let now = std::time::SystemTime::now();
+    let request = |account: &ServiceAccount| CertifyRequest {
+        identity: BB_ID.into(),
+        token: world.tokens.issue(account, Duration::from_secs(60), now).into_bytes(),
+        certificate_signing_request: csr.serialize_request(&key).unwrap().der().to_vec(),
+    };
+    in_time(identity.certify(request(&account))).await.unwrap();
+    let ghost = ServiceAccount::new("nowhere", "default");
+    let refused = in_time(identity.certify(request(&ghost))).await.unwrap_err();
+    assert!(refused.message().contains("nowhere/default does not exist"), "{refused}");
+}
+
+#[tokio::test]
+async fn each_port_presents_its_own_name_only() {
+    let world = World::of("east").await;
+    let name = "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local";
+    let mut client = DestinationClient::new(meshed(&world, world.bound.destination, name));
+    let request = GetDestination { path: BB.into(), ..Default::default() };
+    let wrong = timeout(Duration::from_secs(2), client.get(request)).await;
+    assert!(!matches!(wrong, Ok(Ok(_))), "no answer from somebody else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_own_certificate_is_renewed_before_it_ends() {
+    let guide = Guide::new();
+    let (certifier, _) = guide.certifier("east");
+    let drain = Drain::default();
+    let store = own::keep(certifier.authority.clone(), BB_ID.parse().unwrap(), &drain).unwrap();
+    let first = store.current().unwrap();
+    let before = tokio::time::Instant::now();
+    store.subscribe().wait_for(|count| *count == 2).await.unwrap();
+    let waited = before.elapsed();
+    let hours = |h: u64| Duration::from_secs(h * 3600);
+    assert!(waited > hours(16) && waited < hours(17), "{waited:?}");
+    assert_ne!(first.leaf(), store.current().unwrap().leaf());
+    drain.finish(LIMIT).await;
+}
