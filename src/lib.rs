@@ -33,4 +33,5 @@ pub mod app;
 pub mod control;
 pub mod redirect;
 pub mod demo;
+pub mod viz;
 pub mod cli;
