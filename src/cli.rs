@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod check;
+pub mod control;
 pub mod demo;
 pub mod proxy;
 
@@ -23,6 +24,8 @@ enum Command {
     /// Run the sidecar; its configuration is the environment, as Linkerd's injector writes it.
     Proxy,
     Demo(demo::Args),
+    /// Run one cluster's control plane from a folder of manifests.
+    Control(Box<control::ControlArgs>),
     /// Say what is wrong in folders of manifests, and where.
     Check(check::CheckArgs),
     /// Make a trust anchor, issuers and service-account tokens for development.
@@ -39,6 +42,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::parse_from(args).command {
         Command::Proxy => proxy::run(),
         Command::Demo(args) => demo::run(args),
+        Command::Control(args) => control::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Certs(args) => said("certs", certs::run(&args, &mut std::io::stdout())),
     }

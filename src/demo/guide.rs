@@ -30,6 +30,9 @@ macro_rules! manifests {
     };
 }
 
+/// Kubernetes namespace of all that the guide runs, in both clusters.
+pub const NAMESPACE: &str = "mc-demo";
+
 /// Holds the service.
 pub const EAST: Manifests = manifests!("east": "01-namespace.yaml", "02-bb.yaml", "03-policy.yaml");
 

@@ -27,7 +27,7 @@ pub enum Program {
     Bb(bb::Args),
     /// A load generator with a steady rate.
     #[command(name = "slow_cooker")]
-    SlowCooker(slow_cooker::Args),
+    SlowCooker(Box<slow_cooker::Args>),
     /// The one shell script form that the guide uses.
     #[command(name = "sh")]
     Script(script::Args),
@@ -41,7 +41,7 @@ impl Program {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Bb(args) => bb::run(args).await,
-            Self::SlowCooker(args) => slow_cooker::run(args).await,
+            Self::SlowCooker(args) => slow_cooker::run(*args).await,
             Self::Script(args) => Box::pin(script::run(args)).await,
         }
     }

@@ -77,14 +77,13 @@ async fn measure(world: &mut World, duration: Duration) -> anyhow::Result<Verdic
     world.await_traffic().await?;
     say(&format!("traffic flows; measuring for {}", humantime::format_duration(duration)));
     let end = Instant::now() + duration;
-    let before = world.scrape().await?;
+    let server = guide::EAST.cluster;
+    let mut scrapes = world.scrape(server).await?;
     sleep_until(end).await;
-    let after = world.scrape().await?;
-    let verdict = Verdict {
-        admitted: world.report("slow-cooker").await?,
-        refused: world.report("slow-cooker-evil").await?,
-    };
-    tables::print(world, &before, &after)?;
+    scrapes.extend(world.scrape(server).await?);
+    let verdict =
+        Verdict { admitted: world.report("slow-cooker").await?, refused: world.report("slow-cooker-evil").await? };
+    print!("{}", tables::print(world, server, guide::NAMESPACE, scrapes)?);
     Ok(verdict)
 }
 

@@ -1,11 +1,34 @@
-//! The guide's two tables, from two scrapes of every pod.
+//! The guide's two tables, from what one cluster's proxies said of themselves.
 
-use super::world::{Scrape, World};
+use std::collections::BTreeMap;
 
-/// Prints `viz stat` and `viz authz` of the guide's cluster.
+use anyhow::Context as _;
+
+use super::world::World;
+use crate::viz::window::{Scrape, Window};
+use crate::viz::{authz, stat};
+
+/// `viz stat -n NAMESPACE deploy` and `viz authz -n NAMESPACE deploy` of one cluster, as text for people.
 ///
 /// # Errors
-/// When a scrape cannot be read.
-pub fn print(_world: &World, _before: &[Scrape], _after: &[Scrape]) -> anyhow::Result<()> {
-    Ok(())
+/// When the scrapes are all of one moment.
+pub fn print(world: &World, cluster: &str, namespace: &str, scrapes: Vec<Scrape>) -> anyhow::Result<String> {
+    let window = Window::new(scrapes).context("cannot compare the scrapes")?;
+    let stat = stat::print(&stat::rows(&window, namespace, &deployments(world, cluster, namespace)));
+    let authz = authz::print(&authz::rows(&window, namespace));
+    Ok(format!(
+        "\n{cluster}: viz stat -n {namespace} deploy\n{stat}\n{cluster}: viz authz -n {namespace} deploy\n{authz}\n"
+    ))
+}
+
+/// Every pod that is listed here runs behind a proxy.
+fn deployments(world: &World, cluster: &str, namespace: &str) -> BTreeMap<String, stat::Pods> {
+    let mut deployments: BTreeMap<String, stat::Pods> = BTreeMap::new();
+    let pods = world.pods().iter().filter(|pod| pod.cluster == cluster && pod.listed.namespace == namespace);
+    for pod in pods.filter(|pod| pod.listed.owner.kind == "deployment") {
+        let counted = deployments.entry(pod.listed.owner.name.clone()).or_default();
+        counted.meshed += 1;
+        counted.running += 1;
+    }
+    deployments
 }

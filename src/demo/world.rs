@@ -18,6 +18,8 @@ use super::node::{self, ADMIN};
 use super::pod::Pod;
 use super::process::OWN_BINARY;
 use crate::control::ca::{ServiceAccount, folder as certs};
+use crate::viz::scrape;
+use crate::viz::window::{Origin, Scrape};
 
 /// The running demo. Dropping it ends tasks first, then programs, then the clusters that these ask.
 #[derive(Debug)]
@@ -34,13 +36,6 @@ pub struct Running {
     pub cluster: &'static str,
     pub listed: listing::Pod,
     pub pod: Pod,
-}
-
-/// One pod's `/metrics`, at one moment.
-#[derive(Clone, Debug)]
-pub struct Scrape {
-    pub at: Instant,
-    pub text: String,
 }
 
 impl World {
@@ -121,17 +116,19 @@ impl World {
         Ok(())
     }
 
-    /// Reads `/metrics` of every pod, in the order of [`World::pods`].
+    /// Reads `/metrics` of every pod of a cluster, as its Prometheus does.
     ///
     /// # Errors
-    /// When one does not answer.
-    pub async fn scrape(&self) -> anyhow::Result<Vec<Scrape>> {
+    /// When one does not answer, or not with metrics.
+    pub async fn scrape(&self, cluster: &str) -> anyhow::Result<Vec<Scrape>> {
         let mut scrapes = Vec::new();
-        for running in &self.pods {
+        for running in self.pods.iter().filter(|running| running.cluster == cluster) {
             let addr = SocketAddr::from((running.listed.ip, ADMIN));
-            let body = node::fetch(self.network.router(), addr, "/metrics", SCRAPE_TIMEOUT).await?;
-            let text = String::from_utf8(body.into()).context("metrics are not UTF-8")?;
-            scrapes.push(Scrape { at: Instant::now(), text });
+            let page = node::fetch(self.network.router(), addr, "/metrics", SCRAPE_TIMEOUT).await?;
+            let page = std::str::from_utf8(&page).context("metrics are not UTF-8");
+            let samples = page.and_then(|page| Ok(scrape::parse(page)?));
+            let samples = samples.with_context(|| format!("{}: its metrics", running.title()))?;
+            scrapes.push(Scrape { origin: running.origin(), at: Instant::now(), samples });
         }
         Ok(scrapes)
     }
@@ -183,6 +180,11 @@ impl Running {
     #[must_use]
     pub fn application(&self) -> &str {
         self.listed.containers.first().map_or("", |container| &container.name)
+    }
+
+    fn origin(&self) -> Origin {
+        let listing::Pod { namespace, name, owner, .. } = &self.listed;
+        Origin { namespace: namespace.clone(), pod: name.clone(), deployment: owner.name.clone() }
     }
 
     fn generates_load(&self) -> bool {
