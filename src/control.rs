@@ -7,8 +7,8 @@
 //! One folder and one process is one cluster. The path never imports anything from here: both meet
 //! over gRPC, also inside one process.
 
-pub mod manifest;
 pub mod files;
+pub mod manifest;
 pub mod mirror;
 pub mod index;
 pub mod hash;

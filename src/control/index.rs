@@ -23,6 +23,7 @@ pub mod ports;
 mod profile;
 mod server;
 pub mod settings;
+mod workloads;
 mod world;
 
 pub use allocate::Allocations;

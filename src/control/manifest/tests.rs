@@ -213,3 +213,25 @@ fn links_need_their_secret_and_secrets_their_folder() {
     let found = problems(&LINK.replace("current-context: c", "current-context: d"));
     assert!(found[0].contains("leads nowhere"), "{found:?}");
 }
+
+mod any_text {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However a manifest is mangled, reading ends, and every problem lies inside the file.
+        #[test]
+        fn problems_lie_inside_the_file(line in 0usize..20, text in "[ -~]{0,20}", cut in 0usize..400) {
+            let whole = format!("{SERVER}{POLICY}{GOOD}---\n{DEPLOYMENT}");
+            let mut lines: Vec<&str> = whole.lines().collect();
+            lines[line] = &text;
+            let mut mangled = lines.join("\n");
+            mangled.truncate(mangled.len().saturating_sub(cut));
+            let last = mangled.lines().count().max(1) as u32 + 1;
+            for problem in read(&mangled).problems {
+                prop_assert!((1..=last).contains(&problem.at.line) && problem.at.column >= 1, "{problem}");
+            }
+        }
+    }
+}

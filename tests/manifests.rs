@@ -1,0 +1,205 @@
+//! Folders in, answers out: each case is a folder of clusters beside the answers they give.
+//!
+//! `INSTA_UPDATE=always cargo test --test manifests` writes the answers anew; read the difference.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
+use std::fmt::{Debug, Write};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use causeway::control::Snapshot;
+use causeway::control::files::Folder;
+use causeway::control::index::{Context, Pod, Service, Settings, Target, Workload};
+use causeway::model::endpoint::Endpoint;
+use causeway::model::inbound::{Authorization, InboundRoute};
+
+#[test]
+fn guide() {
+    case("guide", "examples/guide");
+}
+
+#[test]
+fn policies() {
+    case("policies", "tests/manifests/policies");
+}
+
+#[test]
+fn printed_by_kubectl() {
+    case("printed", "tests/manifests/printed");
+}
+
+/// Copies a case's clusters, lets each give out its addresses, and asks everything there is to ask.
+fn case(name: &str, clusters: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = tempfile::tempdir().unwrap();
+    let mut folders: Vec<PathBuf> = subfolders(&root.join(clusters));
+    folders.sort();
+    let mut opened = Vec::new();
+    for (number, folder) in folders.iter().enumerate() {
+        let target = copy.path().join(folder.file_name().unwrap());
+        copy_manifests(folder, &target);
+        opened.push((target.clone(), Folder::open(&target, &settings(number)).unwrap()));
+    }
+    let mut answers = String::new();
+    for (number, (folder, _)) in opened.iter().enumerate() {
+        // Read again now that every cluster has given its addresses.
+        let (report, snapshot) = causeway::control::files::look(folder, &settings(number)).unwrap();
+        writeln!(answers, "==== {}", folder.file_name().unwrap().display()).unwrap();
+        for note in &report.notes {
+            writeln!(answers, "note: {}", note.message).unwrap();
+        }
+        Answers { out: &mut answers, snapshot: &snapshot.unwrap() }.all();
+    }
+    let answers = answers.replace(concat!("causeway-", env!("CARGO_PKG_VERSION")), "causeway-(version)");
+    let mut insta = insta::Settings::clone_current();
+    insta.set_snapshot_path(root.join("tests/manifests").join(name));
+    insta.set_prepend_module_to_snapshot(false);
+    insta.set_omit_expression(true);
+    insta.bind(|| insta::assert_snapshot!("answers", answers));
+}
+
+fn settings(number: usize) -> Settings {
+    let net = |second: usize| format!("10.{}.0.0/16", second + number).parse().unwrap();
+    Settings {
+        pod_network: net(100),
+        service_network: net(200),
+        control_addr: "172.16.0.1".parse().unwrap(),
+        trust_anchors_pem: "(anchors)\n".into(),
+        ..Settings::default()
+    }
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_dir()).collect()
+}
+
+fn copy_manifests(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+struct Answers<'a> {
+    out: &'a mut String,
+    snapshot: &'a Snapshot,
+}
+
+impl Answers<'_> {
+    fn all(mut self) {
+        for pod in self.snapshot.pods() {
+            self.pod(pod);
+        }
+        for service in self.snapshot.services() {
+            self.service(service);
+        }
+    }
+
+    fn line(&mut self, indent: usize, text: impl AsRef<str>) {
+        writeln!(self.out, "{:indent$}{}", "", text.as_ref(), indent = indent * 2).unwrap();
+    }
+
+    fn debug(&mut self, indent: usize, what: &str, value: impl Debug) {
+        self.line(indent, format!("{what}: {value:?}"));
+    }
+
+    fn pod(&mut self, pod: &Pod) {
+        self.line(0, format!("\npod {}", pod.name));
+        let ip = pod.ip.map(|ip| ip.to_string()).unwrap_or_default();
+        self.line(
+            1,
+            format!("ip {ip} node {} ready {} account {}", pod.node_name, pod.ready, pod.service_account),
+        );
+        self.debug(1, "owner", &pod.owner);
+        self.debug(1, "labels", &pod.labels);
+        self.debug(1, "annotations", &pod.annotations);
+        for container in pod.init_containers.iter().chain(&pod.containers) {
+            self.line(
+                1,
+                format!("container {} {} {:?}", container.name, container.command.join(" "), container.args),
+            );
+        }
+        for (name, value) in pod.proxy_env() {
+            self.line(1, format!("env {name}={value:?}"));
+        }
+        let ports = pod.containers.iter().chain(pod.proxy()).flat_map(|container| &container.ports);
+        let mut ports: Vec<u16> = ports.map(|port| port.port).chain([4191]).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        for port in ports {
+            self.server(pod, port);
+        }
+    }
+
+    fn server(&mut self, pod: &Pod, port: u16) {
+        let workload = Workload { namespace: pod.name.namespace.clone(), pod: pod.name.name.clone() };
+        let Some(policy) = self.snapshot.server(&workload, port) else {
+            return self.line(1, format!("server {port}: unknown"));
+        };
+        self.line(1, format!("server {port}: {} {}", policy.meta.kind(), policy.meta.name()));
+        let authorizations: Vec<_> = policy.authorizations.iter().map(authorization).collect();
+        for authorization in authorizations {
+            self.line(2, authorization);
+        }
+        match policy.protocol.routes() {
+            None => self.debug(2, "protocol", &policy.protocol),
+            Some(routes) => routes.iter().for_each(|route| self.route(route)),
+        }
+    }
+
+    fn route(&mut self, route: &InboundRoute) {
+        let names: Vec<_> = route.authorizations.iter().map(|a| a.meta.name()).collect();
+        self.line(2, format!("route {} {:?} authorized by {names:?}", route.meta.name(), route.rules));
+    }
+
+    fn service(&mut self, service: &Service) {
+        let (name, namespace) = (&service.name.name, &service.name.namespace);
+        self.line(
+            0,
+            format!("\nservice {}{}", service.name, if service.mirrored { " (mirror)" } else { "" }),
+        );
+        self.debug(1, "labels", &service.labels);
+        self.debug(1, "annotations", &service.annotations);
+        let host = format!("{name}.{namespace}.svc.cluster.local");
+        self.debug(1, "dns", self.snapshot.dns(&format!("{host}.")));
+        for port in service.ports.iter().map(|port| port.port).chain([1]) {
+            self.line(1, format!("port {port}"));
+            let path = format!("{host}:{port}");
+            match self.snapshot.destination(&path, &Context::default()) {
+                Err(error) => self.debug(2, "destination", error),
+                Ok(set) => {
+                    self.debug(2, "destination", &set.labels);
+                    set.endpoints.values().for_each(|found| self.endpoint(found));
+                }
+            }
+            self.debug(2, "profile", self.snapshot.profile(&path, &Context::default()));
+            if let Some(ip) = service.cluster_ip {
+                let target = Target::Addr(SocketAddr::new(ip, port));
+                self.debug(2, "outbound", self.snapshot.outbound(namespace, target));
+            }
+        }
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint) {
+        let tls = endpoint.tls.as_ref().map(|tls| format!("{} sni {}", tls.id, tls.server_name));
+        self.line(3, format!("{} {:?} inbound {:?}", endpoint.addr, endpoint.hint, endpoint.inbound_port));
+        self.line(4, tls.unwrap_or_else(|| "plain".into()));
+        self.debug(4, "labels", &endpoint.labels);
+    }
+}
+
+fn authorization(authorization: &Authorization) -> String {
+    let networks: Vec<_> = authorization
+        .networks
+        .iter()
+        .map(|network| format!("{} except {:?}", network.net, network.except))
+        .collect();
+    let (kind, name) = (authorization.meta.kind(), authorization.meta.name());
+    format!("allow {kind}/{name} {networks:?} {:?}", authorization.authentication)
+}
