@@ -81,8 +81,10 @@ async fn measure(world: &mut World, duration: Duration) -> anyhow::Result<Verdic
     let mut scrapes = world.scrape(server).await?;
     sleep_until(end).await;
     scrapes.extend(world.scrape(server).await?);
-    let verdict =
-        Verdict { admitted: world.report("slow-cooker").await?, refused: world.report("slow-cooker-evil").await? };
+    let verdict = Verdict {
+        admitted: world.report("slow-cooker").await?,
+        refused: world.report("slow-cooker-evil").await?,
+    };
     print!("{}", tables::print(world, server, guide::NAMESPACE, scrapes)?);
     Ok(verdict)
 }
