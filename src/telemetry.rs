@@ -12,7 +12,6 @@ pub mod registry;
 pub mod labels;
 pub mod transport;
 pub mod requests;
-pub mod recorded;
 pub mod authz;
 pub mod errors;
 pub mod process;

@@ -41,20 +41,34 @@ pub enum InvalidProfile {
     Unsupported(&'static str),
 }
 
+impl InvalidEndpoint {
+    fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address => None,
+            Self::Identity { addr } | Self::ServerName { addr } | Self::AuthorityOverride { addr } => {
+                Some(*addr)
+            }
+        }
+    }
+}
+
 /// Reads one message of `Get`; `None` where it says nothing usable (contract 3.5).
 pub fn update(pb: pb::Update) -> Option<EndpointUpdate> {
     match pb.update? {
         pb::update::Update::Add(set) => {
             let labels = set.metric_labels;
-            let read = |addr| match endpoint(addr, &labels) {
-                Ok(endpoint) => Some(endpoint),
-                Err(reason) => {
-                    tracing::warn!(%reason, "endpoint left out");
-                    None
+            let (mut endpoints, mut unusable) = (Vec::new(), Vec::new());
+            for addr in set.addrs {
+                match endpoint(addr, &labels) {
+                    Ok(endpoint) => endpoints.push(endpoint),
+                    Err(reason) => {
+                        tracing::warn!(%reason, "endpoint left out");
+                        unusable.extend(reason.addr());
+                    }
                 }
-            };
-            let endpoints: Vec<_> = set.addrs.into_iter().filter_map(read).collect();
-            (!endpoints.is_empty()).then_some(EndpointUpdate::Add(endpoints))
+            }
+            let says = !endpoints.is_empty() || !unusable.is_empty();
+            says.then_some(EndpointUpdate::Add { endpoints, unusable })
         }
         pb::update::Update::Remove(set) => {
             let addrs: Vec<_> = set.addrs.into_iter().filter_map(socket_addr).collect();
@@ -160,7 +174,7 @@ fn http2(pb: pb::Http2ClientParams) -> Http2Params {
 
 pub fn encode_update(from: &EndpointUpdate) -> pb::Update {
     let update = match from {
-        EndpointUpdate::Add(endpoints) => return encode_set(&Labels::default(), endpoints),
+        EndpointUpdate::Add { endpoints, .. } => return encode_set(&Labels::default(), endpoints),
         EndpointUpdate::Remove(addrs) => {
             pb::update::Update::Remove(pb::AddrSet { addrs: addrs.iter().map(|a| (*a).into()).collect() })
         }

@@ -162,7 +162,8 @@ impl Backends {
         first: bool,
     ) {
         match update {
-            EndpointUpdate::Add(endpoints) => {
+            EndpointUpdate::Add { endpoints, unusable } => {
+                balancer.remove(&unusable);
                 debug!(%authority, added = endpoints.len(), first, "endpoints");
                 let members =
                     endpoints.into_iter().map(|endpoint| self.member(authority, balancer, endpoint));

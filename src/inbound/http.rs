@@ -26,7 +26,7 @@ use crate::model::protocol::HttpVersion;
 use crate::model::{Peer, ServerPolicy};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::InboundTarget;
-use crate::telemetry::requests::ResponseError;
+use crate::telemetry::requests::{ResponseError, is_grpc};
 use crate::telemetry::transport::Metered;
 
 use super::handles::Handles;
@@ -97,7 +97,7 @@ impl Session {
     /// The application reset an HTTP/2 stream: so is the caller's.
     async fn respond(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
         let version = req.version();
-        let grpc = headers::is_grpc(req.headers());
+        let grpc = is_grpc(req.headers());
         let orig_proto = orig_proto::downgrade(&mut req);
         let asked = Asked {
             version,

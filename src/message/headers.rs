@@ -1,6 +1,6 @@
 //! Headers that end at this hop, and the names of the mesh's own (contract 3.7, 3.13).
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 
 pub const ORIG_PROTO: HeaderName = HeaderName::from_static("l5d-orig-proto");
 pub const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
@@ -37,21 +37,10 @@ pub fn strip_connection(headers: &mut HeaderMap) {
     headers.remove(KEEP_ALIVE);
 }
 
-/// Whether a message is gRPC by its content type.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// The gRPC status in headers or trailers, if it is a number.
-pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers
-        .get(GRPC_STATUS)
-        .map(HeaderValue::as_bytes)
-        .and_then(|v| std::str::from_utf8(v).ok()?.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

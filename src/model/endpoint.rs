@@ -97,7 +97,13 @@ impl Endpoint {
 /// One message of a `Destination.Get` stream (contract 3.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointUpdate {
-    Add(Vec<Endpoint>),
+    Add {
+        endpoints: Vec<Endpoint>,
+        /// Addresses whose description cannot be understood: not to be used, known before or not.
+        unusable: Vec<SocketAddr>,
+    },
     Remove(Vec<SocketAddr>),
-    NoEndpoints { exists: bool },
+    NoEndpoints {
+        exists: bool,
+    },
 }

@@ -19,7 +19,7 @@ use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
 use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri};
 use crate::telemetry::Metrics;
-use crate::telemetry::requests::{InFlight, ResponseError};
+use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
 
 use super::tcp::give_up_or_retry;
 use super::{Outbound, route};
@@ -56,7 +56,7 @@ impl Session {
     pub(super) async fn respond(&self, req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
         let asked = Asked {
             version: req.version(),
-            grpc: headers::is_grpc(req.headers()),
+            grpc: is_grpc(req.headers()),
             orig_proto: false,
             informational: self.informational,
         };

@@ -50,8 +50,15 @@ fn an_unusable_identity_never_becomes_a_plaintext_endpoint() {
         let tls_identity = Some(pb::TlsIdentity { strategy: None, server_name: None });
         pb::WeightedAddr { tls_identity, ..wire("10.0.0.1:80") }
     };
-    assert_eq!(update(add(vec![bad()])), None);
-    let Some(EndpointUpdate::Add(rest)) = update(add(vec![bad(), wire("10.0.0.2:80")])) else { panic!() };
+    // Left out, and no longer used if it was known: never reached at its plain address instead.
+    let unusable = vec![addr];
+    assert_eq!(
+        update(add(vec![bad()])),
+        Some(EndpointUpdate::Add { endpoints: vec![], unusable: unusable.clone() })
+    );
+    let read = update(add(vec![bad(), wire("10.0.0.2:80")]));
+    let Some(EndpointUpdate::Add { endpoints: rest, unusable: left_out }) = read else { panic!() };
+    assert_eq!(left_out, unusable);
     assert_eq!(rest.iter().map(|e| e.addr.to_string()).collect::<Vec<_>>(), ["10.0.0.2:80"]);
     let endpoint = Some(bad());
     assert!(profile(pb::DestinationProfile { endpoint, ..Default::default() }).is_err());
@@ -112,7 +119,8 @@ proptest! {
     #[test]
     fn updates_survive_the_wire(endpoints in prop::collection::vec(strategies::endpoint(), 1..4)) {
         let addrs = endpoints.iter().map(|e| e.addr).collect();
-        for sent in [EndpointUpdate::Add(endpoints), EndpointUpdate::Remove(addrs)] {
+        let added = EndpointUpdate::Add { endpoints, unusable: vec![] };
+        for sent in [added, EndpointUpdate::Remove(addrs)] {
             prop_assert_eq!(update(encode_update(&sent)), Some(sent));
         }
     }
@@ -120,7 +128,8 @@ proptest! {
     #[test]
     fn labels_of_the_set_reach_its_endpoints(mut endpoint in strategies::endpoint()) {
         let labels = Labels::new([("service".to_owned(), "bb".to_owned())].into());
-        let Some(EndpointUpdate::Add(read)) = update(encode_set(&labels, [&endpoint])) else { panic!() };
+        let read = update(encode_set(&labels, [&endpoint]));
+        let Some(EndpointUpdate::Add { endpoints: read, .. }) = read else { panic!() };
         let mut all = (*labels).clone();
         all.extend((*endpoint.labels).clone());
         endpoint.labels = all.into();

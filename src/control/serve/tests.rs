@@ -98,7 +98,7 @@ async fn next<M>(stream: &mut Streaming<M>) -> M {
 
 async fn added(stream: &mut Streaming<Update>) -> Vec<crate::model::Endpoint> {
     match api::destination::update(next(stream).await) {
-        Some(EndpointUpdate::Add(endpoints)) => endpoints,
+        Some(EndpointUpdate::Add { endpoints, .. }) => endpoints,
         other => panic!("expected additions, got {other:?}"),
     }
 }
