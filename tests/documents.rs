@@ -1,0 +1,70 @@
+//! Do the tables in README.md and ARCHITECTURE.md say what the code says?
+//!
+//! A table stands between `<!-- table: NAME -->` and `<!-- end -->`. With `CAUSEWAY_WRITE_TABLES=1`
+//! the tests write the tables instead of comparing them.
+
+use std::fs;
+use std::path::Path;
+
+use causeway::config::{Row, variables};
+use causeway::error::Reason;
+
+const PREFIX_OF_OUR_OWN: &str = "CAUSEWAY_";
+
+#[test]
+fn the_readme_names_every_variable() {
+    let (own, shared): (Vec<_>, Vec<_>) =
+        variables::rows().into_iter().partition(|row| row.name.starts_with(PREFIX_OF_OUR_OWN));
+    assert_table("README.md", "environment", &environment(shared));
+    assert_table("README.md", "own environment", &environment(own));
+}
+
+#[test]
+fn the_architecture_lists_every_reason_with_its_row() {
+    let head = "| reason | HTTP | gRPC | label | closes | another endpoint | what the operator is told |";
+    let rows = Reason::ALL.map(|reason| {
+        let row = reason.row();
+        let yes = |is: bool| if is { "yes" } else { "" };
+        let [closes, retry] = [row.closes, row.retry].map(yes);
+        let status = row.status.as_u16();
+        format!(
+            "| `{}` | {status} | {} | {} | {closes} | {retry} | {} |",
+            row.name, row.grpc, row.label, row.message
+        )
+    });
+    assert_table("ARCHITECTURE.md", "reasons", &table(head, rows));
+}
+
+fn environment(rows: Vec<Row>) -> String {
+    let line = |row: Row| {
+        let default = match row.default {
+            None => String::new(),
+            Some("") => "empty".to_owned(),
+            Some(text) => format!("`{text}`"),
+        };
+        format!("| `{}` | {default} | {} | {} |", row.name, row.meaning, row.expected)
+    };
+    table("| variable | default | meaning | takes |", rows.into_iter().map(line))
+}
+
+fn table(head: &str, rows: impl IntoIterator<Item = String>) -> String {
+    let rule = "|---".repeat(head.matches('|').count() - 1) + "|";
+    let lines = [head.to_owned(), rule].into_iter().chain(rows);
+    lines.map(|line| line + "\n").collect()
+}
+
+fn assert_table(file: &str, name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    let begin = format!("<!-- table: {name} -->\n");
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{file} has no table {name:?}"));
+    let (found, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("{name:?} has no end"));
+    if std::env::var_os("CAUSEWAY_WRITE_TABLES").is_some() {
+        fs::write(&path, format!("{before}{begin}{expected}<!-- end -->{after}")).unwrap();
+        return;
+    }
+    assert_eq!(
+        found, expected,
+        "{file}: write it anew with CAUSEWAY_WRITE_TABLES=1 cargo test --test documents"
+    );
+}
