@@ -3,6 +3,8 @@
 //! A table stands between `<!-- table: NAME -->` and `<!-- end -->`. With `CAUSEWAY_WRITE_TABLES=1`
 //! the tests write the tables instead of comparing them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use std::fs;
 use std::path::Path;
 

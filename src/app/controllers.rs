@@ -1,7 +1,9 @@
 //! Clients of the three control-plane services (contract 1.4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::config::{Config, Connect, ControlClient};
 use crate::controller::resolve::Dns;
 use crate::controller::{Controller, ControllerConfig, MissingIdentity};
@@ -35,7 +37,7 @@ fn controller_config(config: &Config, control: &ControlClient) -> ControllerConf
         port: control.addr.port,
         name: control.name.clone(),
         connect_timeout: connect.timeout,
-        backoff: connect.backoff,
+        backoff: soon(connect.backoff),
         socket: connect.socket,
     }
 }
@@ -48,7 +50,19 @@ pub(super) fn patience(config: &Config, control: &ControlClient) -> Patience {
         let limits = control.limits;
         Limits { initial: limits.initial, idle: limits.idle, lifetime: limits.lifetime }
     };
-    Patience { limits, backoff: connect_of(config, control).backoff }
+    Patience { limits, backoff: soon(connect_of(config, control).backoff) }
+}
+
+/// The longest pause between two attempts to reach the control plane. The contract's, up to a minute, is
+/// for endpoints: after an outage of half a minute a proxy would follow nothing for another half.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// So that the proxies of a cluster do not return in step.
+const JITTER: f64 = 0.5;
+
+fn soon(backoff: Backoff) -> Backoff {
+    let longest = backoff.max().min(LONGEST);
+    Backoff::new(backoff.min().min(longest), longest, JITTER).unwrap_or_default()
 }
 
 fn connect_of<'a>(config: &'a Config, control: &ControlClient) -> &'a Connect {

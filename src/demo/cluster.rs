@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ipnet::Ipv4Net;
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::guide::{self, Manifests};
@@ -53,11 +54,24 @@ impl Cluster {
             addr: plan.control,
             nameserver: plan.control,
         };
-        let mut control = Pod::new(network, identity, logs)?;
-        let program =
-            Program::causeway(launcher).args(control_args(&plan, &manifests, &folder.join("certs")));
-        control.start(CONTROL, program)?;
-        Ok(Self { plan, control })
+        let mut cluster = Self { plan, control: Pod::new(network, identity, logs)? };
+        cluster.start_control(launcher, folder)?;
+        Ok(cluster)
+    }
+
+    /// Starts the control plane, instead of one that runs or has ended.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_control(&mut self, launcher: &Path, folder: &Path) -> anyhow::Result<()> {
+        let manifests = folder.join("clusters").join(self.name());
+        let args = control_args(&self.plan, &manifests, &folder.join("certs"));
+        Ok(self.control.start(CONTROL, Program::causeway(launcher).args(args))?)
+    }
+
+    /// Ends the control plane at once.
+    pub fn kill_control(&mut self) {
+        self.control.signal(CONTROL, Signal::SIGKILL);
     }
 
     #[must_use]

@@ -102,11 +102,12 @@ impl Pod {
         lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
     }
 
-    /// Starts a container in the pod.
+    /// Starts a container in the pod, in place of one of the same name.
     ///
     /// # Errors
     /// When it cannot be started or its log cannot be made.
     pub fn start(&mut self, container: &str, program: Program) -> Result<(), Error> {
+        self.containers.retain(|(name, _)| name != container);
         let path = self.log(container);
         let log = std::fs::File::create(&path).map_err(|source| Error::File { path, source })?;
         self.containers.push((container.to_owned(), program.output(log).start(&self.namespace)?));

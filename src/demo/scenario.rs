@@ -2,7 +2,7 @@
 //! with the values that hold it.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::cluster::Plan;
 use super::folder::Folder;
 use super::guide;
+use super::process::OWN_BINARY;
 use super::tables;
 use super::verdict::Verdict;
 use super::world::World;
@@ -55,7 +56,7 @@ async fn play(options: Options) -> anyhow::Result<ExitCode> {
     // The proxies' user passes through our folders; what is private says so itself.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let folder = Folder::new().context("cannot make a folder for temporary files")?;
-    let mut world = World::start(folder.path(), &plans(), proxy, say).await?;
+    let mut world = World::start(Path::new(OWN_BINARY), folder.path(), &plans(), proxy, say).await?;
     let verdict = measure(&mut world, options.duration).await?;
     let problems = verdict.problems();
     println!("{}", verdict.summary());

@@ -16,7 +16,6 @@ use super::listing;
 use super::network::Network;
 use super::node::{self, ADMIN};
 use super::pod::Pod;
-use super::process::OWN_BINARY;
 use crate::control::ca::{ServiceAccount, folder as certs};
 use crate::viz::scrape;
 use crate::viz::window::{Origin, Scrape};
@@ -28,6 +27,8 @@ pub struct World {
     pods: Vec<Running>,
     clusters: Vec<Cluster>,
     network: Network,
+    folder: PathBuf,
+    launcher: PathBuf,
 }
 
 /// A pod of the demo and what the control plane said of it.
@@ -41,18 +42,26 @@ pub struct Running {
 impl World {
     /// Starts clusters in order, and then their pods, each ready before the next.
     ///
-    /// `proxy` names another proxy to run in a cluster's pods.
+    /// `launcher` is this binary, where every user may run it; `proxy` names another proxy to run in a cluster's pods.
     ///
     /// # Errors
     /// Says which part could not be started.
     pub async fn start(
+        launcher: &Path,
         folder: &Path,
         plans: &[Plan],
         proxy: impl Fn(&str) -> Option<PathBuf>,
         progress: impl Fn(&str),
     ) -> anyhow::Result<Self> {
         let network = Network::new()?;
-        let mut world = Self { tasks: JoinSet::new(), pods: Vec::new(), clusters: Vec::new(), network };
+        let mut world = Self {
+            tasks: JoinSet::new(),
+            pods: Vec::new(),
+            clusters: Vec::new(),
+            network,
+            folder: folder.to_owned(),
+            launcher: launcher.to_owned(),
+        };
         let names: Vec<_> = plans.iter().map(|plan| plan.manifests.cluster).collect();
         progress("making a trust anchor, and an issuer for each cluster");
         certs::create(&folder.join("certs"), &names, SystemTime::now())?;
@@ -61,12 +70,12 @@ impl World {
                 "starting the control plane of {} at {}",
                 plan.manifests.cluster, plan.control
             ));
-            world.clusters.push(Cluster::start(&world.network, Path::new(OWN_BINARY), folder, *plan)?);
+            world.clusters.push(Cluster::start(&world.network, launcher, folder, *plan)?);
         }
         for cluster in &mut world.clusters {
             for listed in cluster.pods(&world.network).await?.into_iter().filter(|pod| pod.meshed) {
                 progress(&format!("starting pod {}/{} at {}", cluster.name(), listed.name, listed.ip));
-                let settings = settings(cluster, folder, proxy(cluster.name()));
+                let settings = settings(cluster, launcher, folder, proxy(cluster.name()));
                 let token = token(folder, cluster.name(), &listed)?;
                 let pod = kubelet::run(&world.network, &settings, &listed, &token).await?;
                 world.pods.push(Running { cluster: cluster.name(), listed, pod });
@@ -92,6 +101,36 @@ impl World {
     #[must_use]
     pub fn clusters(&self) -> &[Cluster] {
         &self.clusters
+    }
+
+    /// Kills a cluster's control plane, as a crash would.
+    pub fn kill_control(&mut self, cluster: &str) {
+        for cluster in self.clusters.iter_mut().filter(|c| c.name() == cluster) {
+            cluster.kill_control();
+        }
+    }
+
+    /// Starts a cluster's control plane again, at the same address and from the same folder.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_control(&mut self, cluster: &str) -> anyhow::Result<()> {
+        for cluster in self.clusters.iter_mut().filter(|c| c.name() == cluster) {
+            cluster.start_control(&self.launcher, &self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// The network that joins everything.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The folder of a cluster's manifests.
+    #[must_use]
+    pub fn manifests(&self, cluster: &str) -> PathBuf {
+        self.folder.join("clusters").join(cluster)
     }
 
     /// Waits until every load generator has begun.
@@ -205,12 +244,12 @@ impl Running {
     }
 }
 
-fn settings(cluster: &Cluster, folder: &Path, proxy: Option<PathBuf>) -> kubelet::Settings {
+fn settings(cluster: &Cluster, launcher: &Path, folder: &Path, proxy: Option<PathBuf>) -> kubelet::Settings {
     kubelet::Settings {
         cluster: cluster.name(),
         nameserver: cluster.plan.control,
         folder: folder.join("pods").join(cluster.name()),
-        launcher: PathBuf::from(OWN_BINARY),
+        launcher: launcher.to_owned(),
         proxy,
     }
 }

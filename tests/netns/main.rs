@@ -5,7 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod canary;
+mod mesh;
 mod network;
+mod outage;
 mod pod;
 mod redirect;
 mod wire;

@@ -33,11 +33,17 @@ impl Capture {
     }
 
     /// Ends when the wire is silent for a moment, so call it after both ends have what they wanted.
-    pub(crate) fn finish(mut self) -> Streams {
+    pub(crate) fn finish(self) -> Streams {
+        self.finish_within(Duration::from_secs(30))
+    }
+
+    /// Ends when the wire is silent for a moment, or after `limit` where it never is.
+    pub(crate) fn finish_within(mut self, limit: Duration) -> Streams {
+        let deadline = tokio::time::Instant::now() + limit;
         let mut segments: BTreeMap<_, BTreeMap<u32, Vec<u8>>> = BTreeMap::new();
         let mut first: BTreeMap<_, u32> = BTreeMap::new();
         let mut frame = vec![0; 128 << 10];
-        loop {
+        while tokio::time::Instant::now() < deadline {
             let len = match self.0.read(&mut frame) {
                 Ok(len) => len,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,

@@ -1,0 +1,240 @@
+//! The guide's two clusters with a second service beside `bb`, whose far side is the test itself.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use causeway::demo::cluster::Plan;
+use causeway::demo::guide::Manifests;
+use causeway::demo::namespace::Namespace;
+use causeway::demo::node;
+use causeway::demo::world::World;
+use ipnet::Ipv4Net;
+use tokio::time::Instant;
+
+use crate::world::namespace;
+
+/// The service `sink` answers HTTP here.
+pub(crate) const HTTP: u16 = 9001;
+/// And is opaque here.
+pub(crate) const OPAQUE: u16 = 9002;
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// `sink` runs in the pod of `bb`: only slow-cooker may open opaque connections to it.
+pub(crate) const SINK: &str = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: sink
+  namespace: mc-demo
+  labels:
+    mirror.linkerd.io/exported: remote-discovery
+  annotations:
+    config.linkerd.io/opaque-ports: '9002'
+spec:
+  ports:
+  - {name: http, port: 9001, targetPort: 9001}
+  - {name: opaque, port: 9002, targetPort: 9002}
+  selector:
+    app: bb
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: sink, namespace: mc-demo}
+spec:
+  podSelector: {matchLabels: {app: bb}}
+  port: 9002
+  proxyProtocol: opaque
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: sink, namespace: mc-demo}
+spec:
+  targetRef: {group: policy.linkerd.io, kind: Server, name: sink}
+  requiredAuthenticationRefs:
+  - {group: policy.linkerd.io, kind: MeshTLSAuthentication, name: sink-callers}
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: MeshTLSAuthentication
+metadata: {name: sink-callers, namespace: mc-demo}
+spec:
+  identities: ['slow-cooker.mc-demo.serviceaccount.identity.linkerd.cluster.local']
+";
+
+const EAST: &[(&str, &str)] = &[
+    ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
+    ("02-bb.yaml", include_str!("../../examples/guide/east/02-bb.yaml")),
+    ("03-policy.yaml", include_str!("../../examples/guide/east/03-policy.yaml")),
+    ("90-sink.yaml", SINK),
+];
+
+const WEST: &[(&str, &str)] = &[
+    ("01-namespace.yaml", include_str!("../../examples/guide/west/01-namespace.yaml")),
+    ("02-link.yaml", include_str!("../../examples/guide/west/02-link.yaml")),
+    ("03-slow-cooker.yaml", include_str!("../../examples/guide/west/03-slow-cooker.yaml")),
+];
+
+pub(crate) struct Mesh {
+    pub(crate) world: World,
+    _folder: tempfile::TempDir,
+}
+
+impl Mesh {
+    /// `None` where the machine gives no namespaces and none are required.
+    pub(crate) async fn start() -> Option<Self> {
+        namespace("probe")?;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let launcher = launcher(folder.path());
+        let world = World::start(&launcher, folder.path(), &plans(), |_| None, |_| {}).await.unwrap();
+        Some(Self { world, _folder: folder })
+    }
+
+    /// The namespace of the pod of a deployment.
+    pub(crate) fn pod(&self, deployment: &str) -> &Namespace {
+        let running = self.world.pods().iter().find(|running| running.listed.owner.name == deployment);
+        running.unwrap().pod.namespace()
+    }
+
+    /// The address of the pod of a deployment.
+    pub(crate) fn pod_ip(&self, deployment: &str) -> Ipv4Addr {
+        self.world.pods().iter().find(|running| running.listed.owner.name == deployment).unwrap().listed.ip
+    }
+
+    /// The cluster IP of a service in `cluster`, if it has one now.
+    pub(crate) async fn cluster_ip(&self, cluster: &str, service: &str) -> Option<Ipv4Addr> {
+        let plan = self.world.clusters().iter().find(|c| c.name() == cluster).unwrap().plan;
+        let api = SocketAddr::from((plan.control, 8085));
+        let json =
+            node::fetch(self.world.network().router(), api, "/api/v1/services", DEADLINE).await.ok()?;
+        let services: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let found = services.as_array().unwrap().iter().find(|s| s["name"] == service)?;
+        found["cluster_ip"].as_str()?.parse().ok()
+    }
+
+    /// A service's address, waited for.
+    pub(crate) async fn service(&self, cluster: &str, service: &str) -> Ipv4Addr {
+        let began = Instant::now();
+        loop {
+            if let Some(ip) = self.cluster_ip(cluster, service).await {
+                return ip;
+            }
+            assert!(began.elapsed() < DEADLINE, "{service} does not appear in {cluster}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Changes a manifest in place.
+    pub(crate) fn edit(&self, cluster: &str, file: &str, from: &str, to: &str) {
+        let path = self.world.manifests(cluster).join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from:?} is not in {file}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    }
+}
+
+/// A copy of the binary that the proxies' user may run, wherever it was built.
+fn launcher(folder: &Path) -> PathBuf {
+    let copy = folder.join("causeway");
+    std::fs::copy(env!("CARGO_BIN_EXE_causeway"), &copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    copy
+}
+
+fn plans() -> [Plan; 2] {
+    let net = |second: u8| Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16);
+    let control = |last: u8| Ipv4Addr::new(172, 31, 255, last);
+    let east = Manifests { cluster: "east", files: EAST };
+    let west = Manifests { cluster: "west", files: WEST };
+    [
+        Plan { manifests: east, control: control(11), pods: net(22), services: net(23) },
+        Plan { manifests: west, control: control(12), pods: net(42), services: net(43) },
+    ]
+}
+
+/// A TCP connection from a pod, as its application would open it.
+pub(crate) fn dial(from: &Namespace, to: Ipv4Addr, port: u16) -> TcpStream {
+    let to = SocketAddr::from((to, port));
+    let stream = from.run(move || TcpStream::connect_timeout(&to, DEADLINE)).unwrap().unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// An HTTP application in a pod: answers every request with `body`, and hands on what it was sent.
+pub(crate) fn serve_http(pod: &Namespace, port: u16, body: &'static str) -> mpsc::Receiver<String> {
+    let (tx, seen) = mpsc::channel();
+    each_connection(pod, port, move |mut stream| {
+        while let Some(request) = read_request(&mut stream) {
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let last = request.contains("connection: close");
+            if stream.write_all(answer.as_bytes()).is_err() || tx.send(request).is_err() || last {
+                return;
+            }
+        }
+    });
+    seen
+}
+
+/// An echo in a pod; hands on what it was sent.
+pub(crate) fn serve_echo(pod: &Namespace, port: u16) -> mpsc::Receiver<Vec<u8>> {
+    let (tx, seen) = mpsc::channel();
+    each_connection(pod, port, move |mut stream| {
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = stream.read(&mut buf) {
+            if tx.send(buf[..n].to_vec()).is_err() || stream.write_all(&buf[..n]).is_err() {
+                return;
+            }
+        }
+    });
+    seen
+}
+
+fn each_connection(pod: &Namespace, port: u16, serve: impl Fn(TcpStream) + Clone + Send + 'static) {
+    let listener: TcpListener = pod.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+}
+
+/// A whole request, head and body by content length; `None` at the end.
+fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut buf = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && body.len() >= content_length(head)
+        {
+            return Some(text);
+        }
+        match stream.read(&mut buf) {
+            Ok(n @ 1..) => bytes.extend_from_slice(&buf[..n]),
+            _ => return None,
+        }
+    }
+}
+
+fn content_length(head: &str) -> usize {
+    let line = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+/// One request on a connection of its own; the answer's head and body.
+pub(crate) fn request(from: &Namespace, to: Ipv4Addr, port: u16, headers: &str, body: &str) -> String {
+    let mut stream = dial(from, to, port);
+    let length = body.len();
+    write!(stream, "POST / HTTP/1.1\r\nhost: sink\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
