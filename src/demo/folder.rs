@@ -1,6 +1,6 @@
 //! A folder that is gone when its handle is.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,8 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("cannot remove {}: {e}", self.0.display());
+            // This may run because standard error is gone.
+            let _ = writeln!(io::stderr(), "cannot remove {}: {e}", self.0.display());
         }
     }
 }

@@ -14,6 +14,7 @@ use super::node::{self, ADMIN};
 use super::pod::{Identity, Pod};
 use super::process::Program;
 use super::{image, listing};
+use crate::identity::key::Documents;
 use crate::redirect::{self, Rules};
 
 /// Container name of the proxy (controlplane 5.3).
@@ -89,17 +90,38 @@ fn proxy(settings: &Settings, listed: &listing::Pod, pod: &Pod, token: &str) -> 
     let (identity, token_file) = (pod.folder().join("identity"), pod.folder().join("token"));
     std::fs::create_dir(&identity)?;
     write_private(&token_file, token)?;
-    for path in [&identity, &token_file] {
-        chown(path, Some(PROXY_UID), Some(PROXY_UID))?;
-    }
     let program = match &settings.proxy {
         None => Program::causeway(&settings.launcher).args(["proxy"]),
-        Some(other) => Program::new(&settings.launcher, other),
+        Some(other) => {
+            make_key(&identity, listed)?;
+            Program::new(&settings.launcher, other)
+        }
     };
+    give(&token_file)?;
+    give(&identity)?;
     Ok(program
         .uid(PROXY_UID)
         .env(listed.proxy_env.iter().cloned())
         .env([("LINKERD2_PROXY_IDENTITY_DIR", identity), ("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", token_file)]))
+}
+
+/// Other proxies do not make their key themselves: a program that starts before them does (contract 2.1).
+fn make_key(folder: &Path, listed: &listing::Pod) -> anyhow::Result<()> {
+    let name = listed.proxy_env.iter().find(|(name, _)| name == LOCAL_NAME).map(|(_, value)| value);
+    let name = name.with_context(|| format!("{}: no {LOCAL_NAME} was injected", listed.name))?;
+    let name = name.parse().with_context(|| format!("{LOCAL_NAME}={name:?}: expected a DNS name"))?;
+    Documents::load_or_make(folder, &name)?;
+    Ok(())
+}
+
+/// Makes the proxy's user the owner of `path` and of what is in it.
+fn give(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        for file in std::fs::read_dir(path)? {
+            give(&file?.path())?;
+        }
+    }
+    Ok(chown(path, Some(PROXY_UID), Some(PROXY_UID))?)
 }
 
 fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {
@@ -128,5 +150,6 @@ async fn await_ready(network: &Network, pod: &mut Pod) -> anyhow::Result<()> {
     }
 }
 
+const LOCAL_NAME: &str = "LINKERD2_PROXY_IDENTITY_LOCAL_NAME";
 /// Generous: a certificate takes milliseconds, a busy machine seconds.
 const READY_WITHIN: Duration = Duration::from_secs(30);

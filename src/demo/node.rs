@@ -1,7 +1,7 @@
 //! What does the node want from a pod? Kubelet asks whether the proxy lives and is ready, Prometheus reads its figures:
 //! plain HTTP from the router's namespace to the pod's own address.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::namespace::{self, Namespace};
 
@@ -62,21 +62,6 @@ pub async fn fetch(from: &Namespace, addr: SocketAddr, path: &str, limit: Durati
     }
 }
 
-/// Asks again until it answers 200; gives the last refusal if it never does.
-///
-/// # Errors
-/// After `limit`.
-pub async fn wait(from: &Namespace, addr: SocketAddr, path: &str, limit: Duration) -> Result<Bytes, Error> {
-    let deadline = Instant::now() + limit;
-    loop {
-        match fetch(from, addr, path, PROBE_TIMEOUT).await {
-            Err(e) if Instant::now() >= deadline => return Err(e),
-            Err(_) => sleep(RETRY).await,
-            Ok(body) => return Ok(body),
-        }
-    }
-}
-
 /// Kubelet's probes of the proxy container (controlplane 5.3), until aborted: `/ready` from 2 s on and `/live` from
 /// 10 s on, each every 10 s.
 pub async fn probe(node: Arc<Namespace>, title: String, pod: Ipv4Addr) {
@@ -91,7 +76,7 @@ pub async fn probe(node: Arc<Namespace>, title: String, pod: Ipv4Addr) {
             _ = live.tick() => "/live",
         };
         if let Err(e) = fetch(&node, SocketAddr::from((pod, ADMIN)), path, PROBE_TIMEOUT).await {
-            eprintln!("{title}: probe failed: {e}");
+            let _ = writeln!(io::stderr(), "{title}: probe failed: {e}");
         }
     }
 }
@@ -154,7 +139,5 @@ async fn exchange(
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Kubernetes' default.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
-/// Between two looks at something that is starting.
-const RETRY: Duration = Duration::from_millis(50);
 /// A page of metrics of a demo is some hundred kilobytes.
 const LARGEST_ANSWER: usize = 64 << 20;

@@ -1,6 +1,7 @@
 //! The guide, step by step: clusters, pods, traffic, figures, verdict. Whatever ends it early, everything it made goes
 //! with the values that hold it.
 
+use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,10 +38,13 @@ pub struct Options {
 /// When a step cannot be done.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    // As shells spell an end by signal: 128 and its number.
     tokio::select! {
         outcome = Box::pin(play(options)) => outcome,
         _ = term.recv() => Ok(ExitCode::from(128 + 15)),
         _ = int.recv() => Ok(ExitCode::from(128 + 2)),
+        _ = hangup.recv() => Ok(ExitCode::from(128 + 1)),
     }
 }
 
@@ -59,10 +63,14 @@ async fn play(options: Options) -> anyhow::Result<ExitCode> {
     let mut world = World::start(Path::new(OWN_BINARY), folder.path(), &plans(), proxy, say).await?;
     let verdict = measure(&mut world, options.duration).await?;
     let problems = verdict.problems();
-    println!("{}", verdict.summary());
-    problems.iter().for_each(|problem| println!("not as the guide promises: {problem}"));
+    // Nobody may be reading any more: a demo that cannot print ends with an error, not a panic.
+    let mut out = io::stdout();
+    writeln!(out, "{}", verdict.summary())?;
+    for problem in &problems {
+        writeln!(out, "not as the guide promises: {problem}")?;
+    }
     if problems.is_empty() {
-        println!("all as the guide promises");
+        writeln!(out, "all as the guide promises")?;
     }
     if options.keep {
         explain(&mut world, &folder).await?;
@@ -86,23 +94,25 @@ async fn measure(world: &mut World, duration: Duration) -> anyhow::Result<Verdic
         admitted: world.report("slow-cooker").await?,
         refused: world.report("slow-cooker-evil").await?,
     };
-    print!("{}", tables::print(world, server, guide::NAMESPACE, scrapes)?);
+    write!(io::stdout(), "{}", tables::print(world, server, guide::NAMESPACE, scrapes)?)?;
     Ok(verdict)
 }
 
 /// How to look inside what is left running.
 async fn explain(world: &mut World, folder: &Folder) -> anyhow::Result<()> {
     let admin = world.forward_admin().await?;
-    println!(
+    let mut out = io::stdout();
+    writeln!(
+        out,
         "\nEverything goes on until Ctrl-C. Manifests: {}/clusters; they may be changed.",
         folder.path().display()
-    );
+    )?;
     for cluster in world.clusters() {
-        println!("{}/control: {}", cluster.name(), enter(cluster.control.namespace().tid().as_raw()));
+        writeln!(out, "{}/control: {}", cluster.name(), enter(cluster.control.namespace().tid().as_raw()))?;
     }
     for (running, admin) in world.pods().iter().zip(admin) {
-        println!("{}: {}", running.title(), enter(running.pod.namespace().tid().as_raw()));
-        println!("    admin http://{admin}/metrics, logs {}/*.log", running.pod.folder().display());
+        writeln!(out, "{}: {}", running.title(), enter(running.pod.namespace().tid().as_raw()))?;
+        writeln!(out, "    admin http://{admin}/metrics, logs {}/*.log", running.pod.folder().display())?;
     }
     Ok(())
 }
@@ -124,7 +134,8 @@ fn reference_proxy(options: &Options) -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn say(what: &str) {
-    eprintln!("causeway demo: {what}");
+    // Progress that nobody reads is no reason to stop.
+    let _ = writeln!(io::stderr(), "causeway demo: {what}");
 }
 
 /// The pod and service networks must not meet: the clusters are one flat network.
