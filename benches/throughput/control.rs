@@ -192,7 +192,7 @@ impl Destination for Script {
         let service = self.0.services.iter().find(|s| s.authority() == path);
         let service = service.ok_or(Status::invalid_argument("no such service"))?;
         let port = self.0.inbound_port.get().ok_or(Status::unavailable("no inbound proxy yet"))?;
-        let update = EndpointUpdate::Add(vec![service.endpoint(*port)?]);
+        let update = EndpointUpdate::Add { endpoints: vec![service.endpoint(*port)?], unusable: vec![] };
         Ok(once(api::destination::encode_update(&update)))
     }
 
@@ -204,7 +204,7 @@ impl Destination for Script {
         let service = self.0.services.iter().find(|s| s.addr().to_string() == path);
         let opaque = service.is_some_and(|s| s.opaque);
         let profile = Profile { name: None, opaque, endpoint: None };
-        Ok(once(api::destination::encode_profile(&profile)))
+        Ok(once(api::destination::encode_profile(&profile, None)))
     }
 }
 
