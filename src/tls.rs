@@ -25,9 +25,9 @@ pub use stream::Stream;
 /// The only protocol name of the mesh: a transport header follows (contract 2.3).
 pub const TRANSPORT_ALPN: &[u8] = b"transport.l5d.io/v1";
 
-/// Bytes of plaintext that one write may hand to rustls. Its own limit of 64 KiB would cut a large write
-/// into several system calls.
-const WRITE_LIMIT: usize = 256 * 1024;
+/// Bytes that rustls may hold for a peer that does not take them. Its own limit of 64 KiB would cut a piece
+/// of the relay, which grows by what encryption adds, into two system calls; beyond that, more gains nothing.
+const WRITE_LIMIT: usize = 128 * 1024;
 
 /// Why a connection has no mesh TLS. The text is for the operator and holds no raw bytes of the peer.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,9 @@
 //! Large socket reads underneath rustls.
 //!
-//! rustls reads 4 KiB at a time, which halves what a core can receive. This stream sits between it and the
-//! socket: as long as reads are short it adds nothing, not even a buffer; once a read comes back full it
-//! reads ahead, up to 64 KiB a call, and gives the buffer back when the socket has no more. Writes pass
+//! rustls asks for 4 KiB at first and for no more than a record, 16 KiB, later. This stream sits between it
+//! and the socket: as long as reads are short it adds nothing, not even a buffer; once a read comes back full
+//! it reads ahead, up to 64 KiB a call, and gives the buffer back when the socket has no more. That is a
+//! quarter of the system calls; the time saved is within the noise of `benches/throughput`. Writes pass
 //! through.
 
 use std::io;

@@ -12,6 +12,7 @@ use super::client::Connected;
 use super::server::{Accepted, ServerStream};
 use super::testing::{San, TestCa, expect};
 use super::*;
+use crate::net::relay;
 
 const WEB: &str = "web.ns.serviceaccount.identity.linkerd.cluster.local";
 const API: &str = "api.ns.serviceaccount.identity.linkerd.cluster.local";
@@ -297,14 +298,14 @@ impl AsyncWrite for Offered {
 }
 
 #[tokio::test]
-async fn a_large_write_is_one_offer_to_the_socket() {
+async fn a_piece_of_the_relay_is_one_offer_to_the_socket() {
     let ca = TestCa::new("root");
     let (web, api) = (ca.store(WEB), ca.store(API));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let io = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let sizes = Arc::new(Mutex::new(Vec::new()));
     let io = Offered { io, sizes: sizes.clone() };
-    let sent = vec![7; 200 * 1024];
+    let sent = vec![7; relay::PIECE];
     let send = async {
         let mut near = client::connect(&web, io, &expect(API), false).await.unwrap().stream;
         near.write_all(&sent).await.unwrap();
