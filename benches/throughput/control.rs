@@ -174,7 +174,8 @@ impl OutboundPolicies for Script {
         let target = api::outbound::target(req.into_inner().target)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let is_target = |s: &&Service| target == api::outbound::Target::Addr(s.addr());
-        let service = self.0.services.iter().find(is_target).ok_or(Status::not_found("no such service"))?;
+        let service =
+            self.0.services.iter().find(is_target).ok_or_else(|| Status::not_found("no such service"))?;
         Ok(once(api::outbound::encode_policy(&service.policy()?)))
     }
 }
@@ -190,8 +191,8 @@ impl Destination for Script {
     ) -> Result<Response<Self::GetStream>, Status> {
         let path = req.into_inner().path;
         let service = self.0.services.iter().find(|s| s.authority() == path);
-        let service = service.ok_or(Status::invalid_argument("no such service"))?;
-        let port = self.0.inbound_port.get().ok_or(Status::unavailable("no inbound proxy yet"))?;
+        let service = service.ok_or_else(|| Status::invalid_argument("no such service"))?;
+        let port = self.0.inbound_port.get().ok_or_else(|| Status::unavailable("no inbound proxy yet"))?;
         let update = EndpointUpdate::Add { endpoints: vec![service.endpoint(*port)?], unusable: Vec::new() };
         Ok(once(api::destination::encode_update(&update)))
     }
