@@ -193,7 +193,7 @@ impl Destination for Script {
         let service = self.0.services.iter().find(|s| s.authority() == path);
         let service = service.ok_or_else(|| Status::invalid_argument("no such service"))?;
         let port = self.0.inbound_port.get().ok_or_else(|| Status::unavailable("no inbound proxy yet"))?;
-        let update = EndpointUpdate::Add { endpoints: vec![service.endpoint(*port)?], unusable: Vec::new() };
+        let update = EndpointUpdate::Add { endpoints: vec![service.endpoint(*port)?], unusable: vec![] };
         Ok(once(api::destination::encode_update(&update)))
     }
 
