@@ -56,7 +56,9 @@ fn a_program_runs_as_its_user_with_its_own_environment_alone() {
         .start("bb", image("bb").args(["terminus", "--h1-server-port=8080"]).uid(2102).env([("A", "b")]))
         .unwrap();
     until(|| get(&pods[0], "/"));
-    let listener = children().into_iter().find(|pid| arguments(*pid).contains("bb\0terminus")).unwrap();
+    // Other tests run servers of their own beside this one, with other arguments.
+    let ours = |pid: &_| arguments(*pid).ends_with("bb\0terminus\0--h1-server-port=8080\0");
+    let listener = children().into_iter().find(ours).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{listener}/status")).unwrap();
     for line in ["Uid:\t2102\t2102\t2102\t2102\n", "Gid:\t2102\t2102\t2102\t2102\n", "Groups:\t \n"] {
         assert!(status.contains(line), "{line:?} in {status}");
