@@ -5,7 +5,7 @@ mod controllers;
 mod sides;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use tracing::{info, warn};
 
 use crate::admin::server::AdminServer;
 use crate::config::Config;
-use crate::connect::LoopGuard;
 use crate::discover::Discover;
 use crate::drain::Drain;
 use crate::identity::Identity;
@@ -27,6 +26,7 @@ use crate::telemetry::log::LogHandle;
 use crate::tls::CredentialStore;
 
 use controllers::Controllers;
+use sides::Bound;
 
 /// How a proxy stands in its surroundings. In a pod: the kernel's word and the real guards.
 #[derive(Clone)]
@@ -35,11 +35,19 @@ pub struct Surroundings {
     pub inbound_dst: OrigDst,
     /// Whether the outbound side may dial loopback addresses. Never in a pod.
     pub allow_loopback: bool,
+    /// The address that the proxy dials from; `None` leaves it to the kernel. Where every pod has an
+    /// address of its own on one host, the kernel would choose the same one for all.
+    pub dial_from: Option<IpAddr>,
 }
 
 impl Surroundings {
     pub fn pod() -> Self {
-        Self { outbound_dst: OrigDst::Kernel, inbound_dst: OrigDst::Kernel, allow_loopback: false }
+        Self {
+            outbound_dst: OrigDst::Kernel,
+            inbound_dst: OrigDst::Kernel,
+            allow_loopback: false,
+            dial_from: None,
+        }
     }
 }
 
@@ -95,10 +103,9 @@ impl Proxy {
         let admin_listener = std::net::TcpListener::bind(config.admin.listen)?;
         let admin_addr = admin_listener.local_addr()?;
 
-        let guard = if around.allow_loopback { LoopGuard::Off } else { LoopGuard::Loopback };
-        let outbound = sides::outbound(&config, guard, &store, &controllers, &metrics, &drain);
-        let own_port = inbound_listener.local_addr()?.port();
-        let inbound = sides::inbound(&config, own_port, admin_addr, &store, &controllers, &metrics, &drain);
+        let outbound = sides::outbound(&config, around, &store, &controllers, &metrics, &drain);
+        let bound = Bound { inbound: inbound_listener.local_addr()?.port(), admin: admin_addr.port() };
+        let inbound = sides::inbound(&config, around, bound, &store, &controllers, &metrics, &drain);
         let admin = sides::admin(&config, log, &store, &metrics, &shutdown);
         let admin = AdminServer::new(admin_listener, inbound.clone(), admin)?;
         Ok(Self {

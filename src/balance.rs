@@ -208,6 +208,11 @@ impl<T> Pick<T> {
         }
     }
 
+    /// Measures from now on: what was waited for until here says nothing of the member's latency.
+    pub fn restart(&mut self) {
+        self.since = Instant::now();
+    }
+
     /// Gives the member back unused: nothing was learned about its latency.
     pub fn abandon(mut self) {
         self.release();

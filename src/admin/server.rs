@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, warn};
 
 use crate::inbound::Inbound;
@@ -21,9 +21,9 @@ pub struct AdminServer {
     admin: Arc<Admin>,
 }
 
-/// The running admin thread.
+/// The running admin thread. It ends when this is dropped.
 pub struct Running {
-    stop: CancellationToken,
+    stop: DropGuard,
     thread: JoinHandle<()>,
 }
 
@@ -54,7 +54,7 @@ impl AdminServer {
                 }
             });
         })?;
-        Ok(Running { stop, thread })
+        Ok(Running { stop: stop.drop_guard(), thread })
     }
 
     async fn serve(self) -> io::Result<()> {
@@ -77,7 +77,7 @@ impl AdminServer {
 impl Running {
     /// Ends the thread; answers on their way are cut off.
     pub fn stop(self) {
-        self.stop.cancel();
+        drop(self.stop);
         let _ = self.thread.join();
     }
 }

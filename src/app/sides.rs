@@ -1,7 +1,6 @@
 //! The two sides and the identity, each made from its section of the configuration.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,8 +23,8 @@ use crate::telemetry::process::CertificateTimes;
 use crate::tls::{CredentialStore, TrustAnchors};
 use tokio_util::sync::CancellationToken;
 
-use super::StartError;
 use super::controllers::{Controllers, patience};
+use super::{StartError, Surroundings};
 
 pub(super) fn credential_store(config: &Config) -> Result<Arc<CredentialStore>, StartError> {
     let anchors = TrustAnchors::from_pem(config.identity.trust_anchors.0.as_bytes())
@@ -73,7 +72,7 @@ pub(super) fn admin(
 
 pub(super) fn outbound(
     config: &Config,
-    guard: LoopGuard,
+    around: &Surroundings,
     store: &Arc<CredentialStore>,
     controllers: &Controllers,
     metrics: &Arc<Metrics>,
@@ -84,8 +83,9 @@ pub(super) fn outbound(
         store: store.clone(),
         options: connect.socket,
         timeout: connect.timeout,
-        guard,
+        guard: if around.allow_loopback { LoopGuard::Off } else { LoopGuard::Loopback },
         local: config.inbound.ips.iter().copied().collect(),
+        dial_from: around.dial_from,
     };
     let destination = patience(config, &config.destination.control);
     let backends = Backends {
@@ -118,10 +118,17 @@ pub(super) fn outbound(
     })
 }
 
+/// Ports that the inbound side must know: its own, and the admin listener's.
+#[derive(Clone, Copy)]
+pub(super) struct Bound {
+    pub(super) inbound: u16,
+    pub(super) admin: u16,
+}
+
 pub(super) fn inbound(
     config: &Arc<Config>,
-    own_port: u16,
-    admin: SocketAddr,
+    around: &Surroundings,
+    bound: Bound,
     store: &Arc<CredentialStore>,
     controllers: &Controllers,
     metrics: &Arc<Metrics>,
@@ -132,14 +139,15 @@ pub(super) fn inbound(
         store: store.clone(),
         options: connect.socket,
         timeout: connect.timeout,
-        guard: LoopGuard::Port(own_port),
+        guard: LoopGuard::Port(bound.inbound),
         local: Vec::new(),
+        dial_from: around.dial_from,
     };
     let defaults = config.clone();
     let ports = PortsConfig {
         workload: config.policy.workload.clone(),
         default: Box::new(move |port| defaults.inbound.default_server(port)),
-        pinned: config.inbound.ports.iter().copied().chain([admin.port()]).collect(),
+        pinned: config.inbound.ports.iter().copied().chain([bound.admin]).collect(),
         idle: config.inbound.discovery_idle_timeout,
         patience: patience(config, &config.policy.control),
     };
@@ -148,7 +156,7 @@ pub(super) fn inbound(
         store: store.clone(),
         server_name: config.identity.server_name.clone(),
         ips: config.inbound.ips.iter().copied().collect(),
-        own_port,
+        own_port: bound.inbound,
         detect_timeout: config.inbound.detect_timeout,
         http: HttpServer::new(&config.inbound.server_http2),
         apps: Apps::new(Arc::new(connector), http_settings(connect), metrics.clone()),

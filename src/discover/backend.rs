@@ -271,9 +271,13 @@ impl Pick {
         &self.reach.requests
     }
 
-    /// The endpoint answered an attempt to reach it.
-    pub fn reached(&self) {
+    /// The endpoint answered an attempt to reach it. How long that took happens once a connection
+    /// and is not held against it.
+    pub fn reached(&mut self) {
         self.reach.failures.store(0, Ordering::Relaxed);
+        if let Some(balanced) = &mut self.balanced {
+            balanced.picked.restart();
+        }
     }
 
     /// The endpoint could not be reached: it is not chosen again until it has been tried in the

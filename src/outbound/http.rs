@@ -125,7 +125,7 @@ async fn send(
     let version = req.version();
     let required = req.headers_mut().remove(headers::REQUIRE_ID);
     loop {
-        let pick = backend.pick(deadline).await?;
+        let mut pick = backend.pick(deadline).await?;
         let client = pick.client().clone();
         require_identity(&client, required.as_ref())?;
         let carry = client.carry(version, leaves_http);

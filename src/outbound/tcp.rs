@@ -42,7 +42,7 @@ impl Outbound {
 async fn connect(backend: &Backend) -> Result<(Pick, Metered<Stream>), Fault> {
     let deadline = Instant::now() + backend.failfast();
     loop {
-        let pick = backend.pick(deadline).await?;
+        let mut pick = backend.pick(deadline).await?;
         match pick.client().stream().await {
             Ok(stream) => {
                 pick.reached();

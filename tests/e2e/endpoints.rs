@@ -1,0 +1,171 @@
+//! Endpoints that come, go, and cannot be reached.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use causeway::model::Endpoint;
+use tonic::Code;
+
+use crate::application::App;
+use crate::client::Kind;
+use crate::every_kind;
+use crate::pair::{BB, Pair};
+use crate::policies::{add, none, remove};
+use crate::raw::Wiretap;
+use crate::sandbox::{Pod, Sandbox, until};
+
+/// A pair whose `web` does not wait long for endpoints.
+async fn hasty() -> Pair {
+    let failfast = [("LINKERD2_PROXY_OUTBOUND_HTTP_FAILFAST_TIMEOUT", "300ms")];
+    Pair::with(Sandbox::new().await, &failfast, &[]).await
+}
+
+/// An endpoint where nobody listens, which is otherwise like `pod`'s.
+async fn dead(pod: &Pod, app: &App) -> Endpoint {
+    let listener = tokio::net::TcpListener::bind((crate::sandbox::fresh_ip(), 0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    Endpoint { addr, inbound_port: Some(addr.port()), ..pod.endpoint(app.addr) }
+}
+
+every_kind! {
+    async fn no_endpoints_is_504_then_503_until_there_is_one(kind: Kind) {
+        let pair = hasty().await;
+        pair.world.script().endpoints(BB, &none());
+        pair.get(kind).await.assert_refused(kind, 504, "4");
+        pair.get(kind).await.assert_refused(kind, 503, "14");
+        pair.get(kind).await.assert_refused(kind, 503, "14");
+        pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(pair.app.addr)]));
+        until("an answer", async || pair.get(kind).await.is_answered()).await;
+    }
+
+    async fn a_request_waits_for_its_first_endpoint(kind: Kind) {
+        let pair = Pair::new().await;
+        pair.world.script().endpoints(BB, &none());
+        let mut client = pair.client(kind).await;
+        let (answer, ()) = tokio::join!(client.get("/"), async {
+            pair.world.script().endpoints.until_opened(BB, 1).await;
+            pair.world.script().change(BB, &add(vec![pair.bb.endpoint(pair.app.addr)]));
+        });
+        answer.assert_answered();
+    }
+
+    async fn an_endpoint_that_cannot_be_reached_costs_no_request(kind: Kind) {
+        let pair = Pair::new().await;
+        let dead = [dead(&pair.bb, &pair.app).await, dead(&pair.bb, &pair.app).await];
+        let [first, second] = dead;
+        let all = vec![first, pair.bb.endpoint(pair.app.addr), second];
+        pair.world.script().endpoints(BB, &add(all));
+        for _ in 0..20 {
+            pair.get(kind).await.assert_answered();
+        }
+        assert_eq!(pair.app.seen().len(), 20);
+    }
+
+    async fn endpoints_are_added_and_removed_under_an_open_connection(kind: Kind) {
+        let pair = Pair::new().await;
+        let second = pair.world.pod("bb").await;
+        let app = App::http(&second).await;
+        let mut client = pair.client(kind).await;
+        client.get("/").await.assert_answered();
+        pair.world.script().change(BB, &add(vec![second.endpoint(app.addr)]));
+        until("the second to be used", async || {
+            client.get("/").await.assert_answered();
+            !app.seen().is_empty()
+        })
+        .await;
+        pair.world.script().change(BB, &remove(pair.app.addr));
+        until("the first to be left", async || {
+            pair.app.seen();
+            for _ in 0..10 {
+                client.get("/").await.assert_answered();
+            }
+            pair.app.seen().is_empty()
+        })
+        .await;
+    }
+
+    async fn a_new_stream_begins_with_the_whole_set(kind: Kind) {
+        let pair = Pair::new().await;
+        let second = pair.world.pod("bb").await;
+        let app = App::http(&second).await;
+        pair.get(kind).await.assert_answered();
+        // The stream ends, and its successor is silent: what was known stays in use.
+        pair.world.script().endpoints.fall_silent(BB);
+        pair.world.script().endpoints.end(BB, Code::Unavailable);
+        pair.world.script().endpoints.until_opened(BB, 2).await;
+        pair.get(kind).await.assert_answered();
+        assert_eq!(pair.app.seen().len(), 2);
+        pair.world.script().change(BB, &add(vec![second.endpoint(app.addr)]));
+        until("only the second to be used", async || {
+            pair.app.seen();
+            pair.get(kind).await.assert_answered();
+            pair.app.seen().is_empty()
+        })
+        .await;
+        for _ in 0..10 {
+            pair.get(kind).await.assert_answered();
+        }
+        assert_eq!(pair.app.seen().len(), 0);
+    }
+
+    async fn an_endpoint_that_comes_back_is_used_again(kind: Kind) {
+        let pair = hasty().await;
+        let port = pair.bb.listen().await;
+        let addr = port.local_addr().unwrap();
+        drop(port);
+        let mut endpoint = pair.bb.endpoint(pair.app.addr);
+        endpoint.inbound_port = Some(addr.port());
+        pair.world.script().endpoints(BB, &add(vec![endpoint]));
+        pair.get(kind).await.assert_refused(kind, 504, "4");
+        let _tap = Wiretap::at(addr, pair.bb.inbound).await;
+        until("an answer", async || pair.get(kind).await.is_answered()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_first_connection_is_not_held_against_an_endpoint() {
+    let pair = Pair::new().await;
+    let second = pair.world.pod("bb").await;
+    let app = App::http(&second).await;
+    let slow = Wiretap::slow(second.inbound, Duration::from_millis(300)).await;
+    let far = Endpoint {
+        addr: SocketAddr::new(slow.addr.ip(), app.addr.port()),
+        inbound_port: Some(slow.addr.port()),
+        ..second.endpoint(app.addr)
+    };
+    pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(pair.app.addr), far]));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut client = pair.client(Kind::Http2).await;
+        clients.spawn(async move {
+            for _ in 0..50 {
+                client.get("/").await.assert_answered();
+            }
+        });
+    }
+    clients.join_all().await;
+    let counts = (pair.app.seen().len(), app.seen().len());
+    assert!(counts.0 > 40 && counts.1 > 40, "{counts:?}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_drains_fails_no_request() {
+    let pair = Pair::new().await;
+    let second = pair.world.pod("bb").await;
+    let app = App::http(&second).await;
+    let both = vec![pair.bb.endpoint(pair.app.addr), second.endpoint(app.addr)];
+    pair.world.script().endpoints(BB, &add(both));
+    let mut clients = tokio::task::JoinSet::new();
+    for kind in [Kind::Http1, Kind::Http1, Kind::Http2, Kind::Grpc] {
+        let mut client = pair.client(kind).await;
+        clients.spawn(async move {
+            for _ in 0..150 {
+                client.get("/").await.assert_answered();
+            }
+        });
+    }
+    until("requests under way", async || pair.app.connections() > 0 && app.connections() > 0).await;
+    pair.bb.shut_down();
+    clients.join_all().await;
+    assert!(!app.seen().is_empty());
+}

@@ -1,0 +1,29 @@
+//! Whole proxies in one process: real sockets, real TLS, a scripted control plane over real gRPC.
+//!
+//! Every pod has a loopback address of its own; original destinations are injected. What a test asserts
+//! is what the far application, or the client, saw.
+
+// Everything here is a test, and fails by panicking.
+#![allow(clippy::unwrap_used, clippy::large_futures, unreachable_pub)]
+
+mod application;
+mod client;
+mod pair;
+mod policies;
+mod raw;
+mod sandbox;
+mod scripted;
+
+mod authorization;
+mod default_policies;
+mod direct_port;
+mod discovery;
+mod drain;
+mod endpoints;
+mod futures;
+mod guards;
+mod mutual_tls;
+mod opaque;
+mod outages;
+mod requests;
+mod streams;

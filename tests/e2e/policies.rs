@@ -1,0 +1,121 @@
+//! Short ways to write the policies of a scenario.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use causeway::api::inbound::localhost;
+use causeway::model::inbound::{
+    Authentication, Authorization, IdentityMatch, InboundRoute, NetworkMatch, ServerProtocol,
+};
+use causeway::model::matching::{PathMatch, RequestMatch};
+use causeway::model::outbound::{
+    Backend, BackendKind, Distribution, HttpRoute, HttpRule, Load, OpaqueRoute, OutboundProtocol,
+};
+use causeway::model::{Endpoint, OutboundPolicy, ResourceRef, ServerPolicy};
+
+/// Balance over the endpoints of this authority.
+pub fn balance(authority: &str) -> Backend {
+    let kind = BackendKind::Balance { authority: authority.parse().unwrap(), load: Load::default() };
+    Backend { meta: ResourceRef::object("core", "Service", "bb"), kind }
+}
+
+pub fn forward(endpoint: Endpoint) -> Backend {
+    Backend { meta: ResourceRef::default_named("endpoint"), kind: BackendKind::Forward(Box::new(endpoint)) }
+}
+
+/// Detects, and sends everything to one backend.
+pub fn detect(backend: Backend) -> OutboundPolicy {
+    let http = || vec![http_route(backend.clone())];
+    let opaque = vec![opaque_route(backend.clone())];
+    outbound(OutboundProtocol::Detect { http1: http(), http2: http(), opaque })
+}
+
+/// Treats everything as bytes for one backend.
+pub fn opaque(backend: Backend) -> OutboundPolicy {
+    outbound(OutboundProtocol::Opaque(vec![opaque_route(backend)]))
+}
+
+pub fn outbound(protocol: OutboundProtocol) -> OutboundPolicy {
+    OutboundPolicy { parent: ResourceRef::object("core", "Service", "bb"), protocol }
+}
+
+pub fn http_route(backend: Backend) -> HttpRoute {
+    let rule = HttpRule { matches: vec![], backends: Distribution::FirstAvailable(vec![backend]) };
+    HttpRoute { meta: ResourceRef::default_named("http"), rules: vec![rule] }
+}
+
+pub fn opaque_route(backend: Backend) -> OpaqueRoute {
+    let backends = Distribution::FirstAvailable(vec![backend]);
+    OpaqueRoute { meta: ResourceRef::default_named("opaque"), refusal: None, backends }
+}
+
+/// What a port speaks.
+#[derive(Clone, Copy, Debug)]
+pub enum Speaks {
+    Detected,
+    Http1,
+    Http2,
+    Grpc,
+    Opaque,
+}
+
+/// A server that lets these in.
+pub fn server(speaks: Speaks, authorizations: Vec<Authorization>) -> ServerPolicy {
+    routed(speaks, vec![("/", authorizations.clone())], authorizations)
+}
+
+/// A server with one route for each path prefix, which lets these in.
+pub fn routed(
+    speaks: Speaks,
+    routes: Vec<(&str, Vec<Authorization>)>,
+    mut authorizations: Vec<Authorization>,
+) -> ServerPolicy {
+    authorizations.push(localhost());
+    let route = |(prefix, own): (&str, Vec<Authorization>)| InboundRoute {
+        meta: ResourceRef::object("policy.linkerd.io", "HTTPRoute", prefix.trim_matches('/')),
+        rules: vec![vec![RequestMatch { path: Some(PathMatch::Prefix(prefix.into())), method: None }]],
+        authorizations: own.into_iter().chain(authorizations.iter().cloned()).collect(),
+    };
+    let routes: Vec<_> = routes.into_iter().map(route).collect();
+    let protocol = match speaks {
+        Speaks::Detected => ServerProtocol::Detect { timeout: Duration::from_secs(10), routes },
+        Speaks::Http1 => ServerProtocol::Http1(routes),
+        Speaks::Http2 => ServerProtocol::Http2(routes),
+        Speaks::Grpc => ServerProtocol::Grpc(routes),
+        Speaks::Opaque => ServerProtocol::Opaque,
+    };
+    let meta = ResourceRef::object("policy.linkerd.io", "Server", "bb");
+    ServerPolicy { meta, protocol, authorizations }
+}
+
+/// Lets in whoever proves one of these identities.
+pub fn identified(ids: &[&str]) -> Authorization {
+    let ids = ids.iter().map(|id| IdentityMatch::Exact(id.parse().unwrap())).collect();
+    authorization(Authentication::Identities(ids))
+}
+
+/// Lets everyone in.
+pub fn everyone() -> Authorization {
+    authorization(Authentication::Unauthenticated)
+}
+
+fn authorization(authentication: Authentication) -> Authorization {
+    let everywhere = NetworkMatch { net: "0.0.0.0/0".parse().unwrap(), except: vec![] };
+    Authorization {
+        meta: ResourceRef::object("policy.linkerd.io", "AuthorizationPolicy", "bb"),
+        networks: vec![everywhere],
+        authentication,
+    }
+}
+
+pub fn add(endpoints: Vec<Endpoint>) -> causeway::model::EndpointUpdate {
+    causeway::model::EndpointUpdate::Add(endpoints)
+}
+
+pub fn remove(addr: SocketAddr) -> causeway::model::EndpointUpdate {
+    causeway::model::EndpointUpdate::Remove(vec![addr])
+}
+
+pub fn none() -> causeway::model::EndpointUpdate {
+    causeway::model::EndpointUpdate::NoEndpoints { exists: true }
+}
