@@ -106,7 +106,12 @@ fn config(id: &str, dir: &Path, controller: SocketAddr, anchors: &str) -> anyhow
 /// Starts a proxy on a thread that bears its name.
 fn start(name: &str, config: Config, orig_dst: OrigDst) -> anyhow::Result<Listening> {
     let (tell, told) = channel();
-    let around = Surroundings { outbound_dst: orig_dst.clone(), inbound_dst: orig_dst, allow_loopback: true };
+    let around = Surroundings {
+        outbound_dst: orig_dst.clone(),
+        inbound_dst: orig_dst,
+        allow_loopback: true,
+        dial_from: None,
+    };
     std::thread::Builder::new().name(name.into()).spawn(move || {
         if let Err(error) = run(config, &around, &tell) {
             eprintln!("a proxy ended: {error:#}");

@@ -109,7 +109,7 @@ fn authorization(authentication: Authentication) -> Authorization {
 }
 
 pub fn add(endpoints: Vec<Endpoint>) -> causeway::model::EndpointUpdate {
-    causeway::model::EndpointUpdate::Add(endpoints)
+    causeway::model::EndpointUpdate::Add { endpoints, unusable: Vec::new() }
 }
 
 pub fn remove(addr: SocketAddr) -> causeway::model::EndpointUpdate {

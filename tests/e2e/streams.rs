@@ -103,7 +103,7 @@ async fn an_upgrade_to_h2c_is_not_made() {
 }
 
 #[tokio::test]
-async fn a_request_with_two_lengths_is_passed_on_with_one() {
+async fn a_request_with_two_lengths_is_passed_on_with_one_and_is_its_connections_last() {
     let pair = Pair::new().await;
     for target in [pair.service, pair.app.addr] {
         for lengths in [
@@ -117,7 +117,8 @@ async fn a_request_with_two_lengths_is_passed_on_with_one() {
             );
             exchange(io, &request).await;
             let seen = pair.app.seen();
-            assert_eq!((seen.len(), &seen[0].body[..], seen[1].uri.path()), (2, &b""[..], "/next"));
+            // What follows could be read in two ways, so nobody reads it.
+            assert_eq!((seen.len(), &seen[0].body[..]), (1, &b""[..]));
             assert_eq!(seen[0].header("content-length").filter(|length| *length != "0"), None);
         }
     }
