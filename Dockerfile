@@ -2,9 +2,10 @@
 #
 #   docker build -t example.org/causeway:0.1.0 .
 #
-# The injector expects more of the image it is given than a proxy. What is not there yet:
+# The injector expects more of the image it is given than a proxy. What is not there yet (the proxy makes its
+# own key and signing request, so no start helper is needed):
 #   /usr/lib/linkerd/linkerd2-proxy-init          redirects the pod's traffic; a default install needs it
-#   /usr/lib/linkerd/linkerd2-network-validator   needed with the CNI plugin
+#   /usr/lib/linkerd/linkerd2-network-validator   takes its place where a CNI plugin redirects
 #   /usr/lib/linkerd/linkerd-await                postStart hook
 #   /bin/sleep                                    preStop hook, where an exit delay is set
 # `onto-linkerd` takes them from the image that is in use and replaces the proxy in it:
