@@ -38,6 +38,22 @@ fn the_guide_runs_and_shows_its_tables() {
     assert_nothing_left(&folder);
 }
 
+/// The reference proxy at either end of the guide's traffic. It is no part of the project, so this runs where one is
+/// named.
+#[test]
+fn the_guide_runs_with_the_reference_proxy_at_either_end() {
+    if std::env::var_os("LINKERD2_PROXY_BIN").is_none() {
+        eprintln!("SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy");
+        return;
+    }
+    for cluster in ["east", "west"] {
+        let folder = folder();
+        let demo = demo(folder.path(), &["--reference-proxy", cluster]).wait_with_output().unwrap();
+        let said = [demo.stdout, demo.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(demo.status.success(), "{cluster}: {}{}", said[0], said[1]);
+    }
+}
+
 #[test]
 fn a_demo_that_is_interrupted_leaves_nothing() {
     if namespace("probe").is_none() {
