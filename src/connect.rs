@@ -66,6 +66,8 @@ pub enum Error {
     NoIdentity(SocketAddr),
     #[error("mutual TLS with {0} failed")]
     Tls(SocketAddr, #[source] tls::Error),
+    #[error("cannot connect to {0}: another attempt has just failed")]
+    JustFailed(SocketAddr),
     #[error("HTTP with {0} could not begin")]
     Http(SocketAddr, #[source] hyper::Error),
 }
@@ -75,7 +77,7 @@ impl Error {
         match self {
             Self::Loop(_) => Reason::Loop,
             Self::Timeout(..) => Reason::ConnectTimeout,
-            Self::Tcp(..) | Self::Http(..) => Reason::ConnectFailed,
+            Self::Tcp(..) | Self::JustFailed(_) | Self::Http(..) => Reason::ConnectFailed,
             Self::NoIdentity(_) => Reason::NoIdentity,
             Self::Tls(..) => Reason::IdentityMismatch,
         }

@@ -118,6 +118,11 @@ impl Destination {
         self.answered.send_modify(|count| *count += 1);
     }
 
+    /// What has been answered and could not be asked again now. Without an answer there is nothing to keep.
+    fn must_be_kept(&self) -> bool {
+        self.outages.any() && self.current().is_some()
+    }
+
     fn was_refused(&self) -> bool {
         matches!(self.current().as_deref(), Some(Routing::Refused(_)))
     }
@@ -172,7 +177,7 @@ impl Discover {
             if in_use {
                 entry.used = now;
             }
-            in_use || entry.destination.outages.any() || now.duration_since(entry.used) < self.idle
+            in_use || entry.destination.must_be_kept() || now.duration_since(entry.used) < self.idle
         });
     }
 }

@@ -26,6 +26,8 @@ pub enum Reason {
     LoadShed,
     /// No route of the policy takes the request.
     NoRoute,
+    /// Policy no longer says that the port speaks HTTP, on a connection that does.
+    NotHttp,
     /// The route's backend has no dispatcher.
     NoBackend,
     /// The route refuses every connection.
@@ -93,6 +95,7 @@ impl Reason {
             Self::FailFast         => row(S::GATEWAY_TIMEOUT, 4, "failfast", "failfast", true, false, "no endpoint was ready in time; are the pods running and reachable?"),
             Self::LoadShed         => row(S::SERVICE_UNAVAILABLE, 14, "loadshed", "loadshed", true, false, "no endpoint is ready; are the pods running and reachable?"),
             Self::NoRoute          => row(S::NOT_FOUND, 5, "unexpected", "no-route", false, false, "no route takes this request"),
+            Self::NotHttp          => row(S::NOT_FOUND, 5, "unexpected", "not-http", true, false, "the policy of the port no longer is for HTTP; a new connection will be carried as it says"),
             Self::NoBackend        => row(S::BAD_GATEWAY, 14, "unexpected", "no-backend", true, false, "the route's backend has no endpoints to dispatch to"),
             Self::Forbidden        => row(S::FORBIDDEN, 7, "unexpected", "forbidden", true, false, "the route forbids this destination; is the port declared by the Service?"),
             Self::InvalidPolicy    => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "invalid-policy", true, false, "unexpected error: the policy from the control plane could not be understood"),
@@ -116,10 +119,11 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::FailFast,
         Self::LoadShed,
         Self::NoRoute,
+        Self::NotHttp,
         Self::NoBackend,
         Self::Forbidden,
         Self::InvalidPolicy,

@@ -38,6 +38,17 @@ enum Detected {
     Opaque,
 }
 
+/// Resolves when a client that has sent nothing closes its connection.
+async fn gone(io: &mut Prefixed<TcpStream>) {
+    match io.read_more(FIRST_BYTES).await {
+        Ok(0) | Err(_) => {}
+        Ok(_) => std::future::pending().await,
+    }
+}
+
+/// Bytes taken in at most while a client waits for the control plane.
+const FIRST_BYTES: usize = 1024;
+
 impl Outbound {
     /// Carries one intercepted connection and records how it ended.
     pub async fn serve(self: Arc<Self>, conn: Accepted) {
@@ -50,8 +61,13 @@ impl Outbound {
 
     async fn carry(&self, conn: Accepted) -> Result<(), Fault> {
         let dest = self.discover.get(conn.orig_dst); // intercept, discover
-        let routing = dest.routing().await?;
         let mut io = Prefixed::new(conn.io);
+        let routing = tokio::select! {
+            biased;
+            routing = dest.routing() => routing?,
+            // Nobody is left to wait for the control plane.
+            () = gone(&mut io) => return Err(Reason::ClientBroken.into()),
+        };
         let detected = self.detect(&mut io, &routing).await?;
         debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?detected, "outbound connection");
         match detected {

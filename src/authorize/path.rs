@@ -1,19 +1,28 @@
 //! What else an application may take a path for: percent signs decoded, dot segments walked, doubled
-//! slashes merged.
+//! slashes merged, parameters (`;…`) cut from segments.
 
 /// The other readings of `path`; none for a path that everyone reads alike.
 pub(super) fn readings(path: &str) -> Vec<String> {
-    if !(path.contains('%') || path.contains("/.") || path.contains("//") || path.contains('\\')) {
+    let plain = !path.contains(['%', '\\', ';']) && !path.contains("/.") && !path.contains("//");
+    if plain {
         return Vec::new();
     }
     let decoded = decode(path).replace('\\', "/");
     let mut readings = Vec::with_capacity(3);
-    for reading in [walk(&decoded, false), walk(&decoded, true), decoded] {
-        if reading != path && !readings.contains(&reading) {
-            readings.push(reading);
+    for form in [without_parameters(&decoded), decoded] {
+        for reading in [walk(&form, false), walk(&form, true), form] {
+            if reading != path && !readings.contains(&reading) {
+                readings.push(reading);
+            }
         }
     }
     readings
+}
+
+/// Cuts `;…` from each segment, as servers with path parameters do before they look for dots.
+fn without_parameters(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').map(|s| s.split(';').next().unwrap_or(s)).collect();
+    segments.join("/")
 }
 
 /// Decodes once; what is no escape stays. Bytes that are not UTF-8 become a mark that no route names.
@@ -78,6 +87,9 @@ mod tests {
             ("/a//../admin", "/a/admin"),
             ("/a/..\\admin", "/admin"),
             ("/../../admin/", "/admin/"),
+            ("/public/..;/admin", "/admin"),
+            ("/public/..%3bx/admin", "/admin"),
+            ("/admin;x=1", "/admin"),
             ("/admin%", "/admin%"),
             ("/%ff", "/\u{fffd}"),
         ] {

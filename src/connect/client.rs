@@ -78,13 +78,13 @@ impl Client {
         if version == http::Version::HTTP_2 {
             return Carry::Http2;
         }
-        let upgradable = self.endpoint.hint == ProtocolHint::H2 && !self.connector.is_local(&self.endpoint);
+        let upgradable = self.endpoint.hint == ProtocolHint::H2 && !self.is_local();
         if upgradable && !leaves_http { Carry::OrigProto } else { Carry::Http1 }
     }
 
     /// Whether connections can be kept warm before a request needs one.
     pub fn dials_ahead(&self) -> bool {
-        self.endpoint.hint == ProtocolHint::H2 && !self.connector.is_local(&self.endpoint)
+        self.endpoint.hint == ProtocolHint::H2 && !self.is_local()
     }
 
     /// A new connection for opaque traffic.
@@ -104,6 +104,11 @@ impl Client {
             Carry::Http1 => self.h1.lease(self).await.map(Ready::Http1),
             Carry::Http2 | Carry::OrigProto => self.h2.lease(self).await.map(Ready::Http2),
         }
+    }
+
+    /// Whether the endpoint is this pod itself, reached in plaintext.
+    pub fn is_local(&self) -> bool {
+        self.connector.is_local(&self.endpoint)
     }
 
     /// Whether any connection is open.

@@ -26,6 +26,9 @@ const MOST: usize = 8;
 /// servers accept.
 const HEADER_LIST: u32 = 64 * 1024;
 
+/// RFC 9113, 6.9.1. The library panics beyond it.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+
 /// Client settings of the process; discovery may override them per endpoint (contract 3.5).
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -41,6 +44,8 @@ pub(super) struct Connections {
     open: ArcSwap<Vec<Arc<Connection>>>,
     /// Held while dialling, so that a burst of requests opens one connection.
     dialling: tokio::sync::Mutex<()>,
+    /// Attempts that failed, ever.
+    failures: AtomicUsize,
 }
 
 struct Connection {
@@ -66,6 +71,7 @@ impl Connections {
             builder: builder(settings, endpoint),
             open: ArcSwap::default(),
             dialling: tokio::sync::Mutex::default(),
+            failures: AtomicUsize::new(0),
         }
     }
 
@@ -73,9 +79,15 @@ impl Connections {
         if let Some(lease) = self.with_room() {
             return Ok(lease);
         }
+        let failures = self.failures.load(Ordering::Relaxed);
         let _dialling = self.dialling.lock().await;
         if let Some(lease) = self.with_room() {
             return Ok(lease);
+        }
+        if self.failures.load(Ordering::Relaxed) != failures {
+            // The attempt waited for has failed. Were each waiter to try for itself, the last would wait
+            // for all of them.
+            return Err(Error::JustFailed(client.endpoint.addr));
         }
         let usable: Vec<_> = self.usable();
         if usable.len() >= MOST {
@@ -85,7 +97,10 @@ impl Connections {
                 return Ok(Lease::on(connection));
             }
         }
-        let connection = Arc::new(self.dial(client).await?);
+        let dialled = self.dial(client).await.inspect_err(|_| {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        });
+        let connection = Arc::new(dialled?);
         let lease = Lease::on(&connection);
         let mut open = usable;
         open.push(connection);
@@ -165,8 +180,8 @@ fn builder(settings: &Settings, endpoint: &Http2Params) -> Builder<TokioExecutor
         }
         Some(FlowControl::Fixed { connection_window, stream_window }) => {
             builder
-                .initial_connection_window_size(connection_window)
-                .initial_stream_window_size(stream_window);
+                .initial_connection_window_size(connection_window.min(LARGEST_WINDOW))
+                .initial_stream_window_size(stream_window.min(LARGEST_WINDOW));
         }
         None => {
             builder

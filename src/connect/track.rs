@@ -47,7 +47,8 @@ impl<K: Kept> Observe for Track<K> {
         match end {
             End::Complete(trailers) => recorder.end(trailers),
             End::Failed(error) => recorder.failed(ResponseError::of(error)),
-            End::Dropped => recorder.failed(ResponseError::Unclassified),
+            // The reader had enough: judged by what came.
+            End::Dropped => recorder.end(None),
         }
     }
 }

@@ -26,7 +26,8 @@ pub enum Http {
 /// # Errors
 /// The connection broke, or ended before its first byte.
 pub async fn read_http<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, timeout: Duration) -> io::Result<Http> {
-    let deadline = Instant::now() + timeout;
+    // A policy may name any time: beyond what the clock can hold, it is never.
+    let deadline = Instant::now().checked_add(timeout).unwrap_or_else(far);
     loop {
         if let Some(decided) = decided(http::detect(io.prefix())) {
             return Ok(decided);
@@ -41,6 +42,10 @@ pub async fn read_http<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, timeout: Du
             _ => {}
         }
     }
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(86_400 * 365)
 }
 
 fn decided(progress: http::Progress) -> Option<Http> {

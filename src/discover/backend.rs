@@ -67,6 +67,8 @@ struct Reach {
     requests: Arc<Requests>,
     /// Attempts in a row that failed.
     failures: AtomicU32,
+    /// It is being tried in the background.
+    reviving: AtomicBool,
     backoff: Backoff,
 }
 
@@ -110,15 +112,22 @@ impl Backends {
     }
 
     fn reach(&self, authority: Option<&Authority>, endpoint: Endpoint) -> Arc<Reach> {
-        let no_tls = match self.connector.is_local(&endpoint) {
-            true => NoServerTls::Loopback,
-            false => NoServerTls::NotProvidedByServiceDiscovery,
+        // As it is reached: this pod itself in plaintext, whatever identity it has.
+        let (no_tls, shown) = match self.connector.is_local(&endpoint) {
+            true => (NoServerTls::Loopback, Endpoint { tls: None, ..endpoint.clone() }),
+            false => (NoServerTls::NotProvidedByServiceDiscovery, endpoint.clone()),
         };
-        let transport = self.metrics.transport.connect_outbound(authority, &endpoint, no_tls);
-        let requests = self.metrics.requests.outbound(authority, &endpoint, no_tls);
+        let transport = self.metrics.transport.connect_outbound(authority, &shown, no_tls);
+        let requests = self.metrics.requests.outbound(authority, &shown, no_tls);
         let client = Arc::new(Client::new(endpoint, self.connector.clone(), &self.settings, transport));
         self.clients.lock().push(Arc::downgrade(&client));
-        Arc::new(Reach { client, requests, failures: AtomicU32::new(0), backoff: self.backoff })
+        Arc::new(Reach {
+            client,
+            requests,
+            failures: AtomicU32::new(0),
+            reviving: AtomicBool::new(false),
+            backoff: self.backoff,
+        })
     }
 
     fn watch(
@@ -220,8 +229,8 @@ impl Backend {
     pub fn is_ready(&self) -> bool {
         match &self.members {
             Members::Balanced(balancer) => balancer.is_ready(),
-            Members::Forward(_) => true,
-            Members::None => false,
+            // One that only fails is as ready as it will be: it must not be passed over for another.
+            Members::Forward(_) | Members::None => true,
         }
     }
 
@@ -286,7 +295,8 @@ impl Pick {
         let Some(Balanced { balancer, picked }) = self.balanced else { return false };
         if let Some(member) = balancer.get(picked.addr()).filter(|now| Arc::ptr_eq(&***now, &self.reach)) {
             member.set_ready(false);
-            if self.reach.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.reach.failures.fetch_add(1, Ordering::Relaxed);
+            if !self.reach.reviving.swap(true, Ordering::Relaxed) {
                 tokio::spawn(revive(Arc::downgrade(&balancer), self.reach));
             }
         }
@@ -302,20 +312,22 @@ impl Pick {
     }
 }
 
-/// Tries an endpoint again until it is reached, or gone from its set.
+/// Tries an endpoint again until it is reached, or gone from its set. Pauses grow until a connection
+/// succeeds, however often it has been tried in between.
 async fn revive(balancer: Weak<Balancer<Arc<Reach>>>, reach: Arc<Reach>) {
     let addr = reach.client.endpoint.addr;
-    let mut delays = reach.backoff.delays();
     loop {
-        tokio::time::sleep(delays.next_delay()).await;
+        let failures = reach.failures.load(Ordering::Relaxed).saturating_sub(1);
+        tokio::time::sleep(reach.backoff.delay(failures, fastrand::f64())).await;
         let member = balancer.upgrade().and_then(|balancer| balancer.get(addr));
         let Some(member) = member.filter(|now| Arc::ptr_eq(&***now, &reach)) else { return };
         // Where nothing can be kept warm, the next connection is the test.
         if !reach.client.dials_ahead() || reach.client.ready(Carry::Http2).await.is_ok() {
-            reach.failures.store(0, Ordering::Relaxed);
+            reach.reviving.store(false, Ordering::Relaxed);
             member.set_ready(true);
             return;
         }
+        reach.failures.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
@@ -46,6 +47,7 @@ struct Entry {
 pub struct Port {
     policy: watch::Receiver<Arc<ServerPolicy>>,
     outages: Outages,
+    answered: Arc<AtomicBool>,
     watching: JoinHandle<()>,
 }
 
@@ -78,14 +80,15 @@ impl Ports {
             }
             in_use
                 || self.config.pinned.contains(port)
-                || entry.port.outages.any()
+                || entry.port.outages.any() && entry.port.answered.load(Ordering::Relaxed)
                 || now.duration_since(entry.used) < self.config.idle
         });
     }
 
     fn watch(&self, port: u16) -> Port {
         let (tx, policy) = watch::channel(Arc::new((self.config.default)(port)));
-        let outages = Outages::default();
+        let (outages, answered) = (Outages::default(), Arc::new(AtomicBool::new(false)));
+        let told = answered.clone();
         let spec = linkerd2_proxy_api::inbound::PortSpec {
             workload: self.config.workload.clone(),
             port: port.into(),
@@ -96,14 +99,17 @@ impl Ports {
                 let (mut client, spec) = (InboundServerPoliciesClient::new(controller.clone()), spec.clone());
                 async move { client.watch_port(spec).await }
             };
-            let on = |message| publish(port, &tx, api::inbound::server(message));
+            let on = |message| {
+                told.store(true, Ordering::Relaxed);
+                publish(port, &tx, api::inbound::server(message));
+            };
             let what = format!("policy of inbound port {port}");
             let refused = stream::follow(&what, patience, &down, is_final, open, on).await;
             warn!(port, code = ?refused.code(), "the policy controller does not know this port; its last policy stays");
             // Keeps the channel open: the default, or the last policy, stays in force.
             tx.closed().await;
         });
-        Port { policy, outages, watching }
+        Port { policy, outages, answered, watching }
     }
 }
 

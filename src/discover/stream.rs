@@ -58,9 +58,10 @@ impl Drop for Outage {
 /// Silence after which the operator is told that a first answer is missing.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Follows one watch: every message goes to `on`, until the server refuses for good.
+/// Follows one watch: every message goes to `on`, unless the server refuses it from the start.
 ///
-/// Errors that `is_final` does not name are retried with backoff, for as long as it takes.
+/// Errors that `is_final` does not name, and any error after the first answer, are retried with backoff
+/// for as long as it takes.
 pub async fn follow<M, F>(
     what: &str,
     patience: Patience,
@@ -88,8 +89,15 @@ where
         let ended = run(patience.limits, open(), &mut on).await;
         let Err(status) = ended else { continue };
         if is_final(status.code()) {
-            debug!(watch = what, code = ?status.code(), "the control plane refused the look-up");
-            return status;
+            if !answered {
+                debug!(watch = what, code = ?status.code(), "the control plane refused the look-up");
+                return status;
+            }
+            // Gone for now, or the controller has not read everything yet. What was answered stays in
+            // force: forgetting it could turn what was meshed into plaintext.
+            debug!(watch = what, code = ?status.code(), "no longer answered; the last answer stays in force");
+            sleep(delays.next_delay()).await;
+            continue;
         }
         if outage.is_none() {
             outage = Some(Outage::begin(outages));

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ::http::uri::Authority;
-use ::http::{HeaderValue, Request, Response, Version};
+use ::http::{HeaderValue, Request, Response, Version, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -129,10 +129,13 @@ impl Session {
         mut req: Request<Incoming>,
         carried: bool,
     ) -> Result<Response<Body<Track>>, Fault> {
-        self.tell_client_id(&mut req);
+        if !carried && uri::is_malformed(&req) {
+            return Err(Reason::BadRequest.into());
+        }
         let leaves_http = !carried && upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, carried, leaves_http)?;
+        self.tell_client_id(&mut req);
         let policy = self.port.policy();
         let permit = self.authorize(&policy, &req)?; // authorize
         let at = self.at(&policy);
@@ -175,7 +178,14 @@ impl Session {
     }
 
     fn prepare(&self, req: &mut Request<Incoming>, carried: bool, leaves_http: bool) -> Result<(), Fault> {
-        if leaves_http || req.version() == Version::HTTP_2 {
+        if leaves_http {
+            // What the client names as this hop's own could be what the mesh says of the client.
+            if req.headers().contains_key(header::UPGRADE) {
+                req.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            }
+            return Ok(());
+        }
+        if req.version() == Version::HTTP_2 {
             return Ok(());
         }
         if !carried {
@@ -234,7 +244,7 @@ async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool)
     if carry == Carry::Http1 && !leaves_http && !uri::is_absolute(&req) {
         uri::to_origin_form(&mut req);
     }
-    loop {
+    for _ in 0..ATTEMPTS {
         match app.ready(carry).await?.send(req).await {
             Ok(answer) => return Ok(answer),
             // An idle connection had just been closed: a new one will say what is wrong, if anything.
@@ -246,7 +256,12 @@ async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool)
             }
         }
     }
+    Err(Fault::new(Reason::UpstreamBroken, "the application closes connections without reading from them"))
 }
+
+/// Attempts to hand over a request of which nothing was sent. An application may close more than one idle
+/// connection at once.
+const ATTEMPTS: usize = 4;
 
 /// Bytes of an admin request's body at most: a log filter is the longest there is.
 const ADMIN_BODY: usize = 64 * 1024;

@@ -95,6 +95,8 @@ impl HttpServer {
                 let conn = self.h1.serve_connection(TokioIo::new(io), service_fn(respond)).with_upgrades();
                 let mut conn = pin!(conn);
                 tokio::select! {
+                    // A request that has arrived is answered, also where the end has begun.
+                    biased;
                     ended = conn.as_mut() => return ended,
                     () = ending => conn.as_mut().graceful_shutdown(),
                 }
@@ -103,6 +105,8 @@ impl HttpServer {
             HttpVersion::Http2 => {
                 let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), service_fn(respond)));
                 tokio::select! {
+                    // A request that has arrived is answered, also where the end has begun.
+                    biased;
                     ended = conn.as_mut() => return ended,
                     () = ending => conn.as_mut().graceful_shutdown(),
                 }

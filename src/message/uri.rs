@@ -1,7 +1,7 @@
 //! Request targets: absolute form, origin form, and the authority a request is for.
 
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{Method, Request, Uri, header};
+use http::{Method, Request, Uri, Version, header};
 
 /// Marks an HTTP/1 request whose target was in absolute form, which is kept end to end.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,19 @@ pub struct AbsoluteForm;
 pub fn mark_absolute<B>(req: &mut Request<B>) {
     if req.method() != Method::CONNECT && req.uri().authority().is_some() {
         req.extensions_mut().insert(AbsoluteForm);
+    }
+}
+
+/// Whether an HTTP/1 request's target does not fit its method (contract 3.7): `CONNECT` needs HTTP/1.1
+/// and an authority alone, and nothing else may have that.
+pub fn is_malformed<B>(req: &Request<B>) -> bool {
+    if req.version() == Version::HTTP_2 {
+        return false;
+    }
+    let authority_alone = req.uri().authority().is_some() && req.uri().scheme().is_none();
+    match *req.method() {
+        Method::CONNECT => req.version() != Version::HTTP_11 || !authority_alone,
+        _ => authority_alone,
     }
 }
 
@@ -60,6 +73,19 @@ mod tests {
         assert_eq!(req.uri(), "http://bb:8080/a?b=1");
         to_origin_form(&mut req);
         assert_eq!(req.uri(), "/a?b=1");
+    }
+
+    #[test]
+    fn connect_and_authority_form_belong_together() {
+        let malformed = |method: Method, uri: &'static str, version| {
+            is_malformed(&Request::builder().method(method).uri(uri).version(version).body(()).unwrap())
+        };
+        assert!(!malformed(Method::CONNECT, "bb:80", Version::HTTP_11));
+        assert!(malformed(Method::CONNECT, "bb:80", Version::HTTP_10));
+        assert!(malformed(Method::CONNECT, "/x", Version::HTTP_11));
+        assert!(malformed(Method::GET, "bb:80", Version::HTTP_11));
+        assert!(!malformed(Method::GET, "http://bb:80/", Version::HTTP_11));
+        assert!(!malformed(Method::GET, "/", Version::HTTP_10));
     }
 
     #[test]

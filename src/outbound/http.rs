@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -78,6 +78,9 @@ impl Session {
 
     async fn request(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
         let routing = self.dest.routing().await?;
+        if uri::is_malformed(&req) {
+            return Err(Reason::BadRequest.into());
+        }
         let leaves_http = upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, leaves_http)?;
@@ -129,14 +132,16 @@ async fn send(
         let client = pick.client().clone();
         require_identity(&client, required.as_ref())?;
         let carry = client.carry(version, leaves_http);
-        let ready = match client.ready(carry).await {
-            Ok(ready) => ready,
-            Err(error) => {
+        let ready = match timeout_at(deadline, client.ready(carry)).await {
+            Ok(Ok(ready)) => ready,
+            Ok(Err(error)) => {
                 give_up_or_retry(pick, error, deadline)?;
                 continue;
             }
+            Err(_) => return Err(Reason::FailFast.into()),
         };
         pick.reached();
+        let uri = req.uri().clone();
         carry_as(&mut req, carry, leaves_http);
         let in_flight = pick.requests().start(req.headers());
         match ready.send(req).await {
@@ -145,7 +150,9 @@ async fn send(
                 if Instant::now() >= deadline {
                     return Err(Fault::new(Reason::UpstreamBroken, error));
                 }
+                pick.abandon();
                 req = *back;
+                *req.uri_mut() = uri;
                 req.headers_mut().remove(headers::ORIG_PROTO);
                 *req.version_mut() = version;
             }
@@ -187,6 +194,9 @@ fn answered(
 /// `l5d-require-id` names the identity that the application insists on (contract 3.13).
 fn require_identity(client: &Client, required: Option<&HeaderValue>) -> Result<(), Fault> {
     let Some(required) = required else { return Ok(()) };
+    if client.is_local() {
+        return Err(Reason::IdentityRequired.into());
+    }
     let expected = client.endpoint.tls.as_ref().map(|tls| tls.id.to_string());
     match expected {
         Some(id) if id.as_bytes() == required.as_bytes() => Ok(()),

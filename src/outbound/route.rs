@@ -21,7 +21,7 @@ pub struct Taken<'a> {
 pub fn http<'a, B>(routing: &'a Routing, req: &Request<B>) -> Result<Taken<'a>, Fault> {
     let policy = usable(routing)?;
     let http2 = req.version() == ::http::Version::HTTP_2;
-    let routes = http_routes(policy, http2).ok_or(Reason::NoRoute)?;
+    let routes = http_routes(policy, http2).ok_or(Reason::NotHttp)?;
     let path = req.uri().path();
     let mut best = None;
     for route in routes {

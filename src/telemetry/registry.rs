@@ -59,6 +59,10 @@ impl<M: Metric> Family<M> {
             return known.metric.clone();
         }
         let metric = Arc::<M>::default();
+        if series.len() >= MAX_SERIES {
+            // Room for what lives: callers can choose labels (names, ports) of connections long gone.
+            series.retain(|_, one| Arc::strong_count(&one.metric) > 1);
+        }
         if series.len() < MAX_SERIES {
             let new = Series { metric: metric.clone(), seen: None, busy: Instant::now() };
             series.insert(labels.as_str().into(), new);

@@ -52,6 +52,21 @@ every_kind! {
         assert_eq!(seen.header("l5d-client-id"), Some(pair.web.id.as_str()));
     }
 
+    async fn what_was_answered_stays_meshed_when_it_is_not_known_any_more(kind: Kind) {
+        let pair = Pair::new().await;
+        let mut client = pair.client(kind).await;
+        client.get("/").await.assert_answered();
+        let policies = &pair.world.script().policies;
+        policies.refuse(pair.service, Code::NotFound);
+        policies.end(pair.service, Code::NotFound);
+        policies.until_opened(pair.service, 2).await;
+        client.get("/").await.assert_answered();
+        pair.get(kind).await.assert_answered();
+        for seen in pair.app.seen() {
+            assert_eq!(seen.header("l5d-client-id"), Some(pair.web.id.as_str()));
+        }
+    }
+
     async fn an_opaque_profile_wins_over_policy(kind: Kind) {
         let pair = asking_for_profiles().await;
         pair.world.script().profile(pair.service, &Profile { opaque: true, ..Profile::default() });

@@ -92,6 +92,32 @@ async fn a_client_that_waits_for_100_is_told_to_go_on() {
 }
 
 #[tokio::test]
+async fn a_client_cannot_take_away_what_the_application_is_told_of_it() {
+    let pair = Pair::new().await;
+    for extra in ["", "upgrade: websocket\r\n"] {
+        let upgrade = if extra.is_empty() { "" } else { "upgrade, " };
+        let io = pair.web.connect(pair.service).await;
+        let request =
+            format!("GET / HTTP/1.1\r\nhost: bb\r\nconnection: {upgrade}close, l5d-client-id\r\n{extra}\r\n");
+        exchange(io, &request).await;
+        let seen = pair.app.seen_once();
+        assert_eq!(seen.header("l5d-client-id"), Some(pair.web.id.as_str()));
+        assert!(!seen.header("connection").unwrap_or("").contains("l5d"));
+    }
+}
+
+#[tokio::test]
+async fn targets_that_do_not_fit_their_method_are_400() {
+    let pair = Pair::new().await;
+    for line in ["CONNECT bb:80 HTTP/1.0", "CONNECT /x HTTP/1.1", "GET bb:80 HTTP/1.1"] {
+        let io = pair.web.connect(pair.service).await;
+        let answer = exchange(io, &format!("{line}\r\nhost: bb\r\n\r\n")).await;
+        assert!(answer.contains(" 400 "), "{line}: {answer}");
+    }
+    assert_eq!(pair.app.seen().len(), 0);
+}
+
+#[tokio::test]
 async fn an_upgrade_to_h2c_is_not_made() {
     let pair = Pair::new().await;
     let io = pair.web.connect(pair.service).await;
