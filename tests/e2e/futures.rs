@@ -13,7 +13,6 @@ fn size<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
 #[test]
 fn a_connections_future_is_small() {
     let (outbound, inbound) = (size(Outbound::serve), size(Inbound::serve));
-    eprintln!("{outbound} {inbound}");
-    assert!(outbound < 8 * 1024, "outbound: {outbound} bytes");
-    assert!(inbound < 8 * 1024, "inbound: {inbound} bytes");
+    assert!(outbound < 4 * 1024, "outbound: {outbound} bytes");
+    assert!(inbound < 5 * 1024, "inbound: {inbound} bytes");
 }
