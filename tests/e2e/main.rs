@@ -14,6 +14,7 @@ mod raw;
 mod sandbox;
 mod scripted;
 
+mod admin_pages;
 mod authorization;
 mod default_policies;
 mod direct_port;

@@ -84,7 +84,6 @@ pub struct Pod {
     pub id: String,
     pub inbound: SocketAddr,
     pub outbound: SocketAddr,
-    #[expect(dead_code, reason = "the admin pages get tests of their own")]
     pub admin: SocketAddr,
     pub running: JoinHandle<std::io::Result<()>>,
     workload: String,
