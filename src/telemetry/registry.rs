@@ -268,10 +268,21 @@ mod tests {
     #[test]
     fn a_full_family_still_hands_out_metrics() {
         let family = Family::<Counter>::new(RETAIN);
-        for n in 0..=MAX_SERIES {
+        let held: Vec<_> = (0..=MAX_SERIES).map(|n| family.get(&labels(&n.to_string()))).collect();
+        held.iter().for_each(|counter| counter.incr());
+        assert_eq!(family.scrape().len(), MAX_SERIES);
+    }
+
+    #[test]
+    fn a_full_family_makes_room_by_forgetting_what_nobody_holds() {
+        let family = Family::<Counter>::new(RETAIN);
+        let held = family.get(&labels("held"));
+        for n in 1..MAX_SERIES {
             family.get(&labels(&n.to_string())).incr();
         }
-        assert_eq!(family.scrape().len(), MAX_SERIES);
+        let _newcomer = family.get(&labels("newcomer"));
+        assert_eq!(family.scrape().len(), 2);
+        drop(held);
     }
 
     #[test]
