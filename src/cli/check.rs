@@ -59,6 +59,11 @@ fn check_folder(folder: &Path, settings: &Settings, out: &mut impl Write) -> io:
             return Ok(false);
         }
     };
+    if report.files == 0 {
+        let expected = "expected *.yaml, *.yml or *.json files; subfolders are not read";
+        writeln!(out, "{}: holds no manifests; {expected}", folder.display())?;
+        return Ok(false);
+    }
     let problems = report.problems.len() + report.linked.len();
     for problem in report.problems.iter().chain(&report.linked) {
         writeln!(out, "{problem}")?;

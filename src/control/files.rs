@@ -87,6 +87,7 @@ impl Folder {
             return Err(Unusable::Problems(Box::new(cluster.report().clone())));
         };
         cluster.save();
+        announce(cluster.report());
         let (snapshot_tx, snapshots) = watch::channel(first);
         let (report_tx, reports) = watch::channel(Arc::new(cluster.report().clone()));
         let (events, incoming) = mpsc::channel();

@@ -38,13 +38,14 @@ pub struct Options {
 /// When a step cannot be done.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
+    let (mut hangup, mut quit) = (signal(SignalKind::hangup())?, signal(SignalKind::quit())?);
     // As shells spell an end by signal: 128 and its number.
     tokio::select! {
         outcome = Box::pin(play(options)) => outcome,
         _ = term.recv() => Ok(ExitCode::from(128 + 15)),
         _ = int.recv() => Ok(ExitCode::from(128 + 2)),
         _ = hangup.recv() => Ok(ExitCode::from(128 + 1)),
+        _ = quit.recv() => Ok(ExitCode::from(128 + 3)),
     }
 }
 
@@ -104,7 +105,8 @@ async fn explain(world: &mut World, folder: &Folder) -> anyhow::Result<()> {
     let mut out = io::stdout();
     writeln!(
         out,
-        "\nEverything goes on until Ctrl-C. Manifests: {}/clusters; they may be changed.",
+        "\nEverything goes on until Ctrl-C. Manifests: {}/clusters; Services, labels and policies may be changed;\n\
+         pods are not started for workloads that are changed or added.",
         folder.path().display()
     )?;
     for cluster in world.clusters() {

@@ -362,6 +362,10 @@ fn the_answer_does_not_depend_on_the_order_of_files() {
 fn pods_that_a_cluster_printed_stand_for_their_deployment() {
     let printed = "
 apiVersion: v1
+kind: ServiceAccount
+metadata: {name: sa, namespace: mc-demo}
+---
+apiVersion: v1
 kind: Pod
 metadata:
   name: bb-5d8f-abcde

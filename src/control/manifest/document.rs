@@ -113,7 +113,15 @@ const KINDS: [(&str, &str, &[&str]); 12] = [
 pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &str) -> Option<Document> {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let Some((_, _, versions)) = KINDS.iter().find(|(g, k, _)| *g == group && *k == kind) else {
-        reader.note(node, format!("{kind} of {api_version} is not used here"));
+        match mistaken(group, kind) {
+            Some((group, kind, versions)) => {
+                let at = node.get("apiVersion").unwrap_or(node);
+                let version = versions.last().copied().unwrap_or("v1");
+                let expected = format!("kind {kind} of apiVersion {}", join_group(group, version));
+                reader.problem(at, format!("there is no {kind:?} of {api_version}"), expected);
+            }
+            None => reader.note(node, format!("{kind} of {api_version} is not used here")),
+        }
         return None;
     };
     if !versions.contains(&version) {
@@ -125,6 +133,14 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
     let meta = read_meta(reader, node, kind);
     let body = read_body(reader, node, kind, version);
     Some(Document { meta: meta?, body: body? })
+}
+
+/// The kind that was probably meant. Passing over a mistyped policy would let in whom it keeps out; a kind
+/// of the same name in some other project's group is that project's own.
+fn mistaken(group: &str, kind: &str) -> Option<(&'static str, &'static str, &'static [&'static str])> {
+    let meant = KINDS.into_iter().find(|(_, known, _)| known.eq_ignore_ascii_case(kind))?;
+    let ours = meant.0.ends_with("linkerd.io") || !group.contains('.');
+    ours.then_some(meant)
 }
 
 fn join_group(group: &str, version: &str) -> String {

@@ -12,6 +12,19 @@ pub(super) fn check(documents: &Documents, problems: &mut Vec<Problem>, notes: &
     links(documents, problems);
     secrets(documents, problems);
     services(documents, notes);
+    accounts(documents, problems);
+}
+
+/// Without its account a pod never gets a certificate, so that it would never become ready.
+fn accounts(documents: &Documents, problems: &mut Vec<Problem>) {
+    let deployments = documents.deployments.values().map(|(meta, body)| (meta, &body.template.spec));
+    let pods = documents.pods.values().map(|(meta, body)| (meta, &body.spec));
+    for (meta, spec) in deployments.chain(pods) {
+        let account = ObjectName::new(&meta.name.namespace, &spec.service_account);
+        if spec.service_account != "default" && !documents.service_accounts.contains_key(&account) {
+            problems.push(dangling(&meta.at, "ServiceAccount", &account, &documents.service_accounts));
+        }
+    }
 }
 
 fn authorizations(documents: &Documents, problems: &mut Vec<Problem>) {

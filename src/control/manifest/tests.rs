@@ -56,6 +56,31 @@ fn dangling_references_stand_where_they_are_made() {
 }
 
 #[test]
+fn a_pod_whose_account_does_not_exist_is_a_problem() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: d}\n\
+               spec: {serviceAccountName: web, containers: [{name: c, image: i}]}\n";
+    let found = problems(pod);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("ServiceAccount d/web does not exist"), "{found:?}");
+    let account = "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web, namespace: d}\n";
+    assert_eq!(problems(&format!("{pod}{account}")), Vec::<String>::new());
+}
+
+#[test]
+fn a_mistyped_policy_is_a_problem_and_not_passed_over() {
+    for (wrong, right) in
+        [("policy.linkerd.oi/v1beta3", "policy.linkerd.io/v1beta3"), ("v1beta3", "policy.linkerd.io/v1beta3")]
+    {
+        let found =
+            problems(&format!("apiVersion: {wrong}\nkind: server\nmetadata: {{name: bb, namespace: d}}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(&format!("expected kind Server of apiVersion {right}")), "{found:?}");
+    }
+    let foreign = "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: bb, namespace: d}\n";
+    assert_eq!(problems(foreign), Vec::<String>::new());
+}
+
+#[test]
 fn every_mistake_of_every_document_is_reported_at_once() {
     let text =
         format!("{}---\nkind: [\n---\n{}", SERVER.replace("8080", "'80 80'"), SERVER.replace("bb}", "B_B}"));
