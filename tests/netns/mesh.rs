@@ -86,11 +86,16 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// `None` where the machine gives no namespaces and none are required.
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(|_| None).await
+    }
+
+    /// The same, with another proxy in a cluster's pods where `proxy` names one for it.
+    pub(crate) async fn start_with(proxy: impl Fn(&str) -> Option<PathBuf>) -> Option<Self> {
         namespace("probe")?;
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let launcher = launcher(folder.path());
-        let world = World::start(&launcher, folder.path(), &plans(), |_| None, |_| {}).await.unwrap();
+        let world = World::start(&launcher, folder.path(), &plans(), proxy, |_| {}).await.unwrap();
         Some(Self { world, _folder: folder })
     }
 
