@@ -18,6 +18,7 @@ use crate::telemetry::log::LogHandle;
 mod env;
 pub mod server;
 mod log_level;
+mod metrics;
 
 /// All that the answers are made of.
 pub struct Admin {
@@ -40,7 +41,7 @@ impl Admin {
             "/live" => text(StatusCode::OK, "live\n"),
             "/ready" if *self.certificates.borrow() > 0 => text(StatusCode::OK, "ready\n"),
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-            "/metrics" => text(StatusCode::OK, self.metrics.render()),
+            "/metrics" => metrics::respond(&self.metrics, request),
             "/env.json" => env::respond(&self.env, request),
             "/proxy-log-level" if is_local(client) => log_level::respond(&self.log, &request.method, body),
             "/proxy-log-level" => not_local(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::detect;
@@ -22,7 +23,7 @@ use crate::message::server::HttpServer;
 use crate::model::inbound::ServerProtocol;
 use crate::model::peer::NoTls;
 use crate::model::protocol::HttpVersion;
-use crate::model::{DnsName, Peer};
+use crate::model::{DnsName, Peer, ServerPolicy};
 use crate::net::{Accepted, Prefixed};
 use crate::telemetry::Metrics;
 use crate::tls::{self, CredentialStore, Stream};
@@ -87,7 +88,7 @@ impl Inbound {
             _ => self.identify(Prefixed::new(conn.io), self.detect_timeout).await?, // identify
         };
         let mut call = Call { io: Prefixed::new(io), client, target, peer: Arc::new(peer), port };
-        let detected = self.detect(&mut call, &policy.protocol).await?; // detect
+        let detected = self.detect(&mut call, &policy).await?; // detect
         debug!(%client, %target, peer = ?call.peer, ?detected, "inbound connection");
         match detected {
             Detected::Http(version) => {
@@ -139,9 +140,9 @@ impl Inbound {
     }
 
     /// What the connection speaks (contract 4.1, steps 6 to 9).
-    async fn detect(&self, call: &mut Call, protocol: &ServerProtocol) -> Result<Detected, Fault> {
+    async fn detect(&self, call: &mut Call, policy: &ServerPolicy) -> Result<Detected, Fault> {
         let meshed = !matches!(*call.peer, Peer::Plaintext(_));
-        let (timeout, otherwise) = match protocol {
+        let (timeout, otherwise) = match &policy.protocol {
             ServerProtocol::Opaque | ServerProtocol::Tls => return Ok(Detected::Opaque),
             ServerProtocol::Http2(_) | ServerProtocol::Grpc(_) => {
                 return Ok(Detected::Http(HttpVersion::Http2));
@@ -151,7 +152,11 @@ impl Inbound {
             ServerProtocol::Http1(_) => (self.detect_timeout, Detected::Http(HttpVersion::Http1)),
             ServerProtocol::Detect { timeout, .. } => (*timeout, Detected::Opaque),
         };
-        match detect::read_http(&mut call.io, timeout).await {
+        let started = Instant::now();
+        let read = detect::read_http(&mut call.io, timeout).await;
+        let detections = self.metrics.connections.detect_inbound(&policy.meta, call.target.port());
+        detections.record(&read, started.elapsed());
+        match read {
             Ok(detect::Http::Is(version)) => Ok(Detected::Http(version)),
             Ok(detect::Http::Not) => Ok(Detected::Opaque),
             Ok(detect::Http::TimedOut) => Ok(otherwise),

@@ -1,5 +1,6 @@
 //! The outbound line: an application's connection, from accept to close.
 
+mod handles;
 pub mod http;
 pub mod route;
 pub mod tcp;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::detect;
@@ -18,6 +20,7 @@ use crate::message::server::HttpServer;
 use crate::model::protocol::HttpVersion;
 use crate::net::{Accepted, Prefixed};
 use crate::telemetry::Metrics;
+use crate::telemetry::connections::Configured;
 
 /// Carries the connections that the application opens.
 pub struct Outbound {
@@ -36,6 +39,18 @@ pub struct Outbound {
 enum Detected {
     Http(HttpVersion),
     Opaque,
+}
+
+impl From<Expect> for Configured {
+    fn from(expect: Expect) -> Self {
+        match expect {
+            Expect::Opaque => Self::Opaque,
+            Expect::Http1 => Self::Http1,
+            Expect::Http2 => Self::Http2,
+            Expect::Tls => Self::Tls,
+            Expect::Detect => Self::Detect,
+        }
+    }
 }
 
 /// Resolves when a client that has sent nothing closes its connection.
@@ -68,7 +83,7 @@ impl Outbound {
             // Nobody is left to wait for the control plane.
             () = gone(&mut io) => return Err(Reason::ClientBroken.into()),
         };
-        let detected = self.detect(&mut io, &routing).await?;
+        let detected = self.detect(&mut io, &routing).await?; // detect
         debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?detected, "outbound connection");
         match detected {
             Detected::Http(version) => self.serve_http(io, conn.client, version, dest).await, // route, balance…
@@ -78,10 +93,14 @@ impl Outbound {
 
     /// What the connection speaks, looking at its bytes only where nothing else says (contract 3.3).
     async fn detect(&self, io: &mut Prefixed<TcpStream>, routing: &Routing) -> Result<Detected, Fault> {
-        let expect = match routing {
-            Routing::Policy(policy) => policy.expect(),
-            Routing::Invalid | Routing::Refused(_) => Expect::Detect,
+        let (expect, parent) = match routing {
+            Routing::Policy(policy) => (policy.expect(), Some(&policy.policy.parent)),
+            Routing::Invalid | Routing::Refused(_) => (Expect::Detect, None),
         };
+        let connections = &self.metrics.connections;
+        if let Some(parent) = parent {
+            connections.protocol(expect.into(), parent);
+        }
         match expect {
             Expect::Opaque => Ok(Detected::Opaque),
             Expect::Http1 => Ok(Detected::Http(HttpVersion::Http1)),
@@ -89,7 +108,11 @@ impl Outbound {
             // Routes by SNI are not carried yet, and must not be guessed.
             Expect::Tls => Err(Reason::NoRoute.into()),
             Expect::Detect => {
+                let started = Instant::now();
                 let read = detect::read_http(io, self.detect_timeout).await;
+                if let Some(parent) = parent {
+                    connections.detect_outbound(parent).record(&read, started.elapsed());
+                }
                 match read.map_err(|error| Fault::new(Reason::ClientBroken, error))? {
                     detect::Http::Is(version) => Ok(Detected::Http(version)),
                     detect::Http::Not | detect::Http::TimedOut => Ok(Detected::Opaque),

@@ -4,14 +4,20 @@
 //! and keeps them. Labels come from discovery, policy and verified identities, apart from the SNI of TLS
 //! that is passed on, which is why families are bounded.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
+
 pub mod log;
+pub mod metric;
 pub mod registry;
+pub mod page;
 pub mod labels;
 pub mod transport;
 pub mod requests;
+pub mod streams;
+pub mod connections;
 pub mod authz;
 pub mod errors;
 pub mod process;
@@ -23,25 +29,34 @@ pub const RETAIN_IDLE: Duration = Duration::from_secs(600);
 
 /// Everything that is counted.
 pub struct Metrics {
+    budget: registry::Budget,
     pub authz: authz::Authorizations,
+    pub connections: connections::Connections,
     pub errors: errors::Errors,
     pub requests: requests::RequestFamilies,
+    pub streams: streams::Streams,
     pub transport: transport::Transports,
     process: process::Process,
     certificate: OnceLock<CertificateSource>,
+    tls: OnceLock<Arc<CryptoProvider>>,
 }
 
 type CertificateSource = Box<dyn Fn() -> CertificateTimes + Send + Sync>;
 
 impl Metrics {
     pub fn new(retain_idle: Duration) -> Self {
+        let budget = registry::Budget::new(retain_idle);
         Self {
-            authz: authz::Authorizations::new(retain_idle),
-            errors: errors::Errors::new(retain_idle),
-            requests: requests::RequestFamilies::new(retain_idle),
-            transport: transport::Transports::new(retain_idle),
+            authz: authz::Authorizations::new(&budget),
+            connections: connections::Connections::new(&budget),
+            errors: errors::Errors::new(&budget),
+            requests: requests::RequestFamilies::new(&budget),
+            streams: streams::Streams::new(&budget),
+            transport: transport::Transports::new(&budget),
+            budget,
             process: process::Process::start(),
             certificate: OnceLock::new(),
+            tls: OnceLock::new(),
         }
     }
 
@@ -50,17 +65,31 @@ impl Metrics {
         let _ = self.certificate.set(Box::new(source));
     }
 
+    /// Which TLS the page describes. The first stays.
+    pub fn describe_tls(&self, provider: Arc<CryptoProvider>) {
+        let _ = self.tls.set(provider);
+    }
+
     /// The whole page, in the order of the reference's; forgets idle series.
     pub fn render(&self) -> String {
-        let mut page = registry::Page::default();
+        let mut page = page::Page::default();
         self.authz.render(&mut page);
         self.errors.render(&mut page);
         self.requests.render(&mut page);
         self.transport.render(&mut page);
+        self.budget.render(&mut page);
         process::render_build(&mut page);
+        if let Some(provider) = self.tls.get() {
+            process::render_tls(&mut page, provider);
+        }
         if let Some(source) = self.certificate.get() {
             process::render_certificate(&mut page, source());
         }
+        self.connections.render_inbound(&mut page);
+        self.streams.render_inbound(&mut page);
+        self.connections.render_outbound(&mut page);
+        self.streams.render_outbound(&mut page);
+        self.connections.render_routes(&mut page);
         self.process.render(&mut page);
         page.finish()
     }

@@ -55,6 +55,25 @@ fn metrics_are_prometheus_text() {
 }
 
 #[test]
+fn metrics_are_packed_for_those_who_take_gzip() {
+    let (admin, _alive) = admin();
+    let ask = |accept: &[u8]| {
+        let request = Request::get("/metrics").header("accept-encoding", accept).body(()).unwrap();
+        admin.respond(REMOTE.parse().unwrap(), &request.into_parts().0, b"")
+    };
+    for accept in [&b"gzip"[..], b"deflate, gzip;q=1.0, *;q=0.5", b"\xff,gzip"] {
+        let response = ask(accept);
+        assert_eq!(response.headers()["content-encoding"], "gzip");
+        assert_eq!(response.headers()["content-type"], "text/plain");
+        let mut page = String::new();
+        let mut unpacked = flate2::read::GzDecoder::new(&response.body()[..]);
+        std::io::Read::read_to_string(&mut unpacked, &mut page).unwrap();
+        assert!(page.ends_with("# EOF\n"), "{page}");
+    }
+    assert!(!ask(b"deflate").headers().contains_key("content-encoding"));
+}
+
+#[test]
 fn the_log_filter_is_read_and_replaced_from_loopback_only() {
     let (admin, _alive) = admin();
     for local in [LOCAL, "127.8.8.8", "::1", "::ffff:127.0.0.1"] {

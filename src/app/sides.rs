@@ -46,6 +46,7 @@ pub(super) fn identity(
         min_refresh: config.identity.min_refresh,
         max_refresh: config.identity.max_refresh,
     };
+    metrics.describe_tls(crate::tls::crypto::provider());
     let identity = Identity::new(settings, documents, controllers.identity.clone(), store.clone());
     let state = identity.state();
     metrics.watch_certificate(move || times(&state));

@@ -10,7 +10,7 @@ use crate::message::RequestBody;
 use crate::model::Endpoint;
 use crate::model::endpoint::ProtocolHint;
 use crate::model::protocol::HttpVersion;
-use crate::telemetry::transport::{Metered, Transport};
+use crate::telemetry::transport::{Dialled, Metered};
 use crate::tls::Stream;
 
 use super::{Connector, Error, h1, h2};
@@ -19,7 +19,7 @@ use super::{Connector, Error, h1, h2};
 pub struct Client {
     pub endpoint: Endpoint,
     connector: Arc<Connector>,
-    transport: Arc<Transport>,
+    transport: Dialled,
     h1: h1::Pool,
     h2: h2::Connections,
 }
@@ -66,7 +66,7 @@ impl Client {
         endpoint: Endpoint,
         connector: Arc<Connector>,
         settings: &HttpSettings,
-        transport: Arc<Transport>,
+        transport: Dialled,
     ) -> Self {
         let h2 = h2::Connections::new(&settings.h2, &endpoint.http2);
         Self { endpoint, connector, transport, h1: h1::Pool::new(settings.h1), h2 }

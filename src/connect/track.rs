@@ -2,8 +2,10 @@
 
 use crate::message::{End, Observe};
 use crate::telemetry::requests::{ResponseError, ResponseRecorder};
+use crate::telemetry::streams::{self, StreamError};
 
 use super::h2;
+use tokio::time::Instant;
 
 /// Held until an answer has passed: a balancer's pick, or nothing.
 pub trait Kept: Send + Unpin + 'static {
@@ -19,6 +21,7 @@ pub struct Track<K: Kept>(Option<Box<Tracked<K>>>);
 struct Tracked<K> {
     kept: K,
     recorder: ResponseRecorder,
+    record: Option<streams::Stream>,
     _stream: Option<h2::Stream>,
 }
 
@@ -29,26 +32,43 @@ impl<K: Kept> Track<K> {
 
     /// Watches an answer whose head has come.
     pub fn new(kept: K, recorder: ResponseRecorder, stream: Option<h2::Stream>) -> Self {
-        Self(Some(Box::new(Tracked { kept, recorder, _stream: stream })))
+        Self(Some(Box::new(Tracked { kept, recorder, record: None, _stream: stream })))
+    }
+
+    /// Watches for a route's counts, too.
+    pub fn record(&mut self, record: streams::Stream) {
+        if let Some(tracked) = &mut self.0 {
+            tracked.record = Some(record);
+        }
     }
 }
 
 impl<K: Kept> Observe for Track<K> {
-    fn data(&mut self, _bytes: usize) {
+    fn data(&mut self, bytes: usize) {
         if let Some(tracked) = &mut self.0 {
             tracked.kept.responded();
+            if let Some(record) = &tracked.record {
+                record.data(bytes);
+            }
         }
     }
 
     fn end(&mut self, end: End<'_>) {
         let Some(tracked) = self.0.take() else { return };
-        let Tracked { mut kept, recorder, .. } = *tracked;
+        let Tracked { mut kept, recorder, record, .. } = *tracked;
         kept.responded();
-        match end {
-            End::Complete(trailers) => recorder.end(trailers),
-            End::Failed(error) => recorder.failed(ResponseError::of(error)),
+        let now = Instant::now();
+        match &end {
+            End::Complete(trailers) => recorder.end(*trailers, now),
+            End::Failed(error) => recorder.failed(ResponseError::of(*error), now),
             // The reader had enough: judged by what came.
-            End::Dropped => recorder.end(None),
+            End::Dropped => recorder.end(None, now),
+        }
+        let Some(record) = record else { return };
+        match end {
+            End::Complete(trailers) => record.end(trailers, now),
+            End::Failed(error) => record.failed(StreamError::of(error), now),
+            End::Dropped => record.failed(StreamError::Unknown, now),
         }
     }
 }

@@ -22,9 +22,10 @@ use crate::controller::Controller;
 use crate::error::{Fault, Reason};
 use crate::model::outbound::{Backend as Spec, BackendKind};
 use crate::model::peer::NoServerTls;
-use crate::model::{Authority, Endpoint, EndpointUpdate};
+use crate::model::{Authority, Endpoint, EndpointUpdate, ResourceRef};
 use crate::telemetry::Metrics;
 use crate::telemetry::requests::Requests;
+use crate::telemetry::transport::Dialled;
 
 use super::stream::{self, Outages, Patience};
 
@@ -119,6 +120,7 @@ impl Backends {
         };
         let transport = self.metrics.transport.connect_outbound(authority, &shown, no_tls);
         let requests = self.metrics.requests.outbound(authority, &shown, no_tls);
+        let transport = Dialled::new(transport, Some(self.metrics.connections.zone_cost(&endpoint.labels)));
         let client = Arc::new(Client::new(endpoint, self.connector.clone(), &self.settings, transport));
         self.clients.lock().push(Arc::downgrade(&client));
         Arc::new(Reach {
@@ -221,6 +223,11 @@ fn is_final(code: Code) -> bool {
 }
 
 impl Backend {
+    /// What metrics call it.
+    pub fn meta(&self) -> &ResourceRef {
+        &self.spec.meta
+    }
+
     pub fn failfast(&self) -> Duration {
         self.failfast
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::admin::Admin;
@@ -39,13 +40,17 @@ impl Inbound {
     ) -> Result<(), Fault> {
         let (io, peer) = self.identify(Prefixed::new(io), DETECT).await?;
         let mut io = Prefixed::new(io);
-        let version = match detect::read_http(&mut io, DETECT).await {
+        let port = self.ports.get(listen.port());
+        let started = Instant::now();
+        let read = detect::read_http(&mut io, DETECT).await;
+        let detections = self.metrics.connections.detect_inbound(&port.policy().meta, listen.port());
+        detections.record(&read, started.elapsed());
+        let version = match read {
             Ok(detect::Http::Is(version)) => version,
             Ok(_) if matches!(peer, Peer::Plaintext(_)) => HttpVersion::Http1,
             Ok(_) => HttpVersion::Http2,
             Err(error) => return Err(Fault::new(Reason::ClientBroken, error)),
         };
-        let port = self.ports.get(listen.port());
         let call = Call { io, client, target: listen, peer: Arc::new(peer), port };
         self.serve_http(call, version, Upstream::Admin(admin)).await
     }

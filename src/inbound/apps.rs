@@ -11,6 +11,7 @@ use crate::connect::client::HttpSettings;
 use crate::connect::{Client, Connector};
 use crate::model::Endpoint;
 use crate::telemetry::Metrics;
+use crate::telemetry::transport::Dialled;
 
 /// One client a port, made on first use.
 pub struct Apps {
@@ -29,7 +30,7 @@ impl Apps {
     pub fn client(&self, target: SocketAddr) -> Arc<Client> {
         let mut clients = self.clients.lock();
         let client = clients.entry(target).or_insert_with(|| {
-            let transport = self.metrics.transport.connect_inbound();
+            let transport = Dialled::new(self.metrics.transport.connect_inbound(), None);
             let endpoint = Endpoint::plain(target);
             Arc::new(Client::new(endpoint, self.connector.clone(), &self.settings, transport))
         });

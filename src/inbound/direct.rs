@@ -22,6 +22,7 @@ impl Inbound {
         let (io, peer) = self.identify_direct(Prefixed::new(conn.io)).await?;
         let mut io = Prefixed::new(io);
         let header = self.read_header(&mut io).await?;
+        self.metrics.connections.transport_header(&header, peer.id());
         if let Some(name) = &header.name {
             let text = format!("this proxy is no gateway, and was asked for {name}");
             return Err(Fault::new(Reason::DirectRefused, text));

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use crate::authorize::HttpPermit;
 use crate::model::ResourceRef;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::InboundTarget;
-use crate::telemetry::registry::Counter;
+use crate::telemetry::metric::Counter;
 use crate::telemetry::requests::Requests;
+use crate::telemetry::streams::{InboundRoute, Spoken};
 
 #[derive(Default)]
 pub(crate) struct Handles {
@@ -21,32 +23,48 @@ struct Permitted {
     server: ResourceRef,
     route: ResourceRef,
     authz: ResourceRef,
-    allow: Arc<Counter>,
-    requests: Arc<Requests>,
+    counts: Counts,
+}
+
+/// What counts a request that was let in.
+#[derive(Clone)]
+pub(crate) struct Counts {
+    pub(crate) allow: Arc<Counter>,
+    pub(crate) requests: Arc<Requests>,
+    /// Of the server's route; none for the admin pages.
+    pub(crate) route: Option<(Spoken, Arc<InboundRoute>)>,
 }
 
 /// Pairs kept at most: policy may change often under one long connection.
 const MOST: usize = 16;
 
 impl Handles {
-    pub(crate) fn allow(
+    pub(crate) fn permitted(
         &mut self,
         metrics: &Metrics,
         at: &InboundTarget<'_>,
-        route: &ResourceRef,
-        authz: &ResourceRef,
-    ) -> Arc<Counter> {
-        self.permitted(metrics, at, route, authz).allow.clone()
-    }
-
-    pub(crate) fn requests(
-        &mut self,
-        metrics: &Metrics,
-        at: &InboundTarget<'_>,
-        route: &ResourceRef,
-        authz: &ResourceRef,
-    ) -> Arc<Requests> {
-        self.permitted(metrics, at, route, authz).requests.clone()
+        permit: &HttpPermit<'_>,
+        spoken: Option<Spoken>,
+    ) -> Counts {
+        let (route, authz) = (permit.route, permit.authz);
+        let same = |p: &Permitted| p.server == *at.server && p.route == *route && p.authz == *authz;
+        if let Some(known) = self.permits.iter().rev().find(|permit| same(permit)) {
+            return known.counts.clone();
+        }
+        let counts = Counts {
+            allow: metrics.authz.http_allow(at, route, authz),
+            requests: metrics.requests.inbound(at, route, authz),
+            route: spoken
+                .map(|spoken| (spoken, metrics.streams.inbound(spoken, at.server, at.target.port(), route))),
+        };
+        make_room(&mut self.permits);
+        self.permits.push(Permitted {
+            server: at.server.clone(),
+            route: route.clone(),
+            authz: authz.clone(),
+            counts: counts.clone(),
+        });
+        counts
     }
 
     pub(crate) fn deny(
@@ -63,28 +81,6 @@ impl Handles {
         make_room(&mut self.denials);
         self.denials.push((at.server.clone(), route.clone(), counter.clone()));
         counter
-    }
-
-    fn permitted(
-        &mut self,
-        metrics: &Metrics,
-        at: &InboundTarget<'_>,
-        route: &ResourceRef,
-        authz: &ResourceRef,
-    ) -> &Permitted {
-        let same = |p: &Permitted| p.server == *at.server && p.route == *route && p.authz == *authz;
-        let index = self.permits.iter().rposition(same).unwrap_or_else(|| {
-            make_room(&mut self.permits);
-            self.permits.push(Permitted {
-                server: at.server.clone(),
-                route: route.clone(),
-                authz: authz.clone(),
-                allow: metrics.authz.http_allow(at, route, authz),
-                requests: metrics.requests.inbound(at, route, authz),
-            });
-            self.permits.len() - 1
-        });
-        &self.permits[index]
     }
 }
 

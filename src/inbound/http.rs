@@ -7,13 +7,13 @@ use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Version, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::admin::Admin;
-use crate::authorize::{self, HttpPermit, Refusal};
+use crate::authorize::{self, Refusal};
 use crate::connect::Client;
 use crate::connect::client::{self, Answer, Carry, Unanswered};
 use crate::connect::track;
@@ -22,14 +22,16 @@ use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
 use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri};
+use crate::model::inbound::ServerProtocol;
 use crate::model::protocol::HttpVersion;
 use crate::model::{Peer, ServerPolicy};
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::InboundTarget;
 use crate::telemetry::requests::{ResponseError, is_grpc};
+use crate::telemetry::streams::{Spoken, Stream};
 use crate::telemetry::transport::Metered;
 
-use super::handles::Handles;
+use super::handles::{Counts, Handles};
 use super::{Call, Inbound};
 
 pub(crate) type Track = track::Track<()>;
@@ -137,10 +139,8 @@ impl Session {
         self.prepare(&mut req, carried, leaves_http)?;
         self.tell_client_id(&mut req);
         let policy = self.port.policy();
-        let permit = self.authorize(&policy, &req)?; // authorize
-        let at = self.at(&policy);
-        let requests = self.handles.lock().requests(&self.metrics, &at, permit.route, permit.authz);
-        let in_flight = requests.start(req.headers());
+        let counts = self.authorize(&policy, &req)?; // authorize
+        let in_flight = counts.requests.start(req.headers());
         let app = match &self.upstream {
             Upstream::App(app) => app,
             Upstream::Admin(admin) => {
@@ -150,16 +150,27 @@ impl Session {
             }
         };
         let method = req.method().clone();
-        let req = req.map(|body| RequestBody::relay(body, ()));
+        let mut stream =
+            counts.route.map(|(spoken, route)| Stream::inbound(spoken, route, in_flight.since()));
+        let ended = req.body().is_end_stream();
+        let sent = stream.as_mut().map(|stream| stream.body(ended)).unwrap_or_default();
+        let req = req.map(|body| RequestBody::relay(body, sent));
         let mut answer = match forward(app, req, leaves_http).await {
             Ok(answer) => answer,
             Err(fault) => {
                 in_flight.failed(ResponseError::of(&fault));
+                if let Some(stream) = stream {
+                    stream.fault(&fault);
+                }
                 return Err(fault);
             }
         };
-        let recorder = in_flight.response(answer.rsp.status(), answer.rsp.headers());
-        let track = Track::new((), recorder, answer.stream);
+        let (status, headers) = (answer.rsp.status(), answer.rsp.headers());
+        let mut track = Track::new((), in_flight.response(status, headers), answer.stream);
+        if let Some(mut stream) = stream {
+            stream.head(status, headers);
+            track.record(stream);
+        }
         if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
             let server = hyper::upgrade::on(&mut answer.rsp);
             self.drain.spawn(upgrade::splice(client, server));
@@ -197,17 +208,15 @@ impl Session {
         Ok(())
     }
 
-    fn authorize<'a>(
-        &self,
-        policy: &'a ServerPolicy,
-        req: &Request<Incoming>,
-    ) -> Result<HttpPermit<'a>, Fault> {
+    /// Judges a request, and says what counts it.
+    fn authorize(&self, policy: &ServerPolicy, req: &Request<Incoming>) -> Result<Counts, Fault> {
         let at = self.at(policy);
         let decided = authorize::http(policy, self.client.ip(), &self.peer, req.method(), req.uri().path());
         match decided {
             Ok(permit) => {
-                self.handles.lock().allow(&self.metrics, &at, permit.route, permit.authz).incr();
-                Ok(permit)
+                let counts = self.handles.lock().permitted(&self.metrics, &at, &permit, self.spoken(policy));
+                counts.allow.incr();
+                Ok(counts)
             }
             Err(Refusal::RouteNotFound) => {
                 self.metrics.authz.http_route_not_found(&at).incr();
@@ -224,6 +233,15 @@ impl Session {
 
     fn at<'a>(&'a self, policy: &'a ServerPolicy) -> InboundTarget<'a> {
         InboundTarget { target: self.target, peer: &self.peer, server: &policy.meta }
+    }
+
+    /// What the policy says that requests are; nothing of those for the admin pages.
+    fn spoken(&self, policy: &ServerPolicy) -> Option<Spoken> {
+        match (&self.upstream, &policy.protocol) {
+            (Upstream::Admin(_), _) => None,
+            (Upstream::App(_), ServerProtocol::Grpc(_)) => Some(Spoken::Grpc),
+            (Upstream::App(_), _) => Some(Spoken::Http),
+        }
     }
 
     /// Denials are counted in their own families, and said above.

@@ -8,6 +8,8 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::telemetry::streams::Sent;
+
 /// How a body's stream ended.
 #[derive(Debug)]
 pub enum End<'a> {
@@ -44,7 +46,17 @@ enum Inner {
 }
 
 /// The body of a request on its way to an endpoint or application.
-pub type RequestBody = Body<()>;
+pub type RequestBody = Body<Sent>;
+
+impl Observe for Sent {
+    fn data(&mut self, bytes: usize) {
+        Self::data(self, bytes);
+    }
+
+    fn end(&mut self, _: End<'_>) {
+        Self::end(self);
+    }
+}
 
 impl<W: Observe> Body<W> {
     pub fn relay(inner: Incoming, observer: W) -> Self {

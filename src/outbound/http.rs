@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -21,6 +22,7 @@ use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri};
 use crate::telemetry::Metrics;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
 
+use super::handles::Handles;
 use super::tcp::give_up_or_retry;
 use super::{Outbound, route};
 
@@ -30,6 +32,7 @@ pub(super) struct Session {
     client: SocketAddr,
     informational: bool,
     metrics: Arc<Metrics>,
+    handles: Mutex<Handles>,
     drain: Drain,
     /// Ends the application's connection gracefully.
     pub(super) close: CancellationToken,
@@ -44,6 +47,7 @@ impl Session {
             client,
             informational: outbound.informational_headers,
             metrics: outbound.metrics.clone(),
+            handles: Mutex::default(),
             drain: outbound.drain.clone(),
             close: CancellationToken::new(),
         }
@@ -77,6 +81,7 @@ impl Session {
     }
 
     async fn request(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
+        let arrived = Instant::now();
         let routing = self.dest.routing().await?;
         if uri::is_malformed(&req) {
             return Err(Reason::BadRequest.into());
@@ -85,10 +90,22 @@ impl Session {
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, leaves_http)?;
         let taken = route::http(&routing, &req)?; // route
-        let backend = taken.backend()?;
+        let backend = taken.backend();
+        let chosen = backend.as_ref().ok().map(|backend| backend.meta());
+        let mut stream = self.handles.lock().stream(&self.metrics, &taken, chosen, None, arrived);
         let method = req.method().clone();
-        let req = req.map(|body| RequestBody::relay(body, ()));
-        let (mut answer, track) = send(backend, req, leaves_http).await?; // balance, connect, relay
+        let sent = stream.body(req.body().is_end_stream());
+        let req = req.map(|body| RequestBody::relay(body, sent));
+        let carried = async { send(backend?, req, leaves_http).await }; // balance, connect, relay
+        let (mut answer, mut track) = match carried.await {
+            Ok(answered) => answered,
+            Err(fault) => {
+                stream.fault(&fault);
+                return Err(fault);
+            }
+        };
+        stream.head(answer.rsp.status(), answer.rsp.headers());
+        track.record(stream);
         if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
             let server = hyper::upgrade::on(&mut answer.rsp);
             self.drain.spawn(upgrade::splice(client, server));

@@ -9,11 +9,15 @@ use crate::error::{Fault, Reason};
 use crate::model::ResourceRef;
 use crate::model::matching::best_rank;
 use crate::model::outbound::{Distribution, HttpRoute, OpaqueRefusal, OpaqueRoute, OutboundProtocol};
+use crate::telemetry::streams::Spoken;
 
 /// The route taken, and the backends it offers.
 pub struct Taken<'a> {
     pub parent: &'a ResourceRef,
     pub route: &'a ResourceRef,
+    /// What the policy says that the route's requests are.
+    pub spoken: Spoken,
+    refusal: Option<OpaqueRefusal>,
     backends: &'a Distribution<Arc<Backend>>,
 }
 
@@ -33,18 +37,25 @@ pub fn http<'a, B>(routing: &'a Routing, req: &Request<B>) -> Result<Taken<'a>, 
         }
     }
     let (_, route, rule) = best.ok_or(Reason::NoRoute)?;
-    Ok(Taken { parent: &policy.policy.parent, route: &route.meta, backends: &rule.backends })
+    let spoken = match policy.policy.protocol {
+        OutboundProtocol::Grpc(_) => Spoken::Grpc,
+        _ => Spoken::Http,
+    };
+    let (parent, route) = (&policy.policy.parent, &route.meta);
+    Ok(Taken { parent, route, spoken, refusal: None, backends: &rule.backends })
 }
 
-/// The route of an opaque connection: the first, unless it refuses.
+/// The route of an opaque connection: the first.
 pub fn opaque(routing: &Routing) -> Result<Taken<'_>, Fault> {
     let policy = usable(routing)?;
     let route = opaque_routes(policy).and_then(|routes| routes.first()).ok_or(Reason::NoRoute)?;
-    match route.refusal {
-        Some(OpaqueRefusal::Forbidden) => Err(Reason::Forbidden.into()),
-        Some(OpaqueRefusal::Invalid) => Err(Reason::InvalidPolicy.into()),
-        None => Ok(Taken { parent: &policy.policy.parent, route: &route.meta, backends: &route.backends }),
-    }
+    Ok(Taken {
+        parent: &policy.policy.parent,
+        route: &route.meta,
+        spoken: Spoken::Http,
+        refusal: route.refusal,
+        backends: &route.backends,
+    })
 }
 
 fn usable(routing: &Routing) -> Result<&Policy, Fault> {
@@ -74,7 +85,15 @@ fn opaque_routes(policy: &Policy) -> Option<&[OpaqueRoute<Arc<Backend>>]> {
 
 impl Taken<'_> {
     /// The backend to use now: one that has a ready endpoint, where there is a choice (contract 3.4).
+    ///
+    /// # Errors
+    /// The route refuses everything, or has no backend.
     pub fn backend(&self) -> Result<&Arc<Backend>, Fault> {
+        match self.refusal {
+            Some(OpaqueRefusal::Forbidden) => return Err(Reason::Forbidden.into()),
+            Some(OpaqueRefusal::Invalid) => return Err(Reason::InvalidPolicy.into()),
+            None => {}
+        }
         let backend = match self.backends {
             Distribution::Empty => return Err(Reason::LoadShed.into()),
             Distribution::FirstAvailable(all) => all.iter().find(|b| b.is_ready()).or_else(|| all.first()),

@@ -7,9 +7,9 @@ use tracing::debug;
 use crate::connect;
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing};
-use crate::error::Fault;
+use crate::error::{Fault, Reason};
 use crate::net::Prefixed;
-use crate::net::relay::relay;
+use crate::net::relay::{Broken, relay};
 use crate::telemetry::transport::Metered;
 use crate::tls::Stream;
 
@@ -24,17 +24,31 @@ impl Outbound {
         routing: &Routing,
     ) -> Result<(), Fault> {
         let transport = self.metrics.transport.accept_outbound(dest.target);
-        let mut io = Metered::new(io, transport.open());
+        let io = Metered::new(io, transport.open());
         let taken = route::opaque(routing)?; // route
-        let backend = taken.backend()?;
-        let (pick, mut upstream) = connect(backend).await?; // balance, connect
-        let ended = relay(&mut io, &mut upstream).await; // relay
-        pick.abandon();
-        if let Err(broken) = ended {
+        let counts = self.metrics.connections.opaque_route(taken.parent, taken.route, dest.target);
+        counts.open();
+        let carried = carry(io, &taken).await;
+        counts.close(match &carried {
+            Ok(ended) => ended.is_err().then_some(Reason::UpstreamBroken),
+            Err(fault) => Some(fault.reason),
+        });
+        if let Err(broken) = carried? {
             debug!(target = %dest.target, ?broken, "an opaque connection broke");
         }
         Ok(())
     }
+}
+
+/// Relays a connection to an endpoint of its route's backend, until both sides have ended or one breaks.
+async fn carry(
+    mut io: Metered<Prefixed<TcpStream>>,
+    taken: &route::Taken<'_>,
+) -> Result<Result<(), Broken>, Fault> {
+    let (pick, mut upstream) = connect(taken.backend()?).await?; // balance, connect
+    let ended = relay(&mut io, &mut upstream).await; // relay
+    pick.abandon();
+    Ok(ended)
 }
 
 /// A connection to one endpoint of a backend. An endpoint that cannot be reached costs only the time

@@ -4,10 +4,11 @@
 //! who judge often keep it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::labels::{InboundTarget, Labels};
-use super::registry::{Counter, Family, Page};
+use super::metric::Counter;
+use super::page::Page;
+use super::registry::{Budget, Family};
 use crate::model::ResourceRef;
 
 pub struct Authorizations {
@@ -20,15 +21,14 @@ pub struct Authorizations {
 }
 
 impl Authorizations {
-    pub fn new(retain_idle: Duration) -> Self {
-        let family = || Family::new(retain_idle);
+    pub fn new(budget: &Budget) -> Self {
         Self {
-            http_allow: family(),
-            http_deny: family(),
-            http_route_not_found: family(),
-            tcp_allow: family(),
-            tcp_deny: family(),
-            tcp_terminate: family(),
+            http_allow: budget.family("inbound_http_authz_allow_total"),
+            http_deny: budget.family("inbound_http_authz_deny_total"),
+            http_route_not_found: budget.family("inbound_http_route_not_found_total"),
+            tcp_allow: budget.family("inbound_tcp_authz_allow_total"),
+            tcp_deny: budget.family("inbound_tcp_authz_deny_total"),
+            tcp_terminate: budget.family("inbound_tcp_authz_terminate_total"),
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_decision_has_the_labels_of_a_scrape() {
-        let authorizations = Authorizations::new(Duration::from_secs(600));
+        let authorizations = Authorizations::new(&Budget::new(crate::telemetry::RETAIN_IDLE));
         let server = ResourceRef::object("policy.linkerd.io", "server", "bb");
         let peer = Peer::Plaintext(NoTls::NoTlsFromRemote);
         let at = InboundTarget { target: "10.0.0.1:80".parse().unwrap(), server: &server, peer: &peer };

@@ -5,10 +5,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::labels::Labels;
-use super::registry::{Counter, Family, Page};
+use super::metric::Counter;
+use super::page::Page;
+use super::registry::{Budget, Family};
 use crate::error::Reason;
 use crate::model::ResourceRef;
 
@@ -20,13 +21,12 @@ pub struct Errors {
 }
 
 impl Errors {
-    pub fn new(retain_idle: Duration) -> Self {
-        let family = || Family::new(retain_idle);
+    pub fn new(budget: &Budget) -> Self {
         Self {
-            inbound_http: family(),
-            inbound_tcp: family(),
-            outbound_http: family(),
-            outbound_tcp: family(),
+            inbound_http: budget.family("inbound_http_errors_total"),
+            inbound_tcp: budget.family("inbound_tcp_errors_total"),
+            outbound_http: budget.family("outbound_http_errors_total"),
+            outbound_tcp: budget.family("outbound_tcp_errors_total"),
         }
     }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn errors_carry_their_cause_and_place() {
-        let errors = Errors::new(Duration::from_secs(600));
+        let errors = Errors::new(&Budget::new(crate::telemetry::RETAIN_IDLE));
         let target = "10.0.0.1:80".parse().unwrap();
         errors.inbound_http(Reason::ConnectFailed, target, &ResourceRef::default_named("deny")).incr();
         errors.inbound_tcp(Reason::TlsDetectTimeout, target).incr();

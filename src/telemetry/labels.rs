@@ -5,14 +5,23 @@
 
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use crate::model::endpoint::{EndpointTls, Labels as MetricLabels};
 use crate::model::peer::{NoServerTls, NoTls};
 use crate::model::{Authority, Endpoint, Peer, ResourceRef};
 
 /// Label text under construction: `a="1",b="2"`, without braces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Labels(String);
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    text: String,
+    /// Where the values stand that callers can multiply.
+    chosen: Vec<Range<usize>>,
+    unproven: bool,
+}
+
+/// What stands for values that a full family no longer tells apart.
+const OTHER: &str = "other";
 
 /// Where on the inbound side something happened: the port, its policy and who called.
 #[derive(Clone, Copy, Debug)]
@@ -29,20 +38,63 @@ impl Labels {
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// One label. `key` must already be a label name.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Display) -> Self {
-        if !self.0.is_empty() {
-            self.0.push(',');
+        self.push(key, value);
+        self
+    }
+
+    /// One label whose value discovery, policy or a certificate vouches for, and of which there can still
+    /// be many.
+    #[must_use]
+    pub fn chosen(mut self, key: &str, value: impl Display) -> Self {
+        let value = self.push(key, value);
+        self.chosen.push(value);
+        self
+    }
+
+    /// One label whose value a peer has made up.
+    #[must_use]
+    pub fn unproven_value(mut self, key: &str, value: impl Display) -> Self {
+        self.unproven = true;
+        self.chosen(key, value)
+    }
+
+    /// Whether nobody vouches for one of the values.
+    pub fn unproven(&self) -> bool {
+        self.unproven
+    }
+
+    /// The same labels with `other` for every value that callers can multiply.
+    #[must_use]
+    pub fn absorbed(&self) -> Self {
+        let mut text = String::with_capacity(self.text.len());
+        let mut copied = 0;
+        for value in &self.chosen {
+            text.push_str(&self.text[copied..value.start]);
+            text.push_str(OTHER);
+            copied = value.end;
+        }
+        text.push_str(&self.text[copied..]);
+        Self { text, ..Self::default() }
+    }
+
+    /// Returns where the value stands.
+    fn push(&mut self, key: &str, value: impl Display) -> Range<usize> {
+        if !self.text.is_empty() {
+            self.text.push(',');
         }
         // Writing to a string cannot fail.
-        let _ = write!(self.0, "{key}=\"");
-        let _ = write!(Escaping(&mut self.0), "{value}");
-        self.0.push('"');
-        self
+        let _ = write!(self.text, "{key}=\"");
+        let start = self.text.len();
+        let _ = write!(Escaping(&mut self.text), "{value}");
+        let end = self.text.len();
+        self.text.push('"');
+        start..end
     }
 
     #[must_use]
@@ -58,16 +110,16 @@ impl Labels {
     /// TARGET.
     #[must_use]
     pub fn target(self, addr: SocketAddr) -> Self {
-        self.with("target_addr", addr).with("target_ip", addr.ip()).with("target_port", addr.port())
+        self.chosen("target_addr", addr).chosen("target_ip", addr.ip()).chosen("target_port", addr.port())
     }
 
     /// SERVER_TLS: what an accepted connection proved.
     #[must_use]
     pub fn server_tls(self, peer: &Peer) -> Self {
         match peer {
-            Peer::Identified(id) => self.with("tls", "true").with("client_id", id),
+            Peer::Identified(id) => self.with("tls", "true").chosen("client_id", id),
             Peer::Anonymous => self.with("tls", "true").with("client_id", ""),
-            Peer::Passthrough(sni) => self.with("tls", "opaque").with("sni", sni),
+            Peer::Passthrough(sni) => self.with("tls", "opaque").unproven_value("sni", sni),
             Peer::Plaintext(why) => self.no_identity(match why {
                 NoTls::Loopback => "loopback",
                 NoTls::PortSkipped => "port_skipped",
@@ -80,7 +132,7 @@ impl Labels {
     #[must_use]
     pub fn client_tls(self, tls: Option<&EndpointTls>, otherwise: NoServerTls) -> Self {
         match (tls, otherwise) {
-            (Some(tls), _) => self.with("tls", "true").with("server_id", &tls.id),
+            (Some(tls), _) => self.with("tls", "true").chosen("server_id", &tls.id),
             (None, NoServerTls::Loopback) => self.no_identity("loopback"),
             (None, NoServerTls::NotProvidedByServiceDiscovery) => {
                 self.no_identity("not_provided_by_service_discovery")
@@ -95,7 +147,7 @@ impl Labels {
     /// SRV.
     #[must_use]
     pub fn srv(self, server: &ResourceRef, port: u16) -> Self {
-        self.resource("srv", server).with("srv_port", port)
+        self.resource("srv", server).chosen("srv_port", port)
     }
 
     /// ROUTE.
@@ -116,6 +168,45 @@ impl Labels {
             .with(&format!("{prefix}_name"), meta.name())
     }
 
+    /// The parent of contract 6.2's inbound families: a server and the port it is for.
+    #[must_use]
+    pub fn server_parent(self, server: &ResourceRef, port: u16) -> Self {
+        self.resource("parent", server).chosen("parent_port", port)
+    }
+
+    /// PARENT.
+    #[must_use]
+    pub fn parent(self, parent: &ResourceRef) -> Self {
+        self.service("parent", parent)
+    }
+
+    /// BACKEND.
+    #[must_use]
+    pub fn backend(self, backend: &ResourceRef) -> Self {
+        self.service("backend", backend)
+    }
+
+    /// ROUTE_N.
+    #[must_use]
+    pub fn namespaced_route(self, route: &ResourceRef) -> Self {
+        self.namespaced("route", route)
+    }
+
+    fn namespaced(self, prefix: &str, meta: &ResourceRef) -> Self {
+        self.with(&format!("{prefix}_group"), meta.group())
+            .with(&format!("{prefix}_kind"), meta.kind())
+            .with(&format!("{prefix}_namespace"), meta.namespace())
+            .with(&format!("{prefix}_name"), meta.name())
+    }
+
+    /// A port that is not named is empty, not 0.
+    fn service(self, prefix: &str, meta: &ResourceRef) -> Self {
+        let port = Some(meta.port()).filter(|port| *port != 0).map(|port| port.to_string());
+        self.namespaced(prefix, meta)
+            .with(&format!("{prefix}_port"), port.unwrap_or_default())
+            .with(&format!("{prefix}_section_name"), meta.section())
+    }
+
     /// What discovery says of the endpoint, each key behind `dst_`. Keys become label names by turning
     /// other characters into `_`; of two that become one, the first stays, since a name that occurs
     /// twice would make the whole scrape unreadable.
@@ -125,7 +216,7 @@ impl Labels {
         for (key, value) in labels.iter() {
             let key = label_name("dst_", key);
             if !seen.contains(&key) {
-                self = self.with(&key, value);
+                self = self.chosen(&key, value);
                 seen.push(key);
             }
         }
@@ -197,7 +288,7 @@ mod tests {
 
     #[test]
     fn every_peer_has_its_labels() {
-        let text = |peer| Labels::new().server_tls(&peer).0;
+        let text = |peer| Labels::new().server_tls(&peer).text;
         assert_eq!(
             text(Peer::Identified("web.ns.td".parse().unwrap())),
             r#"tls="true",client_id="web.ns.td""#

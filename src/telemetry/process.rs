@@ -6,10 +6,11 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustls::crypto::CryptoProvider;
 use tokio::time::Instant;
 
 use super::labels::Labels;
-use super::registry::Page;
+use super::page::{Decimal, Page};
 
 /// `USER_HZ`: what Linux reports CPU time in on every architecture this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -65,6 +66,20 @@ pub fn render_build(page: &mut Page) {
     page.sample("proxy_build_info", labels.as_str(), 1);
 }
 
+/// The gauge that names the TLS provider, in the reference's words.
+pub fn render_tls(page: &mut Page, provider: &CryptoProvider) {
+    page.family("rustls_info", "gauge", "The TLS provider and what it speaks.");
+    let suites = provider.cipher_suites.iter().map(|suite| format!("{:?},", suite.suite()));
+    let groups = provider.kx_groups.iter().map(|group| format!("{:?},", group.name()));
+    let labels = Labels::new()
+        .with("tls_suites", suites.collect::<String>())
+        .with("tls_kx_groups", groups.collect::<String>())
+        .with("tls_rand", format_args!("{:?}", provider.secure_random))
+        .with("tls_key_provider", format_args!("{:?}", provider.key_provider))
+        .with("tls_fips", provider.fips());
+    page.sample("rustls_info", labels.as_str(), 1);
+}
+
 pub fn render_certificate(page: &mut Page, times: CertificateTimes) {
     let name = "control_identity_cert_expiration_timestamp_seconds";
     seconds(page, name, "When the current certificate expires.", times.expiry as f64);
@@ -80,13 +95,13 @@ pub fn render_certificate(page: &mut Page, times: CertificateTimes) {
 fn seconds(page: &mut Page, name: &str, help: &str, value: f64) {
     page.family(name, "gauge", help);
     page.unit(name, "seconds");
-    page.sample(name, "", format_args!("{value:?}"));
+    page.sample(name, "", Decimal(value));
 }
 
 fn total(page: &mut Page, name: &str, unit: &str, help: &str, value: f64) {
     page.family(name, "counter", help);
     page.unit(name, unit);
-    page.sample(&format!("{name}_total"), "", format_args!("{value:?}"));
+    page.sample(&format!("{name}_total"), "", Decimal(value));
 }
 
 fn gauge(page: &mut Page, name: &str, help: &str, value: Option<u64>) {

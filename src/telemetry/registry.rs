@@ -1,108 +1,43 @@
-//! Where do counts live, and how do they become text?
+//! Where do counts live, and how many series may there be?
 //!
 //! A [`Family`] maps label text to shared metrics. Whoever counts keeps the [`Arc`] and touches atomics
 //! only: labels are formatted once, when the handle is fetched. A series that nobody holds and that has
-//! not changed for the retention time is forgotten when it would next be printed.
+//! not changed for the retention time is forgotten; one that is held never is, so no count is lost.
+//!
+//! Callers can make up labels: names in a ClientHello, ports, certificates of many accounts. So there is
+//! a [`Budget`]. What does not fit is counted under the same labels with `other` for those values, and
+//! `causeway_metrics_absorbed_total` says how much that was.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::labels::Labels;
+use super::metric::{Counter, Histogram, LatencyMs};
+use super::page::Page;
 
-/// Upper bounds (inclusive, milliseconds) of the latency buckets, contract 6.1; above them lies `+Inf`.
-pub const LATENCY_BOUNDS_MS: [u64; 25] = [
-    1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 200, 300, 400, 500, 1000, 2000, 3000, 4000, 5000, 10000, 20000,
-    30000, 40000, 50000,
-];
+/// Label sets of all families together.
+pub const MOST_SERIES: usize = 20_000;
 
-/// Some labels come from a peer (the SNI of TLS that is passed on), so a family stops growing somewhere.
-/// Far above what a pod's own endpoints and clients need.
-const MAX_SERIES: usize = 20_000;
+/// Label sets of one family.
+pub const MOST_IN_FAMILY: usize = 5_000;
+
+/// Label sets of one family with a value that nobody vouches for: neither discovery, nor policy, nor a
+/// certificate.
+pub const MOST_UNPROVEN: usize = 250;
+
+/// A full family looks for idle series at most this often: looking takes time, and a flood of names
+/// would make every caller look.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a [`Family`] can hold.
 pub trait Metric: Default {
     /// A number that moves whenever something was counted; tells idle series from busy ones.
     fn activity(&self) -> u64;
-}
-
-/// Series of one kind by their labels.
-pub struct Family<M> {
-    retain_idle: Duration,
-    series: Mutex<BTreeMap<Arc<str>, Series<M>>>,
-}
-
-struct Series<M> {
-    metric: Arc<M>,
-    /// [`Metric::activity`] at the last scrape.
-    seen: Option<u64>,
-    /// When it was last fetched, held or seen to move.
-    busy: Instant,
-}
-
-impl<M: Metric> Family<M> {
-    pub fn new(retain_idle: Duration) -> Self {
-        Self { retain_idle, series: Mutex::default() }
-    }
-
-    /// The metric with these labels; keep it for as long as the thing it counts lives. A family that is
-    /// full hands out a metric of its own that is never printed.
-    pub fn get(&self, labels: &Labels) -> Arc<M> {
-        let mut series = self.series.lock();
-        if let Some(known) = series.get_mut(labels.as_str()) {
-            known.busy = Instant::now();
-            return known.metric.clone();
-        }
-        let metric = Arc::<M>::default();
-        if series.len() >= MAX_SERIES {
-            // Room for what lives: callers can choose labels (names, ports) of connections long gone.
-            series.retain(|_, one| Arc::strong_count(&one.metric) > 1);
-        }
-        if series.len() < MAX_SERIES {
-            let new = Series { metric: metric.clone(), seen: None, busy: Instant::now() };
-            series.insert(labels.as_str().into(), new);
-        }
-        metric
-    }
-
-    /// Forgets idle series and returns the others, ordered by their labels.
-    pub fn scrape(&self) -> Vec<(Arc<str>, Arc<M>)> {
-        let now = Instant::now();
-        let mut series = self.series.lock();
-        series.retain(|_, one| {
-            let activity = one.metric.activity();
-            // Handles are made under this lock or from other handles: one owner stays one owner.
-            if Arc::strong_count(&one.metric) > 1 || one.seen != Some(activity) {
-                one.seen = Some(activity);
-                one.busy = now;
-            }
-            now.duration_since(one.busy) < self.retain_idle
-        });
-        series.iter().map(|(labels, one)| (labels.clone(), one.metric.clone())).collect()
-    }
-}
-
-/// Goes up.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn incr(&self) {
-        self.add(1);
-    }
-
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
 }
 
 impl Metric for Counter {
@@ -111,199 +46,173 @@ impl Metric for Counter {
     }
 }
 
-/// Goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    pub fn incr(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    pub fn decr(&self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-
-    pub fn value(&self) -> i64 {
-        self.0.load(Relaxed)
+impl Metric for Histogram<LatencyMs> {
+    fn activity(&self) -> u64 {
+        self.count()
     }
 }
 
-/// Latencies in whole milliseconds, rounded down, in the buckets of [`LATENCY_BOUNDS_MS`].
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [AtomicU64; LATENCY_BOUNDS_MS.len()],
-    beyond: AtomicU64,
-    sum_ms: AtomicU64,
+/// What all families share: the retention time, and how many series there may be.
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+struct Shared {
+    retain_idle: Duration,
+    /// Label sets now.
+    used: AtomicUsize,
+    /// By family: look-ups that got the `other` series.
+    absorbed: Mutex<BTreeMap<&'static str, Arc<Counter>>>,
 }
 
-impl Histogram {
-    pub fn observe(&self, elapsed: Duration) {
-        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let at = LATENCY_BOUNDS_MS.partition_point(|bound| *bound < ms);
-        self.buckets.get(at).unwrap_or(&self.beyond).fetch_add(1, Relaxed);
-        self.sum_ms.fetch_add(ms, Relaxed);
+impl Budget {
+    pub fn new(retain_idle: Duration) -> Self {
+        Self(Arc::new(Shared { retain_idle, used: AtomicUsize::new(0), absorbed: Mutex::default() }))
     }
 
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().chain([&self.beyond]).map(|bucket| bucket.load(Relaxed)).sum()
+    /// A family that draws on this budget. `name` is how the count of what it absorbed calls it.
+    pub fn family<M: Metric>(&self, name: &'static str) -> Family<M> {
+        let absorbed = self.0.absorbed.lock().entry(name).or_default().clone();
+        Family { budget: self.clone(), absorbed, series: Mutex::default() }
+    }
+
+    /// Label sets that exist now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Relaxed)
+    }
+
+    fn take(&self) -> bool {
+        let more = |used| (used < MOST_SERIES).then_some(used + 1);
+        self.0.used.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    pub fn render(&self, page: &mut Page) {
+        page.family("causeway_metrics_series", "gauge", "Label sets that the budget of series counts.");
+        page.sample("causeway_metrics_series", "", self.used());
+        let name = "causeway_metrics_absorbed_total";
+        let help = "Look-ups of series that did not fit the budget, and were counted as other.";
+        page.family(name, "counter", help);
+        for (family, count) in self.0.absorbed.lock().iter() {
+            page.sample(name, Labels::new().with("family", family).as_str(), count.value());
+        }
     }
 }
 
-/// A page of Prometheus text being written.
-#[derive(Debug, Default)]
-pub struct Page(String);
+/// Series of one kind by their labels.
+pub struct Family<M> {
+    budget: Budget,
+    absorbed: Arc<Counter>,
+    series: Mutex<Known<M>>,
+}
 
-impl Page {
-    /// The lines that introduce a family. `kind` is `counter`, `gauge` or `histogram`.
-    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+/// The labels and the metric of a series, at a scrape.
+pub type Scraped<M> = (Arc<str>, Arc<M>);
+
+struct Known<M> {
+    by_labels: BTreeMap<Arc<str>, Series<M>>,
+    unproven: usize,
+    /// When idle series were last looked for because the family was full.
+    looked: Option<Instant>,
+}
+
+struct Series<M> {
+    metric: Arc<M>,
+    unproven: bool,
+    /// [`Metric::activity`] when last looked at.
+    seen: Option<u64>,
+    /// When it was last fetched, held or seen to move.
+    busy: Instant,
+}
+
+impl<M> Default for Known<M> {
+    fn default() -> Self {
+        Self { by_labels: BTreeMap::new(), unproven: 0, looked: None }
     }
+}
 
-    pub fn unit(&mut self, name: &str, unit: &str) {
-        let _ = writeln!(self.0, "# UNIT {name} {unit}");
-    }
-
-    /// One sample; `labels` is text made by [`Labels`], possibly empty.
-    pub fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
-        let _ = match labels {
-            "" => writeln!(self.0, "{name} {value}"),
-            _ => writeln!(self.0, "{name}{{{labels}}} {value}"),
-        };
-    }
-
-    /// The samples of one histogram: cumulative buckets, count, sum.
-    pub fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        let mut total = 0;
-        for (bound, bucket) in LATENCY_BOUNDS_MS.iter().zip(&histogram.buckets) {
-            total += bucket.load(Relaxed);
-            let _ = writeln!(self.0, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}");
+impl<M: Metric> Family<M> {
+    /// The metric with these labels; keep it for as long as the thing it counts lives. Beyond the budget
+    /// it is the one that all such labels share.
+    pub fn get(&self, labels: &Labels) -> Arc<M> {
+        let mut known = self.series.lock();
+        if let Some(metric) = known.find(labels) {
+            return metric;
         }
-        // Read once: `+Inf` and the count must agree while others go on counting.
-        total += histogram.beyond.load(Relaxed);
-        let _ = writeln!(self.0, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {total}");
-        self.sample(&format!("{name}_count"), labels, total);
-        self.sample(&format!("{name}_sum"), labels, histogram.sum_ms.load(Relaxed));
+        if self.admits(&mut known, labels) {
+            return known.insert(labels);
+        }
+        self.absorbed.incr();
+        let general = labels.absorbed();
+        if let Some(metric) = known.find(&general) {
+            return metric;
+        }
+        // As many as policy and discovery make. Where even that is too much, nothing is printed.
+        if known.by_labels.len() < 2 * MOST_IN_FAMILY && self.budget.0.used.load(Relaxed) < 2 * MOST_SERIES {
+            self.budget.0.used.fetch_add(1, Relaxed);
+            return known.insert(&general);
+        }
+        Arc::default()
     }
 
-    /// A whole family of counters; nothing at all while it has no series.
-    pub fn counters(&mut self, name: &str, help: &str, family: &Family<Counter>) {
-        let series = family.scrape();
-        if series.is_empty() {
-            return;
+    /// Takes from the budget what a new series needs.
+    fn admits(&self, known: &mut Known<M>, labels: &Labels) -> bool {
+        if self.has_room(known, labels) && self.budget.take() {
+            return true;
         }
-        self.family(name, "counter", help);
-        for (labels, counter) in series {
-            self.sample(name, &labels, counter.value());
+        let now = Instant::now();
+        if known.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_AGAIN) {
+            return false;
         }
+        known.looked = Some(now);
+        self.forget_idle(known, now);
+        self.has_room(known, labels) && self.budget.take()
     }
 
-    /// Ends the page; nothing may follow the mark.
-    pub fn finish(mut self) -> String {
-        self.0.push_str("# EOF\n");
-        self.0
+    fn has_room(&self, known: &Known<M>, labels: &Labels) -> bool {
+        known.by_labels.len() < MOST_IN_FAMILY && (!labels.unproven() || known.unproven < MOST_UNPROVEN)
+    }
+
+    fn forget_idle(&self, known: &mut Known<M>, now: Instant) {
+        let (before, retain_idle) = (known.by_labels.len(), self.budget.0.retain_idle);
+        let mut forgotten = 0;
+        known.by_labels.retain(|_, one| {
+            let activity = one.metric.activity();
+            // Handles are made under this lock or from other handles: one owner stays one owner.
+            if Arc::strong_count(&one.metric) > 1 || one.seen != Some(activity) {
+                one.seen = Some(activity);
+                one.busy = now;
+            }
+            let keep = now.duration_since(one.busy) < retain_idle;
+            forgotten += usize::from(one.unproven && !keep);
+            keep
+        });
+        known.unproven -= forgotten;
+        self.budget.0.used.fetch_sub(before - known.by_labels.len(), Relaxed);
+    }
+
+    /// Forgets idle series and returns the others, ordered by their labels.
+    pub fn scrape(&self) -> Vec<Scraped<M>> {
+        let mut known = self.series.lock();
+        self.forget_idle(&mut known, Instant::now());
+        known.by_labels.iter().map(|(labels, one)| (labels.clone(), one.metric.clone())).collect()
+    }
+}
+
+impl<M: Metric> Known<M> {
+    fn find(&mut self, labels: &Labels) -> Option<Arc<M>> {
+        let known = self.by_labels.get_mut(labels.as_str())?;
+        known.busy = Instant::now();
+        Some(known.metric.clone())
+    }
+
+    fn insert(&mut self, labels: &Labels) -> Arc<M> {
+        let metric = Arc::<M>::default();
+        self.unproven += usize::from(labels.unproven());
+        let busy = Instant::now();
+        let new = Series { metric: metric.clone(), unproven: labels.unproven(), seen: None, busy };
+        self.by_labels.insert(labels.as_str().into(), new);
+        metric
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RETAIN: Duration = Duration::from_secs(600);
-
-    fn labels(name: &str) -> Labels {
-        Labels::new().with("name", name)
-    }
-
-    #[test]
-    fn equal_labels_share_a_series_and_print_in_order() {
-        let family = Family::<Counter>::new(RETAIN);
-        family.get(&labels("b")).add(2);
-        family.get(&labels("a")).incr();
-        family.get(&labels("b")).incr();
-        let mut page = Page::default();
-        page.counters("x_total", "Xs.", &family);
-        assert_eq!(
-            page.finish(),
-            "# HELP x_total Xs.\n# TYPE x_total counter\nx_total{name=\"a\"} 1\nx_total{name=\"b\"} 3\n# EOF\n"
-        );
-    }
-
-    #[test]
-    fn a_family_without_series_prints_nothing() {
-        let mut page = Page::default();
-        page.counters("x_total", "Xs.", &Family::new(RETAIN));
-        assert_eq!(page.finish(), "# EOF\n");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn idle_series_go_and_held_or_busy_ones_stay() {
-        let family = Family::<Counter>::new(RETAIN);
-        let held = family.get(&labels("held"));
-        family.get(&labels("idle")).incr();
-        family.get(&labels("fetched")).incr();
-        assert_eq!(family.scrape().len(), 3);
-        tokio::time::advance(RETAIN / 2).await;
-        family.get(&labels("fetched"));
-        tokio::time::advance(RETAIN / 2).await;
-        let left: Vec<_> = family.scrape().into_iter().map(|(labels, _)| labels.to_string()).collect();
-        assert_eq!(left, [r#"name="fetched""#, r#"name="held""#]);
-        drop(held);
-        tokio::time::advance(RETAIN).await;
-        assert!(family.scrape().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_count_made_since_the_last_scrape_is_seen_once_more() {
-        let family = Family::<Counter>::new(RETAIN);
-        let counter = family.get(&labels("late"));
-        family.scrape();
-        tokio::time::advance(RETAIN * 2).await;
-        counter.incr();
-        drop(counter);
-        assert_eq!(family.scrape().len(), 1);
-    }
-
-    #[test]
-    fn a_full_family_still_hands_out_metrics() {
-        let family = Family::<Counter>::new(RETAIN);
-        let held: Vec<_> = (0..=MAX_SERIES).map(|n| family.get(&labels(&n.to_string()))).collect();
-        held.iter().for_each(|counter| counter.incr());
-        assert_eq!(family.scrape().len(), MAX_SERIES);
-    }
-
-    #[test]
-    fn a_full_family_makes_room_by_forgetting_what_nobody_holds() {
-        let family = Family::<Counter>::new(RETAIN);
-        let held = family.get(&labels("held"));
-        for n in 1..MAX_SERIES {
-            family.get(&labels(&n.to_string())).incr();
-        }
-        let _newcomer = family.get(&labels("newcomer"));
-        assert_eq!(family.scrape().len(), 2);
-        drop(held);
-    }
-
-    #[test]
-    fn buckets_are_inclusive_and_cumulative() {
-        let histogram = Histogram::default();
-        for micros in [400, 1_000, 1_999, 2_000, 60_000_000] {
-            histogram.observe(Duration::from_micros(micros));
-        }
-        let mut page = Page::default();
-        page.histogram("h", "a=\"b\"", &histogram);
-        let text = page.finish();
-        for line in [
-            r#"h_bucket{a="b",le="1"} 3"#,
-            r#"h_bucket{a="b",le="2"} 4"#,
-            r#"h_bucket{a="b",le="50000"} 4"#,
-            r#"h_bucket{a="b",le="+Inf"} 5"#,
-            r#"h_count{a="b"} 5"#,
-            r#"h_sum{a="b"} 60004"#,
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} not in\n{text}");
-        }
-        assert_eq!(histogram.count(), 5);
-    }
-}
+mod tests;

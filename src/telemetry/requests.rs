@@ -4,17 +4,17 @@
 //! starts and its response when the response *stream* ends, with latency measured over all of it.
 //! Classification is contract 3.10's: by status, or by `grpc-status` for gRPC requests.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
-use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use super::labels::{InboundTarget, Labels};
-use super::registry::{Counter, Family, Histogram, Metric, Page};
+use super::metric::{ByKey, Counter, Histogram, LatencyMs};
+use super::page::Page;
+use super::registry::{Budget, Family, Metric};
 use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, ResourceRef};
 
@@ -25,11 +25,9 @@ pub struct RequestFamilies(Family<Requests>);
 #[derive(Debug, Default)]
 pub struct Requests {
     total: Counter,
-    latencies: Handles<StatusCode, Histogram>,
-    responses: Handles<(Option<StatusCode>, Class), Counter>,
+    latencies: ByKey<StatusCode, Histogram<LatencyMs>>,
+    responses: ByKey<(Option<StatusCode>, Class), Counter>,
 }
-
-type Handles<K, M> = RwLock<BTreeMap<K, Arc<M>>>;
 
 /// How a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +50,7 @@ pub enum ResponseError {
 
 /// The labels `classification`, `grpc_status` and `error`. Every part has few values, whatever a peer
 /// sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Class {
     success: bool,
     grpc: Option<u16>,
@@ -78,8 +76,8 @@ pub struct ResponseRecorder {
 }
 
 impl RequestFamilies {
-    pub fn new(retain_idle: Duration) -> Self {
-        Self(Family::new(retain_idle))
+    pub fn new(budget: &Budget) -> Self {
+        Self(budget.family("request_total"))
     }
 
     pub fn inbound(&self, at: &InboundTarget<'_>, route: &ResourceRef, authz: &ResourceRef) -> Arc<Requests> {
@@ -106,25 +104,34 @@ impl RequestFamilies {
         let help = "Milliseconds from a request's headers to the end of its response stream.";
         page.family("response_latency_ms", "histogram", help);
         for (labels, one) in &series {
-            for (status, latency) in one.latencies.read().iter() {
-                let labels = format!("{labels},{}", status_code(*status));
-                page.histogram("response_latency_ms", &labels, latency);
+            for (status, latency) in one.latencies.iter() {
+                page.latencies("response_latency_ms", &format!("{labels},{}", status_code(status)), latency);
             }
         }
         page.family("response_total", "counter", "HTTP responses.");
         for (labels, one) in &series {
-            for ((status, class), count) in one.responses.read().iter() {
-                let status = status.map(|status| format!("{},", status_code(status))).unwrap_or_default();
-                let labels = format!("{labels},{status}{}", class.labels().as_str());
-                page.sample("response_total", &labels, count.value());
+            for (end, count) in one.responses.iter() {
+                page.sample("response_total", &format!("{labels},{}", ended(end)), count.value());
             }
         }
     }
 }
 
-fn status_code(status: StatusCode) -> String {
-    format!("status_code=\"{}\"", status.as_u16())
+/// `None` stands for statuses that did not fit.
+fn status_code(status: Option<StatusCode>) -> String {
+    let status = status.map(|status| status.as_u16().to_string());
+    format!("status_code=\"{}\"", status.as_deref().unwrap_or("other"))
 }
+
+fn ended(end: Option<(Option<StatusCode>, Class)>) -> String {
+    match end {
+        Some((None, class)) => class.labels(),
+        Some((status, class)) => format!("{},{}", status_code(status), class.labels()),
+        None => format!("{},{}", status_code(None), OTHER_CLASS),
+    }
+}
+
+const OTHER_CLASS: &str = r#"classification="other",grpc_status="other",error="other""#;
 
 impl Requests {
     /// Counts a request whose headers have just arrived.
@@ -133,29 +140,21 @@ impl Requests {
         InFlight { requests: self.clone(), since: Instant::now(), grpc: is_grpc(headers) }
     }
 
-    fn record(&self, outcome: Outcome, elapsed: Duration) {
+    fn record(&self, outcome: Outcome, took: Duration) {
         let status = match outcome {
             Outcome::Http(status) | Outcome::Grpc(status, _) => Some(status),
             Outcome::Failed(status, _) => status,
         };
         if let Some(status) = status {
-            entry(&self.latencies, status).observe(elapsed);
+            self.latencies.get(status).observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         }
-        entry(&self.responses, (status, Class::of(outcome))).incr();
+        self.responses.get((status, Class::of(outcome))).incr();
     }
-}
-
-/// The handle at `key`. Keys are few and soon known: the write lock is taken once for each.
-fn entry<K: Ord + Copy, M: Default>(map: &Handles<K, M>, key: K) -> Arc<M> {
-    if let Some(known) = map.read().get(&key) {
-        return known.clone();
-    }
-    map.write().entry(key).or_default().clone()
 }
 
 impl Metric for Requests {
     fn activity(&self) -> u64 {
-        let responses: u64 = self.responses.read().values().map(|count| count.value()).sum();
+        let responses: u64 = self.responses.iter().map(|(_, count)| count.value()).sum();
         self.total.value().wrapping_add(responses)
     }
 }
@@ -168,42 +167,49 @@ impl InFlight {
 
     /// There will be no response.
     pub fn failed(self, error: ResponseError) {
-        self.finish(Outcome::Failed(None, error));
+        self.finish(Outcome::Failed(None, error), Instant::now());
+    }
+
+    /// When the request's headers came.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// Counts the end, for whoever has judged it already.
-    pub fn finish(self, outcome: Outcome) {
-        self.requests.record(outcome, self.since.elapsed());
+    pub fn finish(self, outcome: Outcome, at: Instant) {
+        self.requests.record(outcome, at.saturating_duration_since(self.since));
     }
 }
 
 impl ResponseRecorder {
     /// The stream ended as it should.
-    pub fn end(mut self, trailers: Option<&HeaderMap>) {
-        self.close(trailers.and_then(grpc_status));
+    pub fn end(mut self, trailers: Option<&HeaderMap>, at: Instant) {
+        self.close(trailers.and_then(grpc_status), at);
     }
 
     /// The stream broke.
-    pub fn failed(mut self, error: ResponseError) {
+    pub fn failed(mut self, error: ResponseError, at: Instant) {
         if let Some(in_flight) = self.in_flight.take() {
-            in_flight.finish(Outcome::Failed(Some(self.status), error));
+            in_flight.finish(Outcome::Failed(Some(self.status), error), at);
         }
     }
 
-    fn close(&mut self, trailing: Option<u16>) {
+    fn close(&mut self, trailing: Option<u16>, at: Instant) {
         if let Some(in_flight) = self.in_flight.take() {
             let outcome = match in_flight.grpc {
                 true => Outcome::Grpc(self.status, self.grpc_status.or(trailing)),
                 false => Outcome::Http(self.status),
             };
-            in_flight.finish(outcome);
+            in_flight.finish(outcome, at);
         }
     }
 }
 
 impl Drop for ResponseRecorder {
     fn drop(&mut self) {
-        self.close(None);
+        if self.in_flight.is_some() {
+            self.close(None, Instant::now());
+        }
     }
 }
 
@@ -223,16 +229,7 @@ impl Outcome {
 impl ResponseError {
     /// The HTTP/2 reason found in an error or its causes.
     pub fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(reason) = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
-                return Self::H2(reason);
-            }
-            // An I/O error names as its source what its content's source is, not its content.
-            let content = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            next = content.map(|content| content as &(dyn Error + 'static)).or_else(|| error.source());
-        }
-        Self::Unclassified
+        http2_error(error).and_then(h2::Error::reason).map_or(Self::Unclassified, Self::H2)
     }
 
     /// The `error` label. A reason that HTTP/2 does not define is the peer's invention and gets no label
@@ -273,19 +270,34 @@ impl Class {
         }
     }
 
-    fn labels(self) -> Labels {
+    fn labels(self) -> String {
         let grpc = self.grpc.map(|code| code.to_string()).unwrap_or_default();
-        Labels::new()
+        let labels = Labels::new()
             .with("classification", if self.success { "success" } else { "failure" })
             .with("grpc_status", grpc)
-            .with("error", self.error)
+            .with("error", self.error);
+        labels.as_str().to_owned()
     }
+}
+
+/// The HTTP/2 error among an error and its causes.
+pub(super) fn http2_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a h2::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<h2::Error>() {
+            return Some(found);
+        }
+        // An I/O error names as its source what its content's source is, not its content.
+        let content = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = content.map(|content| content as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
 }
 
 const GRPC_UNKNOWN: u16 = 2;
 
 /// Codes that gRPC does not define count as Unknown.
-fn known_code(code: u16) -> u16 {
+pub(super) fn known_code(code: u16) -> u16 {
     if code <= 16 { code } else { GRPC_UNKNOWN }
 }
 

@@ -4,20 +4,20 @@
 //! side, `peer="dst"` the dialled one. Bytes are those that the path sees: after TLS, after a transport
 //! header.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connections::ZoneCost;
 use super::labels::{InboundTarget, Labels};
-use super::registry::{Counter, Family, Gauge, Metric, Page};
+use super::metric::{ByKey, Counter, Gauge};
+use super::page::Page;
+use super::registry::{Budget, Family, Metric};
 use crate::model::peer::{NoServerTls, NoTls};
 use crate::model::{Authority, Endpoint, Peer};
 
@@ -31,20 +31,31 @@ pub struct Transport {
     open: Gauge,
     read: Counter,
     written: Counter,
-    closed: Mutex<BTreeMap<Option<Errno>, u64>>,
+    closed: ByKey<Option<Errno>, Counter>,
 }
 
 /// Why the system ended a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(i32);
+
+/// What connections to one endpoint are counted as.
+#[derive(Clone, Debug)]
+pub struct Dialled {
+    transport: Arc<Transport>,
+    cost: Option<ZoneCost>,
+}
 
 /// One open connection. Dropping it counts a clean close.
 #[derive(Debug)]
-pub struct OpenConnection(Option<Arc<Transport>>);
+pub struct OpenConnection {
+    /// `None` once it is closed.
+    transport: Option<Arc<Transport>>,
+    cost: Option<ZoneCost>,
+}
 
 impl Transports {
-    pub fn new(retain_idle: Duration) -> Self {
-        Self(Family::new(retain_idle))
+    pub fn new(budget: &Budget) -> Self {
+        Self(budget.family("tcp_open_total"))
     }
 
     pub fn accept_inbound(&self, at: &InboundTarget<'_>) -> Arc<Transport> {
@@ -92,9 +103,10 @@ impl Transports {
             .for_each(|(labels, one)| page.sample("tcp_write_bytes_total", labels, one.written.value()));
         page.family("tcp_close_total", "counter", "Connections closed.");
         for (labels, one) in &series {
-            for (errno, count) in one.closed.lock().iter() {
-                let errno = errno.map(Errno::name).unwrap_or_default();
-                page.sample("tcp_close_total", &format!("{labels},errno=\"{errno}\""), count);
+            for (errno, count) in one.closed.iter() {
+                let errno =
+                    errno.map_or_else(|| "other".into(), |errno| errno.map(Errno::name).unwrap_or_default());
+                page.sample("tcp_close_total", &format!("{labels},errno=\"{errno}\""), count.value());
             }
         }
     }
@@ -111,13 +123,25 @@ impl Transport {
         self.open.incr();
         self.read.add(read);
         self.written.add(written);
-        OpenConnection(Some(self.clone()))
+        OpenConnection { transport: Some(self.clone()), cost: None }
+    }
+}
+
+impl Dialled {
+    pub fn new(transport: Arc<Transport>, cost: Option<ZoneCost>) -> Self {
+        Self { transport, cost }
+    }
+
+    pub fn open(&self) -> OpenConnection {
+        let mut connection = self.transport.open();
+        connection.cost = self.cost.clone();
+        connection
     }
 }
 
 impl Metric for Transport {
     fn activity(&self) -> u64 {
-        let closed: u64 = self.closed.lock().values().sum();
+        let closed: u64 = self.closed.iter().map(|(_, count)| count.value()).sum();
         [self.opened.value(), self.read.value(), self.written.value(), closed]
             .into_iter()
             .fold(0, u64::wrapping_add)
@@ -126,14 +150,20 @@ impl Metric for Transport {
 
 impl OpenConnection {
     pub fn read(&self, bytes: u64) {
-        if let Some(transport) = &self.0 {
+        if let Some(transport) = &self.transport {
             transport.read.add(bytes);
+        }
+        if let Some(cost) = &self.cost {
+            cost.received(bytes);
         }
     }
 
     pub fn wrote(&self, bytes: u64) {
-        if let Some(transport) = &self.0 {
+        if let Some(transport) = &self.transport {
             transport.written.add(bytes);
+        }
+        if let Some(cost) = &self.cost {
+            cost.sent(bytes);
         }
     }
 
@@ -142,9 +172,9 @@ impl OpenConnection {
     }
 
     fn end(&mut self, errno: Option<Errno>) {
-        if let Some(transport) = self.0.take() {
+        if let Some(transport) = self.transport.take() {
             transport.open.decr();
-            *transport.closed.lock().entry(errno).or_default() += 1;
+            transport.closed.get(errno).incr();
         }
     }
 }

@@ -40,7 +40,9 @@ impl Pod {
         let requests = self.metrics.requests.inbound(&at, route, authz);
         for _ in 0..count {
             self.metrics.authz.http_allow(&at, route, authz).incr();
-            requests.start(&HeaderMap::new()).finish(Outcome::Http(StatusCode::from_u16(status).unwrap()));
+            requests
+                .start(&HeaderMap::new())
+                .finish(Outcome::Http(StatusCode::from_u16(status).unwrap()), Instant::now());
         }
     }
 }

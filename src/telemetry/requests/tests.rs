@@ -23,7 +23,7 @@ fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
 
 /// The `response_total` line that one exchange leaves.
 fn counted(exchange: impl FnOnce(&Arc<Requests>)) -> String {
-    let families = RequestFamilies::new(RETAIN);
+    let families = RequestFamilies::new(&Budget::new(RETAIN));
     exchange(&outbound(&families));
     let text = page(&families);
     let mut lines = text.lines().filter(|line| line.starts_with("response_total{"));
@@ -40,7 +40,10 @@ fn plain_responses_are_judged_by_status_whatever_their_grpc_status() {
     for (status, classification) in [(200, "success"), (404, "success"), (500, "failure"), (599, "failure")] {
         let line = counted(|requests| {
             let status = StatusCode::from_u16(status).unwrap();
-            requests.start(&headers(NONE)).response(status, &headers(&[("grpc-status", "2")])).end(None);
+            requests
+                .start(&headers(NONE))
+                .response(status, &headers(&[("grpc-status", "2")]))
+                .end(None, Instant::now());
         });
         let wanted = format!(
             r#"status_code="{status}",classification="{classification}",grpc_status="",error=""}} 1"#
@@ -57,7 +60,7 @@ fn grpc_responses_are_judged_by_headers_then_trailers() {
                 if code.is_empty() { headers(NONE) } else { headers(&[("grpc-status", code)]) }
             };
             let response = requests.start(&headers(GRPC)).response(StatusCode::OK, &pair(head));
-            response.end(Some(&pair(trailer)));
+            response.end(Some(&pair(trailer)), Instant::now());
         })
     };
     let line = |classification: &str, code: &str| {
@@ -94,18 +97,18 @@ fn failures_are_labelled_by_cause() {
 
     let midway = counted(|requests| {
         let response = requests.start(&headers(GRPC)).response(StatusCode::OK, &headers(NONE));
-        response.failed(ResponseError::H2(h2::Reason::CANCEL));
+        response.failed(ResponseError::H2(h2::Reason::CANCEL), Instant::now());
     });
     assert_eq!(midway, format!(r#"status_code="200",{}"#, line("h2(CANCEL)")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn latency_runs_to_the_end_of_the_stream_by_status() {
-    let families = RequestFamilies::new(RETAIN);
+    let families = RequestFamilies::new(&Budget::new(RETAIN));
     let requests = outbound(&families);
     let response = requests.start(&headers(NONE)).response(StatusCode::OK, &headers(NONE));
     tokio::time::advance(Duration::from_millis(42)).await;
-    response.end(None);
+    response.end(None, Instant::now());
     requests.start(&headers(NONE)).failed(ResponseError::Timeout);
     let text = page(&families);
     for line in [
@@ -122,7 +125,7 @@ async fn latency_runs_to_the_end_of_the_stream_by_status() {
 
 #[test]
 fn inbound_requests_of_one_label_set_share_their_counts() {
-    let families = RequestFamilies::new(RETAIN);
+    let families = RequestFamilies::new(&Budget::new(RETAIN));
     let (server, peer) = (ResourceRef::default_named("all"), Peer::Plaintext(NoTls::Loopback));
     let at = InboundTarget { target: "10.0.0.1:80".parse().unwrap(), server: &server, peer: &peer };
     let route = ResourceRef::default_named("default");

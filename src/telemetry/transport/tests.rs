@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -19,7 +21,7 @@ fn assert_line(text: &str, line: &str) {
 
 #[test]
 fn label_sets_are_those_of_a_scrape() {
-    let transports = Transports::new(RETAIN);
+    let transports = Transports::new(&Budget::new(RETAIN));
     let server = ResourceRef::object("policy.linkerd.io", "server", "default");
     let peer = Peer::Plaintext(NoTls::NoTlsFromRemote);
     let target = "0.0.0.0:4191".parse().unwrap();
@@ -49,7 +51,7 @@ fn label_sets_are_those_of_a_scrape() {
 
 #[test]
 fn a_dropped_connection_is_a_clean_close_and_late_labels_keep_the_bytes() {
-    let transports = Transports::new(RETAIN);
+    let transports = Transports::new(&Budget::new(RETAIN));
     let connection = transports.connect_inbound().open_after(7, 3);
     connection.read(1);
     drop(connection);
@@ -72,7 +74,7 @@ fn a_dropped_connection_is_a_clean_close_and_late_labels_keep_the_bytes() {
 async fn bytes_and_resets_of_a_socket_are_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let transports = Transports::new(RETAIN);
+    let transports = Transports::new(&Budget::new(RETAIN));
     let transport = transports.connect_inbound();
     let mut near = Metered::new(listener.accept().await.unwrap().0, transport.open());
 
@@ -103,7 +105,7 @@ async fn bytes_and_resets_of_a_socket_are_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_connection_keeps_its_series() {
-    let transports = Transports::new(RETAIN);
+    let transports = Transports::new(&Budget::new(RETAIN));
     let connection = transports.connect_inbound().open();
     page(&transports);
     tokio::time::advance(RETAIN * 2).await;
