@@ -158,12 +158,11 @@ impl Proxy {
         }
         for listener in self.outbound_listeners {
             let outbound = self.outbound.clone();
-            tokio::spawn(listener.serve(self.drain.clone(), move |conn| outbound.clone().serve(conn)));
+            self.drain.spawn(listener.serve(self.drain.clone(), move |conn| outbound.clone().serve(conn)));
         }
         let inbound = self.inbound.clone();
-        tokio::spawn(
-            self.inbound_listener.serve(self.drain.clone(), move |conn| inbound.clone().serve(conn)),
-        );
+        self.drain
+            .spawn(self.inbound_listener.serve(self.drain.clone(), move |conn| inbound.clone().serve(conn)));
 
         self.shutdown.cancelled().await;
         info!(grace = ?self.config.shutdown.grace_period, "draining");

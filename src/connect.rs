@@ -7,6 +7,7 @@
 pub mod client;
 pub mod h1;
 pub mod h2;
+mod resend;
 pub mod track;
 
 use std::io;

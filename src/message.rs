@@ -3,10 +3,11 @@
 
 pub mod body;
 pub mod headers;
+mod loan;
 pub mod orig_proto;
 pub mod respond;
 pub mod server;
 pub mod uri;
 pub mod upgrade;
 
-pub use body::{Body, End, Observe, RequestBody};
+pub use body::{Body, Claim, End, Observe, RequestBody};

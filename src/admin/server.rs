@@ -34,7 +34,7 @@ impl AdminServer {
         Ok(Self { listener, listen, inbound, admin: Arc::new(admin) })
     }
 
-    /// Serves until [`Running::stop`].
+    /// Serves until drained, and finishes answers until [`Running::stop`].
     ///
     /// # Errors
     /// The thread or its runtime cannot be made.
@@ -44,26 +44,29 @@ impl AdminServer {
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
             runtime.block_on(async move {
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    served = self.serve() => {
-                        if let Err(error) = served {
-                            error!(%error, "the admin listener ended");
-                        }
-                    }
-                }
+                self.inbound.drain.clone().spawn(self.serve());
+                stopped.cancelled().await;
             });
         })?;
         Ok(Running { stop: stop.drop_guard(), thread })
     }
 
-    async fn serve(self) -> io::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+    async fn serve(self) {
+        let listener = match tokio::net::TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => return error!(%error, "the admin listener ended"),
+        };
+        let drain = &self.inbound.drain;
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.signaled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
                 Ok((io, _)) => {
                     let (inbound, admin, listen) = (self.inbound.clone(), self.admin.clone(), self.listen);
-                    tokio::spawn(async move { inbound.serve_admin(io, listen, admin).await });
+                    drain.spawn(async move { inbound.serve_admin(io, listen, admin).await });
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept an admin connection; retrying");

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
 use crate::app::{Proxy, Surroundings};
@@ -14,8 +13,16 @@ use crate::telemetry::log;
 /// Bad configuration (contract 1.1).
 const BAD_CONFIGURATION: u8 = 64;
 
+/// How a proxy that ran came to its end.
+enum End {
+    /// Its connections had finished, or the grace period was over.
+    Drained,
+    /// It was told a second time. The exit code is what a shell gives for the signal.
+    Insisted(u8),
+}
+
 /// Runs the proxy until it is told to end. Exit code 0 after a drain, 64 for a bad configuration,
-/// 1 where it could not start.
+/// 1 where it could not start, 143 and 130 for a second SIGTERM and SIGINT.
 pub fn run() -> ExitCode {
     // A name that is not Unicode is not one of ours, and a value that is not is a mistake to report.
     let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
@@ -41,7 +48,8 @@ pub fn run() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(serve(config, log)));
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Drained) => ExitCode::SUCCESS,
+        Ok(End::Insisted(signal)) => ExitCode::from(signal),
         Err(error) => {
             tracing::error!("cannot start: {error:#}");
             eprintln!("causeway proxy: cannot start: {error:#}");
@@ -57,7 +65,7 @@ fn runtime(config: &Config) -> std::io::Result<Runtime> {
     builder.worker_threads(workers).max_blocking_threads(workers).thread_name("proxy").enable_all().build()
 }
 
-async fn serve(config: Config, log: log::LogHandle) -> anyhow::Result<()> {
+async fn serve(config: Config, log: log::LogHandle) -> anyhow::Result<End> {
     for ignored in &config.ignored {
         tracing::warn!("ignored: {ignored}");
     }
@@ -69,20 +77,38 @@ async fn serve(config: Config, log: log::LogHandle) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "listening; waiting for a certificate"
     );
-    end_on_signal(proxy.shutdown_token())?;
-    Ok(proxy.run().await?)
+    let mut signals = Signals::new()?;
+    let shutdown = proxy.shutdown_token();
+    let insisted = async move {
+        signals.next().await;
+        shutdown.cancel();
+        signals.next().await
+    };
+    tokio::select! {
+        ran = proxy.run() => Ok(ran.map(|()| End::Drained)?),
+        signal = insisted => {
+            tracing::warn!("told to end a second time; closing what is left");
+            Ok(End::Insisted(signal))
+        }
+    }
 }
 
-/// SIGTERM and SIGINT both drain (contract 7.3).
-fn end_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
+/// SIGTERM and SIGINT: the first one drains (contract 7.3), the second one ends.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The exit code that the next signal would give a process that does not handle it.
+    async fn next(&mut self) -> u8 {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => 143,
+            _ = self.interrupt.recv() => 130,
         }
-        shutdown.cancel();
-    });
-    Ok(())
+    }
 }

@@ -46,6 +46,10 @@ pub enum Ready<'a> {
     Http2(h2::Lease),
 }
 
+/// How often a request that peers refuse is sent. One that is refused this often is not wanted, whatever
+/// the reason: its client is told so.
+pub const SENDINGS: usize = 4;
+
 /// The head of an answer, its body still to come.
 pub struct Answer {
     pub rsp: Response<Incoming>,
@@ -57,6 +61,8 @@ pub struct Answer {
 pub enum Unanswered {
     /// Not a byte of it was sent: it may go elsewhere.
     Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// It was sent, and the peer says that nothing was done with it: it may go elsewhere too.
+    Refused(Box<Request<RequestBody>>, hyper::Error),
     /// It may have arrived.
     Broken(hyper::Error),
 }
@@ -145,12 +151,17 @@ impl Ready<'_> {
 
 /// Whether a failure is a reset of the request's own HTTP/2 stream.
 pub fn is_reset(error: &hyper::Error) -> bool {
+    h2_error(error).is_some_and(::h2::Error::is_reset)
+}
+
+/// What HTTP/2 itself says of a failure.
+pub(super) fn h2_error(error: &hyper::Error) -> Option<&::h2::Error> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if let Some(h2) = error.downcast_ref::<::h2::Error>() {
-            return h2.is_reset();
+            return Some(h2);
         }
         cause = error.source();
     }
-    false
+    None
 }

@@ -17,6 +17,7 @@ use crate::model::protocol::HttpVersion;
 
 use super::Error;
 use super::client::{Client, Unanswered};
+use super::resend::{Kept, is_refusal};
 
 /// Connections to one endpoint at most. In a bare pair four were no faster than one, so more are
 /// opened only when the peer allows no further stream on the ones there are.
@@ -155,13 +156,20 @@ impl Lease {
         mut self,
         req: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Stream), Unanswered> {
-        match self.sender.try_send_request(req).await {
-            Ok(rsp) => Ok((rsp, self.stream)),
-            Err(mut failed) => Err(match failed.take_message() {
-                Some(req) => Unanswered::Unsent(Box::new(req), failed.into_error()),
-                None => Unanswered::Broken(failed.into_error()),
-            }),
+        let (req, kept) = Kept::of(req);
+        let mut failed = match self.sender.try_send_request(req).await {
+            Ok(rsp) => return Ok((rsp, self.stream)),
+            Err(failed) => failed,
+        };
+        if let Some(req) = failed.take_message() {
+            return Err(Unanswered::Unsent(Box::new(req), failed.into_error()));
         }
+        let error = failed.into_error();
+        let again = if is_refusal(&error) { kept.again() } else { None };
+        Err(match again {
+            Some(req) => Unanswered::Refused(Box::new(req), error),
+            None => Unanswered::Broken(error),
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::info;
 use crate::admin::Admin;
 use crate::authorize::{self, Refusal};
 use crate::connect::Client;
-use crate::connect::client::{self, Answer, Carry, Unanswered};
+use crate::connect::client::{self, Answer, Carry, SENDINGS, Unanswered};
 use crate::connect::track;
 use crate::discover::ports::Port;
 use crate::drain::Drain;
@@ -262,24 +262,24 @@ async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool)
     if carry == Carry::Http1 && !leaves_http && !uri::is_absolute(&req) {
         uri::to_origin_form(&mut req);
     }
-    for _ in 0..ATTEMPTS {
+    let mut sendings = 0;
+    loop {
+        sendings += 1;
+        let again = sendings < SENDINGS;
         match app.ready(carry).await?.send(req).await {
             Ok(answer) => return Ok(answer),
-            // An idle connection had just been closed: a new one will say what is wrong, if anything.
-            Err(Unanswered::Unsent(back, _)) => req = *back,
-            Err(Unanswered::Broken(error)) => {
+            // An idle connection had just been closed, or one that the application leaves: a new one will say
+            // what is wrong, if anything.
+            Err(Unanswered::Unsent(back, _) | Unanswered::Refused(back, _)) if again => req = *back,
+            Err(Unanswered::Unsent(_, error)) => return Err(Fault::new(Reason::UpstreamBroken, error)),
+            Err(Unanswered::Refused(_, error) | Unanswered::Broken(error)) => {
                 let reset = carry == Carry::Http2 && client::is_reset(&error);
                 let reason = if reset { Reason::StreamReset } else { Reason::UpstreamBroken };
                 return Err(Fault::new(reason, error));
             }
         }
     }
-    Err(Fault::new(Reason::UpstreamBroken, "the application closes connections without reading from them"))
 }
-
-/// Attempts to hand over a request of which nothing was sent. An application may close more than one idle
-/// connection at once.
-const ATTEMPTS: usize = 4;
 
 /// Bytes of an admin request's body at most: a log filter is the longest there is.
 const ADMIN_BODY: usize = 64 * 1024;

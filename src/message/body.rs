@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::loan::Loan;
 use crate::telemetry::streams::Sent;
 
 /// How a body's stream ended.
@@ -40,6 +41,8 @@ pub struct Body<W: Observe> {
 #[derive(Debug)]
 enum Inner {
     Relayed(Incoming),
+    /// Relayed, and perhaps had back.
+    Lent(Loan),
     /// Made here.
     Whole(Bytes),
     Ended,
@@ -55,6 +58,46 @@ impl Observe for Sent {
 
     fn end(&mut self, _: End<'_>) {
         Self::end(self);
+    }
+}
+
+/// The claim to a body that was lent to a connection.
+#[derive(Debug)]
+pub struct Claim(Option<Loan>);
+
+impl RequestBody {
+    /// The same body, lent, and the claim to it.
+    pub fn lend(self) -> (Self, Claim) {
+        let loan = match &self.inner {
+            Inner::Ended => return (self, Claim(None)),
+            Inner::Lent(loan) => loan.clone(),
+            Inner::Relayed(_) | Inner::Whole(_) => Loan::new(self),
+        };
+        (Self::lent(loan.clone()), Claim(Some(loan)))
+    }
+
+    /// What watches the body is lent with it.
+    fn lent(loan: Loan) -> Self {
+        Self { inner: Inner::Lent(loan), observer: None }
+    }
+}
+
+impl Claim {
+    /// The body from its beginning; the connection that had it gets nothing more of it. `None` if it has
+    /// passed further than can be had back.
+    pub fn back(&self) -> Option<RequestBody> {
+        match &self.0 {
+            None => Some(RequestBody::empty(Sent::default())),
+            Some(loan) => Some(RequestBody::lent(loan.back()?)),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(loan) = &self.0 {
+            loan.forgive();
+        }
     }
 }
 
@@ -119,6 +162,7 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
         let this = self.get_mut();
         let inner = match &mut this.inner {
             Inner::Relayed(inner) => inner,
+            Inner::Lent(loan) => return loan.poll_frame(cx),
             Inner::Ended => return Poll::Ready(None),
             Inner::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -137,6 +181,7 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Relayed(inner) => http_body::Body::is_end_stream(inner),
+            Inner::Lent(loan) => loan.is_end_stream(),
             Inner::Whole(_) => false,
             Inner::Ended => true,
         }
@@ -145,6 +190,7 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Relayed(inner) => http_body::Body::size_hint(inner),
+            Inner::Lent(loan) => loan.size_hint(),
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Ended => SizeHint::with_exact(0),
         }

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,6 +24,10 @@ use super::body::{Body, Observe};
 /// Bytes of one header list that a client may send. The library's 16 KiB is less than common
 /// servers accept.
 const HEADER_LIST: u32 = 64 * 1024;
+
+/// How long an idle HTTP/1 connection stays open once the proxy drains. HTTP/1 has no way to say that no
+/// request will be taken but with an answer, and one may be on its way.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Serves HTTP/1 and HTTP/2 towards the clients of one listener.
 #[derive(Clone)]
@@ -84,16 +90,18 @@ impl HttpServer {
         E: Into<BoxError>,
         F: Future<Output = Result<Response<Body<W>>, E>> + Send + 'static,
     {
-        let ending = async {
-            tokio::select! {
-                () = drain.signaled() => {}
-                () = close.cancelled() => {}
-            }
-        };
         match version {
             HttpVersion::Http1 => {
-                let conn = self.h1.serve_connection(TokioIo::new(io), service_fn(respond)).with_upgrades();
+                let respond =
+                    service_fn(|req| last_answer(drain, req.method() == Method::CONNECT, respond(req)));
+                let conn = self.h1.serve_connection(TokioIo::new(io), respond).with_upgrades();
                 let mut conn = pin!(conn);
+                let ending = async {
+                    tokio::select! {
+                        () = lingered(drain) => {}
+                        () = close.cancelled() => {}
+                    }
+                };
                 tokio::select! {
                     // A request that has arrived is answered, also where the end has begun.
                     biased;
@@ -104,8 +112,15 @@ impl HttpServer {
             }
             HttpVersion::Http2 => {
                 let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), service_fn(respond)));
+                let ending = async {
+                    tokio::select! {
+                        () = drain.signaled() => {}
+                        () = close.cancelled() => {}
+                    }
+                };
                 tokio::select! {
-                    // A request that has arrived is answered, also where the end has begun.
+                    // Requests that have arrived are answered, also where the end has begun: the last stream is
+                    // named a round trip after the client was told to open no more.
                     biased;
                     ended = conn.as_mut() => return ended,
                     () = ending => conn.as_mut().graceful_shutdown(),
@@ -114,4 +129,24 @@ impl HttpServer {
             }
         }
     }
+}
+
+/// Resolves when a draining proxy closes its idle HTTP/1 connections.
+async fn lingered(drain: &Drain) {
+    drain.signaled().await;
+    tokio::time::sleep(LAST_REQUEST).await;
+}
+
+/// An HTTP/1 answer, which is its connection's last where the proxy drains.
+async fn last_answer<W: Observe, E>(
+    drain: &Drain,
+    connect: bool,
+    answer: impl Future<Output = Result<Response<Body<W>>, E>>,
+) -> Result<Response<Body<W>>, E> {
+    let mut rsp = answer.await?;
+    let upgraded = rsp.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && rsp.status().is_success());
+    if drain.is_signaled() && !upgraded {
+        rsp.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(rsp)
 }

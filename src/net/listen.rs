@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
@@ -53,7 +53,8 @@ impl Listener {
         self.listener.local_addr()
     }
 
-    /// Accepts until drained, serving each connection in a task of its own.
+    /// Accepts until drained, serving each connection in a task of its own. To be run as a task that the drain
+    /// waits for.
     pub async fn serve<F>(self, drain: Drain, serve: impl Fn(Accepted) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -61,7 +62,7 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = drain.signaled() => return,
+                () = drain.signaled() => return self.serve_queued(&drain, serve),
                 accepted = self.listener.accept() => accepted,
             };
             match accepted.and_then(|(io, client)| self.accepted(io, client)) {
@@ -71,6 +72,22 @@ impl Listener {
                     warn!(%error, "cannot accept; retrying");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// Serves those whom the kernel has already connected: they may have sent a request.
+    fn serve_queued<F>(self, drain: &Drain, serve: impl Fn(Accepted) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        // Asked directly: the runtime may not have been told of the newest ones yet.
+        while let Ok((io, client)) = SockRef::from(&self.listener).accept() {
+            let Some(client) = client.as_socket() else { continue };
+            let io = io.set_nonblocking(true).and_then(|()| TcpStream::from_std(io.into()));
+            match io.and_then(|io| self.accepted(io, client)) {
+                Ok(conn) => drain.spawn(serve(conn)),
+                Err(error) => debug!(%error, "connection lost at accept"),
             }
         }
     }

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::uri::Authority;
-use ::http::{HeaderValue, Request, Response, Version};
+use ::http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::connect::client::{self, Answer, Carry, Client, Unanswered};
+use crate::connect::client::{self, Answer, Carry, Client, SENDINGS, Unanswered};
 use crate::connect::track;
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination};
@@ -135,13 +135,14 @@ impl Session {
 }
 
 /// Sends a request to an endpoint of the backend. What provably never reached one goes to another,
-/// until the failfast timeout has passed.
+/// until the failfast timeout has passed; so does what an endpoint refused unread.
 async fn send(
     backend: &Backend,
     mut req: Request<RequestBody>,
     leaves_http: bool,
 ) -> Result<(Answer, Track), Fault> {
-    let deadline = Instant::now() + backend.failfast();
+    let mut deadline = Instant::now() + backend.failfast();
+    let mut sendings = 1;
     let version = req.version();
     let required = req.headers_mut().remove(headers::REQUIRE_ID);
     loop {
@@ -168,12 +169,16 @@ async fn send(
                     return Err(Fault::new(Reason::UpstreamBroken, error));
                 }
                 pick.abandon();
-                req = *back;
-                *req.uri_mut() = uri;
-                req.headers_mut().remove(headers::ORIG_PROTO);
-                *req.version_mut() = version;
+                req = as_it_came(*back, uri, version);
             }
-            Err(Unanswered::Broken(error)) => {
+            Err(Unanswered::Refused(back, _)) if sendings < SENDINGS => {
+                pick.abandon();
+                req = as_it_came(*back, uri, version);
+                sendings += 1;
+                // It may have been with that endpoint for long.
+                deadline = Instant::now() + backend.failfast();
+            }
+            Err(Unanswered::Refused(_, error) | Unanswered::Broken(error)) => {
                 in_flight.failed(ResponseError::of(&error));
                 let reset = carry == Carry::Http2 && client::is_reset(&error);
                 let reason = if reset { Reason::StreamReset } else { Reason::UpstreamBroken };
@@ -191,6 +196,14 @@ fn carry_as(req: &mut Request<RequestBody>, carry: Carry, leaves_http: bool) {
         Carry::Http1 if leaves_http || uri::is_absolute(req) => {}
         Carry::Http1 => uri::to_origin_form(req),
     }
+}
+
+/// Takes back what [`carry_as`] did, for another connection.
+fn as_it_came(mut req: Request<RequestBody>, uri: Uri, version: Version) -> Request<RequestBody> {
+    *req.uri_mut() = uri;
+    req.headers_mut().remove(headers::ORIG_PROTO);
+    *req.version_mut() = version;
+    req
 }
 
 fn answered(

@@ -26,5 +26,6 @@ mod guards;
 mod mutual_tls;
 mod opaque;
 mod outages;
+mod refusals;
 mod requests;
 mod streams;

@@ -18,6 +18,7 @@ use causeway::net::OrigDst;
 use causeway::telemetry::log::LogHandle;
 use causeway::tls::testing::TestCa;
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
@@ -204,6 +205,17 @@ impl Pod {
     /// Connects as this pod's application: the proxy takes the connection over.
     pub async fn connect(&self, target: SocketAddr) -> TcpStream {
         self.redirects.connect(self.ip, target, self.outbound).await
+    }
+
+    /// Connects as this pod's application, and leaves the connection with the kernel: the proxy has had no
+    /// chance to take it when this returns.
+    pub fn connect_unnoticed(&self, target: SocketAddr) -> std::net::TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(self.ip, 0).into()).unwrap();
+        let own = socket.local_addr().unwrap().as_socket().unwrap();
+        self.redirects.0.lock().insert(own, target);
+        socket.connect(&self.outbound.into()).unwrap();
+        socket.into()
     }
 
     /// What the policies of one of this pod's ports are scripted under.

@@ -43,6 +43,8 @@ pub struct Script {
     pub ports: Feed<inbound::Server>,
     ca: Arc<TestCa>,
     withheld: Mutex<HashSet<String>>,
+    /// Identities, as often as they were certified.
+    certified: Mutex<Vec<String>>,
 }
 
 /// The running control plane. Ends, with its connections, when dropped or stopped.
@@ -56,6 +58,11 @@ impl Script {
     /// `Certify` for this identity is not answered any more.
     pub fn withhold_certificate(&self, identity: &str) {
         self.withheld.lock().insert(identity.to_owned());
+    }
+
+    /// How often this identity was certified.
+    pub fn certified(&self, identity: &str) -> usize {
+        self.certified.lock().iter().filter(|certified| *certified == identity).count()
     }
 
     pub fn policy(&self, target: SocketAddr, policy: &OutboundPolicy) {
@@ -91,6 +98,7 @@ impl Control {
             ports: Feed::silent(),
             ca,
             withheld: Mutex::default(),
+            certified: Mutex::default(),
         };
         let mut control =
             Self { script: Arc::new(script), addr: SocketAddr::from(([127, 0, 0, 1], 0)), serving: None };

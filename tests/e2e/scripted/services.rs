@@ -92,6 +92,7 @@ impl Identity for Services {
             return Err(Status::permission_denied("not the token that was mounted"));
         }
         let chain = self.0.ca.sign_request(&req.certificate_signing_request, &[San::Dns(&req.identity)]);
+        self.0.certified.lock().push(req.identity);
         let mut chain = chain.into_iter().map(|der| der.to_vec());
         Ok(Response::new(api::identity::encode_issued(api::identity::Issued {
             leaf: chain.next().unwrap(),
