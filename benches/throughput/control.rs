@@ -1,4 +1,4 @@
-//! A control plane that knows two services and always answers the same, in plaintext on loopback.
+//! A control plane that knows a few services and always answers the same, in plaintext on loopback.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::pin::Pin;

@@ -37,9 +37,3 @@ impl Cpu {
         Self { all: self.all - before.all, proxies: self.proxies - before.proxies }
     }
 }
-
-/// The middle value; of an even number, the upper one of the two.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}

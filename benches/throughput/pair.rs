@@ -17,16 +17,17 @@ use tokio::runtime::Builder;
 
 use super::control::{self, EAST, Service, WEST, World};
 use super::cost::PROXIES;
-use super::load::Apps;
+use super::load::apps::Apps;
+use super::load::{Dial, Targets};
 
 /// Clients dial the outbound proxy at these addresses; which one says what they meant to reach.
 const STREAM: Ipv4Addr = Ipv4Addr::new(127, 0, 43, 1);
-const HTTP: Ipv4Addr = Ipv4Addr::new(127, 0, 43, 2);
+const HTTP1: Ipv4Addr = Ipv4Addr::new(127, 0, 43, 2);
+const HTTP2: Ipv4Addr = Ipv4Addr::new(127, 0, 43, 3);
 
 /// Where the applications are reached through the proxies.
 pub(crate) struct Pair {
-    pub(crate) stream: SocketAddr,
-    pub(crate) http: SocketAddr,
+    outbound: u16,
     /// Keys, requests and tokens of both proxies, for as long as they run.
     _identities: TempDir,
 }
@@ -42,8 +43,9 @@ impl Pair {
         let world = Arc::new(World {
             ca: TestCa::new("bench"),
             services: vec![
-                service("stream", Ipv4Addr::new(10, 43, 0, 1), apps.stream, true),
-                service("http", Ipv4Addr::new(10, 43, 0, 2), apps.http, false),
+                service("stream", Ipv4Addr::new(10, 43, 0, 1), apps.opaque, true),
+                service("http1", Ipv4Addr::new(10, 43, 0, 2), apps.http1, false),
+                service("http2", Ipv4Addr::new(10, 43, 0, 3), apps.http2, false),
             ],
             inbound_port: OnceLock::new(),
         });
@@ -59,19 +61,21 @@ impl Pair {
 
         let meant = HashMap::from([
             (IpAddr::from(STREAM), world.services[0].addr()),
-            (IpAddr::from(HTTP), world.services[1].addr()),
+            (IpAddr::from(HTTP1), world.services[1].addr()),
+            (IpAddr::from(HTTP2), world.services[2].addr()),
         ]);
         let orig_dst = OrigDst::Given(Arc::new(move |io| {
             let dialled = io.local_addr()?;
             Ok(meant.get(&dialled.ip()).copied().unwrap_or(dialled))
         }));
         let config = self::config(WEST, &identities.path().join(west), controller, anchors)?;
-        let port = start(west, config, orig_dst)?.outbound.port();
-        Ok(Self {
-            stream: SocketAddr::from((STREAM, port)),
-            http: SocketAddr::from((HTTP, port)),
-            _identities: identities,
-        })
+        let outbound = start(west, config, orig_dst)?.outbound.port();
+        Ok(Self { outbound, _identities: identities })
+    }
+
+    pub(crate) fn targets(&self) -> Targets {
+        let through = |addr| Dial::plain(SocketAddr::from((addr, self.outbound)));
+        Targets { http1: through(HTTP1), http2: through(HTTP2), opaque: through(STREAM) }
     }
 }
 
