@@ -80,6 +80,12 @@ impl Pod {
         self.containers.iter_mut().find_map(|(name, process)| Some((name.clone(), process.ended()?)))
     }
 
+    /// The process of a container.
+    #[must_use]
+    pub fn id(&self, container: &str) -> Option<u32> {
+        self.containers.iter().find(|(name, _)| name == container).map(|(_, process)| process.id())
+    }
+
     /// Sends a signal to a container, unless it has ended.
     pub fn signal(&mut self, container: &str, signal: Signal) {
         for (_, process) in self.containers.iter_mut().filter(|(name, _)| name == container) {

@@ -98,6 +98,11 @@ impl World {
         &self.pods
     }
 
+    /// The same, to signal their containers or to see how these ended.
+    pub fn pods_mut(&mut self) -> &mut [Running] {
+        &mut self.pods
+    }
+
     #[must_use]
     pub fn clusters(&self) -> &[Cluster] {
         &self.clusters

@@ -7,6 +7,8 @@
 
 mod canary;
 mod demo;
+mod drain;
+mod load;
 mod mesh;
 mod network;
 mod outage;

@@ -91,11 +91,16 @@ impl Mesh {
 
     /// The same, with another proxy in a cluster's pods where `proxy` names one for it.
     pub(crate) async fn start_with(proxy: impl Fn(&str) -> Option<PathBuf>) -> Option<Self> {
+        Self::of(&plans(), proxy).await
+    }
+
+    /// Clusters of these plans.
+    pub(crate) async fn of(plans: &[Plan], proxy: impl Fn(&str) -> Option<PathBuf>) -> Option<Self> {
         namespace("probe")?;
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let launcher = launcher(folder.path());
-        let world = World::start(&launcher, folder.path(), &plans(), proxy, |_| {}).await.unwrap();
+        let world = World::start(&launcher, folder.path(), plans, proxy, |_| {}).await.unwrap();
         Some(Self { world, _folder: folder })
     }
 
@@ -151,14 +156,18 @@ fn launcher(folder: &Path) -> PathBuf {
 }
 
 fn plans() -> [Plan; 2] {
-    let net = |second: u8| Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16);
     let control = |last: u8| Ipv4Addr::new(172, 31, 255, last);
     let east = Manifests { cluster: "east", files: EAST };
     let west = Manifests { cluster: "west", files: WEST };
     [
-        Plan { manifests: east, control: control(11), pods: net(22), services: net(23) },
-        Plan { manifests: west, control: control(12), pods: net(42), services: net(43) },
+        Plan { manifests: east, control: control(11), pods: network(22), services: network(23) },
+        Plan { manifests: west, control: control(12), pods: network(42), services: network(43) },
     ]
+}
+
+/// A network of pods or services.
+pub(crate) fn network(second: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16)
 }
 
 /// A TCP connection from a pod, as its application would open it.

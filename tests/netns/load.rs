@@ -1,0 +1,272 @@
+//! Requests at a steady rate from a pod, and an application that answers them and remembers which.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use causeway::demo::namespace::Namespace;
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::mesh::DEADLINE;
+
+type Body = Full<Bytes>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Http1,
+    Http2,
+    Grpc,
+}
+
+/// Each second, over all connections.
+pub(crate) const RATE: u32 = 500;
+
+/// Requests that applications saw, by pod.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(Arc<Mutex<Vec<(usize, u64)>>>);
+
+impl Seen {
+    pub(crate) fn by(&self, pod: usize) -> usize {
+        self.0.lock().iter().filter(|(at, _)| *at == pod).count()
+    }
+
+    /// That each of these requests was seen once, wherever.
+    pub(crate) fn assert_once(&self, ids: &[u64]) {
+        let mut times = std::collections::HashMap::new();
+        self.0.lock().iter().for_each(|(_, id)| *times.entry(*id).or_insert(0) += 1);
+        for id in ids {
+            assert_eq!(times.get(id), Some(&1), "request {id}");
+        }
+    }
+
+    /// How often a request was seen, wherever.
+    pub(crate) fn times(&self, id: u64) -> usize {
+        self.0.lock().iter().filter(|(_, seen)| *seen == id).count()
+    }
+}
+
+/// Serves HTTP in a pod: answers each request's number, one in fifty of them late, and that of [`STUCK`] never.
+pub(crate) fn serve(pod: &Namespace, number: usize, port: u16, seen: &Seen) {
+    let listener = pod.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let seen = seen.clone();
+    tokio::spawn(async move {
+        loop {
+            let (io, _) = listener.accept().await.unwrap();
+            io.set_nodelay(true).unwrap();
+            let seen = seen.clone();
+            let answer = hyper::service::service_fn(move |req| answer(req, number, seen.clone()));
+            tokio::spawn(async move {
+                let mut start = [0; 3];
+                while matches!(io.peek(&mut start).await, Ok(1..3)) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let io = TokioIo::new(io);
+                if &start == b"PRI" {
+                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let _ = http2.serve_connection(io, answer).await;
+                } else {
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+                }
+            });
+        }
+    });
+}
+
+/// The number of a request that is not answered.
+pub(crate) const STUCK: u64 = 0;
+
+async fn answer(
+    req: Request<Incoming>,
+    pod: usize,
+    seen: Seen,
+) -> Result<Response<BoxBody<Bytes, std::convert::Infallible>>, hyper::Error> {
+    let id: u64 = req.uri().path().trim_start_matches('/').parse().unwrap();
+    let body = req.into_body().collect().await?.to_bytes();
+    assert_eq!(body, id.to_string());
+    seen.0.lock().push((pod, id));
+    if id == STUCK {
+        std::future::pending::<()>().await;
+    }
+    if id.is_multiple_of(50) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    Ok(Response::new(Full::new(body).with_trailers(async move { Some(Ok(trailers)) }).boxed()))
+}
+
+/// What became of requests.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) answered: Vec<u64>,
+    /// Requests that a connection took, and which got no good answer.
+    pub(crate) failed: Vec<String>,
+}
+
+enum End {
+    Answered(u64),
+    /// The connection had ended before it took the request.
+    NotTaken,
+    Failed(String),
+}
+
+/// A running load. It ends when told to, and where no connection can be made any more.
+pub(crate) struct Load {
+    pub(crate) sent: AtomicU64,
+    pub(crate) end: CancellationToken,
+}
+
+impl Load {
+    pub(crate) fn new() -> Self {
+        // Numbers of one load after the other.
+        static FIRST: AtomicU64 = AtomicU64::new(0);
+        Self {
+            sent: AtomicU64::new(FIRST.fetch_add(1_000_000, Ordering::Relaxed)),
+            end: CancellationToken::new(),
+        }
+    }
+
+    /// Waits until so many more requests were begun.
+    pub(crate) async fn more(&self, count: u64) {
+        let until = self.sent.load(Ordering::Relaxed) + count;
+        crate::drain::within("more requests", async || self.sent.load(Ordering::Relaxed) >= until).await;
+    }
+
+    /// Asks `to` from a pod: HTTP/1.1 over ten connections, HTTP/2 over two.
+    pub(crate) async fn run(&self, from: &Namespace, to: SocketAddr, kind: Kind) -> Tally {
+        let connections = if kind == Kind::Http1 { 10 } else { 2 };
+        let all = join_all((0..connections).map(|_| self.worker(from, to, kind, connections))).await;
+        all.into_iter().fold(Tally::default(), |mut sum, one| {
+            sum.answered.extend(one.answered);
+            sum.failed.extend(one.failed);
+            sum
+        })
+    }
+
+    async fn worker(&self, from: &Namespace, to: SocketAddr, kind: Kind, connections: u32) -> Tally {
+        let mut tally = Tally::default();
+        let mut tick = tokio::time::interval(Duration::from_secs(1) * connections / RATE);
+        let mut open = FuturesUnordered::new();
+        'connections: while let Some(mut sender) = Sender::connect(from, to, kind).await {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.end.cancelled() => break 'connections,
+                    Some(end) = open.next() => { tally.note(end); continue }
+                    _ = tick.tick() => {}
+                }
+                if !sender.ready().await {
+                    continue 'connections;
+                }
+                let id = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+                let answer = sender.send(request(kind, id), id);
+                if kind == Kind::Http1 {
+                    tally.note(answer.await);
+                } else {
+                    open.push(answer);
+                }
+            }
+        }
+        while let Some(end) = open.next().await {
+            tally.note(end);
+        }
+        tally
+    }
+}
+
+impl Tally {
+    fn note(&mut self, end: End) {
+        match end {
+            End::Answered(id) => self.answered.push(id),
+            End::NotTaken => {}
+            End::Failed(why) => self.failed.push(why),
+        }
+    }
+}
+
+/// One connection of an application.
+pub(crate) enum Sender {
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
+}
+
+type Answering = std::pin::Pin<Box<dyn Future<Output = End> + Send>>;
+
+impl Sender {
+    /// `None` where nobody listens any more.
+    pub(crate) async fn connect(from: &Namespace, to: SocketAddr, kind: Kind) -> Option<Self> {
+        let io = from.socket().unwrap().connect(to).await.ok()?;
+        io.set_nodelay(true).unwrap();
+        let io = TokioIo::new(io);
+        if kind == Kind::Http1 {
+            let (sender, driver) = http1::handshake(io).await.ok()?;
+            tokio::spawn(driver);
+            return Some(Self::Http1(sender));
+        }
+        let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await.ok()?;
+        tokio::spawn(driver);
+        Some(Self::Http2(sender))
+    }
+
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    fn send(&mut self, req: Request<Body>, id: u64) -> Answering {
+        match self {
+            Self::Http1(sender) => Box::pin(judge(sender.try_send_request(req), id)),
+            Self::Http2(sender) => Box::pin(judge(sender.try_send_request(req), id)),
+        }
+    }
+
+    /// Sends what is never answered.
+    pub(crate) fn stick(&mut self, kind: Kind) {
+        tokio::spawn(self.send(request(kind, STUCK), STUCK));
+    }
+}
+
+async fn judge(
+    sent: impl Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>>,
+    id: u64,
+) -> End {
+    let rsp = match tokio::time::timeout(DEADLINE, sent).await {
+        Err(_) => return End::Failed(format!("{id}: no answer")),
+        Ok(Err(mut failed)) => match failed.take_message() {
+            Some(_) => return End::NotTaken,
+            None => return End::Failed(format!("{id}: {:?}", failed.into_error())),
+        },
+        Ok(Ok(rsp)) => rsp,
+    };
+    let (status, headers) = (rsp.status(), rsp.headers().clone());
+    let body = rsp.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+    if status == 200 && body.as_ref().is_ok_and(|body| *body == id.to_string()) {
+        return End::Answered(id);
+    }
+    End::Failed(format!("{id}: {status} {headers:?} {body:?}"))
+}
+
+fn request(kind: Kind, id: u64) -> Request<Body> {
+    let uri = if kind == Kind::Http1 { format!("/{id}") } else { format!("http://drained/{id}") };
+    let mut req = Request::post(uri).header("host", "drained");
+    if kind == Kind::Grpc {
+        req = req.header("content-type", "application/grpc").header("te", "trailers");
+    }
+    req.body(Full::new(Bytes::from(id.to_string()))).unwrap()
+}
