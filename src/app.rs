@@ -73,6 +73,9 @@ pub enum StartError {
     Bind(#[from] io::Error),
     #[error("{0}")]
     Identity(String),
+    /// A mistake of the configuration, which was only found by using it.
+    #[error("LINKERD2_PROXY_IDENTITY_DIR: {0}")]
+    Documents(#[from] crate::identity::key::Error),
     #[error(transparent)]
     Controller(#[from] crate::controller::MissingIdentity),
 }

@@ -55,6 +55,10 @@ impl Backoff {
         self.max
     }
 
+    pub fn jitter(&self) -> f64 {
+        self.jitter
+    }
+
     /// The delay before attempt number `attempt` (the first retry is 0), with `random` from 0 to 1.
     pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         let base =

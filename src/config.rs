@@ -21,6 +21,7 @@ use crate::model::{DnsName, ServerPolicy, WorkloadId};
 pub mod default_policy;
 pub mod environment;
 mod http2;
+mod process;
 mod read;
 pub mod runtime;
 pub mod value;
@@ -39,13 +40,17 @@ pub struct Config {
     pub identity: Identity,
     pub destination: Destination,
     pub policy: Policy,
+    pub dns: Dns,
+    pub tap: Option<Tap>,
+    pub tracing: Option<Tracing>,
     pub runtime: Cores,
     pub log: Log,
     pub shutdown: Shutdown,
     pub metrics: Metrics,
     /// Put on every socket that the proxy dials from, where redirection exempts by mark, not by user.
     pub mark: Option<u32>,
-    /// Values that were wrong but that the contract tells to ignore; to be logged once.
+    /// Values that have no effect: wrong ones that are not fatal, and those that ask for what is not
+    /// carried yet. To be logged once.
     pub ignored: Vec<ConfigError>,
 }
 
@@ -59,8 +64,12 @@ pub struct Outbound {
     pub detect_timeout: Duration,
     /// How long what was discovered is kept without a connection that uses it.
     pub discovery_idle_timeout: Duration,
-    pub http_failfast_timeout: Duration,
-    pub tcp_failfast_timeout: Duration,
+    pub http_queue: Queue,
+    pub tcp_queue: Queue,
+    /// Requests that may wait for their answers at once.
+    pub max_in_flight: usize,
+    /// Whether to route by `l5d-dst-override`.
+    pub ingress_mode: bool,
     /// Whether applications are sent `l5d-proxy-*` response headers.
     pub informational_headers: bool,
     /// The names for which a profile is looked up.
@@ -77,7 +86,9 @@ pub struct Inbound {
     pub server_http2: ServerHttp2,
     pub detect_timeout: Duration,
     pub discovery_idle_timeout: Duration,
-    pub http_failfast_timeout: Duration,
+    pub http_queue: Queue,
+    /// Requests that may wait for their answers at once.
+    pub max_in_flight: usize,
     /// The pod's own addresses; empty: every original destination is taken, and none is local.
     pub ips: BTreeSet<IpAddr>,
     /// Ports whose policy is watched from the start; the admin port is among them.
@@ -94,6 +105,15 @@ pub struct Accept {
     pub socket: Socket,
     /// `listen(2)` backlog; `None`: the platform's.
     pub backlog: Option<u32>,
+}
+
+/// How requests or connections wait for somewhere to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many may wait at once.
+    pub capacity: usize,
+    /// For how long.
+    pub failfast: Duration,
 }
 
 /// TCP options of one kind of socket.
@@ -128,7 +148,7 @@ pub struct ServerHttp2 {
     pub max_frame_size: Option<u32>,
     pub max_header_list_size: Option<u32>,
     pub max_pending_accept_reset_streams: Option<usize>,
-    pub max_send_buf_size: Option<usize>,
+    pub max_send_buf_size: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +176,8 @@ pub struct Destination {
     pub control: ControlClient,
     /// Sent as `context_token`, byte for byte.
     pub context: String,
+    /// How long an inbound request waits for a profile.
+    pub profile_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -180,6 +202,31 @@ pub struct ControlAddr {
     pub port: u16,
 }
 
+/// Bounds on how long a DNS answer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    pub min_ttl: Option<Duration>,
+    pub max_ttl: Option<Duration>,
+}
+
+/// Who may tap, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    pub listen: SocketAddr,
+    pub client: WorkloadId,
+}
+
+/// Where spans go. The texts are as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    pub collector: ControlClient,
+    pub service_name: Option<String>,
+    pub attributes_path: Option<String>,
+    pub extra_attributes: Option<String>,
+    pub otel_attributes: Option<String>,
+    pub hostname: Option<String>,
+}
+
 /// Limits of watch streams; `None`: no limit. On loopback there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamLimits {
@@ -193,6 +240,14 @@ pub struct Log {
     /// As typed; `off` turns logging off.
     pub filter: String,
     pub format: LogFormat,
+    /// The log of inbound requests; `None`: none.
+    pub access: Option<AccessLog>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    Apache,
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,6 +267,10 @@ pub struct Shutdown {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metrics {
     pub retain_idle: Duration,
+    /// Whether route metrics have a `hostname`.
+    pub hostname_labels: bool,
+    /// Whether inbound HTTP metrics have an `authority`.
+    pub authority_labels: bool,
 }
 
 /// Which names belong to a set of DNS suffixes. The empty set has none.
@@ -229,6 +288,12 @@ impl Config {
     /// Reads the variables that `source` knows. All mistakes are returned together.
     pub fn from_env(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         read::config(source)
+    }
+
+    /// Reads the environment of this process, and looks whether the files that it names can be used.
+    /// All mistakes are returned together.
+    pub fn from_process() -> Result<Self, ConfigErrors> {
+        process::config(&|name| std::env::var_os(name))
     }
 }
 
@@ -265,6 +330,16 @@ impl LogFormat {
     fn named(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "plain" => Some(Self::Plain),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+impl AccessLog {
+    fn named(text: &str) -> Option<Self> {
+        match text {
+            "apache" => Some(Self::Apache),
             "json" => Some(Self::Json),
             _ => None,
         }

@@ -2,7 +2,7 @@ use http::Request;
 
 use super::*;
 use crate::telemetry::RETAIN_IDLE;
-use crate::telemetry::log::{Format, subscriber};
+use crate::telemetry::log::{Format, parse, subscriber};
 
 const LOCAL: &str = "127.0.0.1";
 const REMOTE: &str = "10.0.0.9";
@@ -10,7 +10,7 @@ const REMOTE: &str = "10.0.0.9";
 /// With what must outlive it: the readiness latch and the logging that the filter is part of.
 fn admin() -> (Admin, (watch::Sender<u64>, Box<dyn std::any::Any>)) {
     let (latch, ready) = watch::channel(0);
-    let (logging, log) = subscriber("warn", Format::Plain, std::io::sink).unwrap();
+    let (logging, log) = subscriber("warn", parse("warn").unwrap(), Format::Plain, std::io::sink);
     let env = [("B", "2"), ("A", "1\"")].map(|(key, value)| (key.to_string(), value.to_string()));
     let admin = Admin {
         certificates: ready,

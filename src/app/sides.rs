@@ -39,8 +39,7 @@ pub(super) fn identity(
     controllers: &Controllers,
     metrics: &Metrics,
 ) -> Result<Identity, StartError> {
-    let documents = Documents::load_or_make(&config.identity.dir, &config.identity.server_name)
-        .map_err(|error| StartError::Identity(error.to_string()))?;
+    let documents = Documents::load_or_make(&config.identity.dir, &config.identity.server_name)?;
     let settings = IdentityConfig {
         token_file: config.identity.token_file.clone(),
         min_refresh: config.identity.min_refresh,
@@ -96,7 +95,7 @@ pub(super) fn outbound(
         connector: Arc::new(connector),
         settings: http_settings(connect),
         backoff: connect.backoff,
-        failfast: config.outbound.http_failfast_timeout,
+        failfast: config.outbound.http_queue.failfast,
         metrics: metrics.clone(),
         clients: Default::default(),
     };

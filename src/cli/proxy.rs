@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-use crate::app::{Proxy, Surroundings};
+use crate::app::{Proxy, StartError, Surroundings};
 use crate::config::{Config, LogFormat};
 use crate::telemetry::log;
 
@@ -24,9 +24,7 @@ enum End {
 /// Runs the proxy until it is told to end. Exit code 0 after a drain, 64 for a bad configuration,
 /// 1 where it could not start, 143 and 130 for a second SIGTERM and SIGINT.
 pub fn run() -> ExitCode {
-    // A name that is not Unicode is not one of ours, and a value that is not is a mistake to report.
-    let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = match Config::from_env(&env) {
+    let config = match Config::from_process() {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -44,28 +42,30 @@ pub fn run() -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let ran = runtime(&config)
+    let workers = config.runtime.workers(num_cpus::get());
+    let ran = runtime(workers)
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(serve(config, log)));
+        .and_then(|runtime| runtime.block_on(serve(config, log, workers)));
     match ran {
         Ok(End::Drained) => ExitCode::SUCCESS,
         Ok(End::Insisted(signal)) => ExitCode::from(signal),
         Err(error) => {
             tracing::error!("cannot start: {error:#}");
             eprintln!("causeway proxy: cannot start: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(StartError::Documents(_)) => ExitCode::from(BAD_CONFIGURATION),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn runtime(config: &Config) -> std::io::Result<Runtime> {
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = config.runtime.workers(available);
+fn runtime(workers: usize) -> std::io::Result<Runtime> {
     let mut builder = if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     builder.worker_threads(workers).max_blocking_threads(workers).thread_name("proxy").enable_all().build()
 }
 
-async fn serve(config: Config, log: log::LogHandle) -> anyhow::Result<End> {
+async fn serve(config: Config, log: log::LogHandle, workers: usize) -> anyhow::Result<End> {
     for ignored in &config.ignored {
         tracing::warn!("ignored: {ignored}");
     }
@@ -74,6 +74,7 @@ async fn serve(config: Config, log: log::LogHandle) -> anyhow::Result<End> {
         inbound = %proxy.inbound_addr()?,
         outbound = %proxy.outbound_addr()?,
         admin = %proxy.admin_addr(),
+        workers,
         version = env!("CARGO_PKG_VERSION"),
         "listening; waiting for a certificate"
     );

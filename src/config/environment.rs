@@ -35,6 +35,9 @@ pub enum ConfigError {
     Invalid { name: &'static str, value: String, expected: String },
     #[error("{name} is not set: expected {expected}")]
     Missing { name: &'static str, expected: String },
+    /// What it asks for is not carried by this version.
+    #[error("{name}={value:?} has no effect: {instead}")]
+    NotCarried { name: &'static str, value: String, instead: &'static str },
 }
 
 /// An environment being read.
@@ -114,6 +117,12 @@ impl<'a> Environment<'a> {
             (Some(one), Some(two)) => Some([one, two]),
             _ => None,
         }
+    }
+
+    /// Notes that a value asks for what is not carried yet, and what happens instead.
+    pub(super) fn not_carried<T>(&mut self, setting: &Setting<T>, instead: &'static str) {
+        let value = (self.source)(setting.name).unwrap_or_default();
+        self.ignored.push(ConfigError::NotCarried { name: setting.name, value, instead });
     }
 
     pub(super) fn is_set<T>(&self, setting: &Setting<T>) -> bool {

@@ -16,7 +16,7 @@ pub(super) struct Settings {
     max_frame_size: Setting<u32>,
     max_header_list_size: Setting<u32>,
     max_pending_accept_reset_streams: Setting<usize>,
-    max_send_buf_size: Setting<usize>,
+    max_send_buf_size: Setting<u32>,
 }
 
 pub(super) const OUTBOUND: Settings = Settings {
@@ -55,15 +55,19 @@ pub(super) const INBOUND: Settings = Settings {
 
 pub(super) fn server(env: &mut Environment<'_>, of: &Settings) -> ServerHttp2 {
     // One window or one keep-alive value alone is passed over, as Linkerd's proxy does.
-    let windows = env.both(&of.windows).unwrap_or_else(|| of.windows.map(|window| window.preset()));
+    let flow_control = if env.value(&of.adaptive) {
+        // Windows are not used then, and so not fatal.
+        for window in &of.windows {
+            env.lenient(window);
+        }
+        FlowControl::Adaptive
+    } else {
+        let windows = env.both(&of.windows).unwrap_or_else(|| of.windows.map(|window| window.preset()));
+        FlowControl::Fixed { stream_window: windows[0], connection_window: windows[1] }
+    };
     let keep_alive = env.both(&of.keep_alive);
-    let adaptive = env.value(&of.adaptive);
     ServerHttp2 {
-        flow_control: if adaptive {
-            FlowControl::Adaptive
-        } else {
-            FlowControl::Fixed { stream_window: windows[0], connection_window: windows[1] }
-        },
+        flow_control,
         keep_alive: keep_alive.map(|[interval, timeout]| KeepAlive { interval, timeout, while_idle: false }),
         max_concurrent_streams: env.optional(&of.max_concurrent_streams),
         max_frame_size: env.optional(&of.max_frame_size),

@@ -1,6 +1,9 @@
 //! From variables to sections. A section that cannot be made is `None`, and the mistakes that made it
 //! so are already noted in the [`Environment`]; the other sections are read all the same.
 
+mod control;
+mod identity;
+
 use super::environment::{Environment, Setting};
 use super::variables::*;
 use super::*;
@@ -8,17 +11,23 @@ use super::*;
 pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
     let mut env = Environment::new(source);
     let (outbound, inbound, admin) = data_plane(&mut env);
-    let limits = stream_limits(&mut env);
-    let identity = identity(&mut env);
-    let destination = destination(&mut env, limits);
-    let policy = policy(&mut env, limits);
+    let limits = control::stream_limits(&mut env);
+    let identity = identity::identity(&mut env);
+    let destination = control::destination(&mut env, limits);
+    let policy = control::policy(&mut env, limits);
+    let dns = Dns {
+        min_ttl: env.optional(&LINKERD2_PROXY_DNS_MIN_TTL),
+        max_ttl: env.optional(&LINKERD2_PROXY_DNS_MAX_TTL),
+    };
+    let tap = tap(&mut env);
+    let tracing = control::tracing(&mut env);
     let runtime = cores(&mut env);
-    let log = Log { filter: env.value(&LINKERD2_PROXY_LOG), format: env.value(&LINKERD2_PROXY_LOG_FORMAT) };
+    let log = log(&mut env);
     let shutdown = Shutdown {
         grace_period: env.value(&LINKERD2_PROXY_SHUTDOWN_GRACE_PERIOD),
         endpoint_enabled: env.value(&LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED),
     };
-    let metrics = Metrics { retain_idle: env.value(&LINKERD2_PROXY_METRICS_RETAIN_IDLE) };
+    let metrics = metrics(&mut env);
     let mark = env.optional(&CAUSEWAY_MARK);
     env.finish(|ignored| {
         Some(Config {
@@ -28,6 +37,9 @@ pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
             identity: identity?,
             destination: destination?,
             policy: policy?,
+            dns,
+            tap,
+            tracing,
             runtime,
             log,
             shutdown,
@@ -44,12 +56,14 @@ fn data_plane(env: &mut Environment<'_>) -> (Option<Outbound>, Option<Inbound>, 
     let admin = env.or_default(&LINKERD2_PROXY_ADMIN_LISTEN_ADDR).map(|listen| Admin { listen });
     let outbound_backoff = backoff(
         env,
-        [&LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MIN, &LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MAX],
+        &LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MIN,
+        &LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MAX,
         &LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_JITTER,
     );
     let inbound_backoff = backoff(
         env,
-        [&LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_MIN, &LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_MAX],
+        &LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_MIN,
+        &LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_MAX,
         &LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_JITTER,
     );
     let outbound_connect = Connect {
@@ -91,15 +105,28 @@ fn outbound(env: &mut Environment<'_>, connect: Connect) -> Option<Outbound> {
         },
         backlog: env.optional(&LINKERD2_PROXY_OUTBOUND_TCP_LISTEN_BACKLOG),
     };
+    let ingress_mode = env.value(&LINKERD2_PROXY_INGRESS_MODE);
+    if ingress_mode {
+        env.not_carried(&LINKERD2_PROXY_INGRESS_MODE, "requests are routed by their address");
+    }
+    let quiet = env.optional(&LINKERD2_PROXY_OUTBOUND_DISABLE_INFORMATIONAL_HEADERS);
     Some(Outbound {
         accept,
         connect,
         server_http2: http2::server(env, &http2::OUTBOUND),
         detect_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_DETECT_TIMEOUT),
         discovery_idle_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_DISCOVERY_IDLE_TIMEOUT),
-        http_failfast_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_HTTP_FAILFAST_TIMEOUT),
-        tcp_failfast_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_TCP_FAILFAST_TIMEOUT),
-        informational_headers: !env.value(&LINKERD2_PROXY_OUTBOUND_DISABLE_INFORMATIONAL_HEADERS),
+        http_queue: Queue {
+            capacity: env.value(&LINKERD2_PROXY_OUTBOUND_HTTP_QUEUE_CAPACITY),
+            failfast: env.value(&LINKERD2_PROXY_OUTBOUND_HTTP_FAILFAST_TIMEOUT),
+        },
+        tcp_queue: Queue {
+            capacity: env.value(&LINKERD2_PROXY_OUTBOUND_TCP_QUEUE_CAPACITY),
+            failfast: env.value(&LINKERD2_PROXY_OUTBOUND_TCP_FAILFAST_TIMEOUT),
+        },
+        max_in_flight: env.value(&LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT),
+        ingress_mode,
+        informational_headers: !quiet.unwrap_or(ingress_mode),
         profile_suffixes: env.value(&LINKERD2_PROXY_DESTINATION_PROFILE_SUFFIXES),
         profile_networks: env.value(&LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS),
         listen: listen.or_else(|| single.map(|addr| vec![addr]))?,
@@ -122,6 +149,11 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
         let networks = LINKERD2_PROXY_POLICY_CLUSTER_NETWORKS.name;
         env.invalid(&LINKERD2_PROXY_INBOUND_DEFAULT_POLICY, format!("{networks} to be set with this value"));
     }
+    let gateway = env.value(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES);
+    if gateway != Suffixes::default() {
+        // It would become ready, and then refuse all that it is for.
+        env.invalid(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES, "nothing: gateways are not supported yet");
+    }
     let listen = env.or_default(&LINKERD2_PROXY_INBOUND_LISTEN_ADDR);
     Some(Inbound {
         accept,
@@ -129,7 +161,11 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
         server_http2: http2::server(env, &http2::INBOUND),
         detect_timeout: env.value(&LINKERD2_PROXY_INBOUND_DETECT_TIMEOUT),
         discovery_idle_timeout: env.value(&LINKERD2_PROXY_INBOUND_DISCOVERY_IDLE_TIMEOUT),
-        http_failfast_timeout: env.value(&LINKERD2_PROXY_INBOUND_HTTP_FAILFAST_TIMEOUT),
+        http_queue: Queue {
+            capacity: env.value(&LINKERD2_PROXY_INBOUND_HTTP_QUEUE_CAPACITY),
+            failfast: env.value(&LINKERD2_PROXY_INBOUND_HTTP_FAILFAST_TIMEOUT),
+        },
+        max_in_flight: env.value(&LINKERD2_PROXY_INBOUND_MAX_IN_FLIGHT),
         ips: env.value(&LINKERD2_PROXY_INBOUND_IPS),
         ports,
         opaque_ports: env.value(&LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION),
@@ -140,138 +176,62 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
 }
 
 /// The shortest and the longest delay are set together or not at all: one alone could exceed the
-/// other's default.
-fn backoff(env: &mut Environment<'_>, bounds: [&Setting<Duration>; 2], jitter: &Setting<f64>) -> Backoff {
-    for (set, other) in [(bounds[0], bounds[1]), (bounds[1], bounds[0])] {
-        if env.is_set(set) && !env.is_set(other) {
-            env.missing(other);
+/// other's default. The jitter is set with them; it is not needed, and none then.
+fn backoff(
+    env: &mut Environment<'_>,
+    min: &Setting<Duration>,
+    max: &Setting<Duration>,
+    jitter: &Setting<f64>,
+) -> Backoff {
+    let any_set = env.is_set(min) || env.is_set(max) || env.is_set(jitter);
+    for bound in [min, max] {
+        if any_set && !env.is_set(bound) {
+            env.missing(bound);
         }
     }
-    let [min, max] = bounds.map(|bound| env.value(bound));
-    Backoff::new(min, max, env.value(jitter)).unwrap_or_else(|error| {
-        env.invalid(bounds[1], error.to_string());
+    let unset = if any_set { 0.0 } else { jitter.preset() };
+    let (shortest, longest) = (env.value(min), env.value(max));
+    let part = env.optional(jitter).unwrap_or(unset);
+    Backoff::new(shortest, longest, part).unwrap_or_else(|error| {
+        env.invalid(max, error.to_string());
         Backoff::default()
     })
 }
 
-fn stream_limits(env: &mut Environment<'_>) -> StreamLimits {
-    let initial = env.value(&LINKERD2_PROXY_CONTROL_STREAM_INITIAL_TIMEOUT);
-    let idle = env.value(&LINKERD2_PROXY_CONTROL_STREAM_IDLE_TIMEOUT);
-    let lifetime = env.value(&LINKERD2_PROXY_CONTROL_STREAM_LIFETIME);
-    let exceeds =
-        |low: Option<Duration>, high: Option<Duration>| matches!((low, high), (Some(l), Some(h)) if l > h);
-    let named = [
-        (
-            exceeds(initial, idle),
-            &LINKERD2_PROXY_CONTROL_STREAM_INITIAL_TIMEOUT,
-            &LINKERD2_PROXY_CONTROL_STREAM_IDLE_TIMEOUT,
-        ),
-        (
-            exceeds(initial, lifetime),
-            &LINKERD2_PROXY_CONTROL_STREAM_INITIAL_TIMEOUT,
-            &LINKERD2_PROXY_CONTROL_STREAM_LIFETIME,
-        ),
-        (
-            exceeds(idle, lifetime),
-            &LINKERD2_PROXY_CONTROL_STREAM_IDLE_TIMEOUT,
-            &LINKERD2_PROXY_CONTROL_STREAM_LIFETIME,
-        ),
-    ];
-    for (wrong, low, high) in named {
-        if wrong {
-            env.invalid(low, format!("no more than {}", high.name));
-        }
+/// Nobody can tap yet: what is set is looked at, and said to have no effect.
+fn tap(env: &mut Environment<'_>) -> Option<Tap> {
+    let listen = env.or_default(&LINKERD2_PROXY_CONTROL_LISTEN_ADDR);
+    let client = env.optional(&LINKERD2_PROXY_TAP_SVC_NAME)?;
+    env.not_carried(&LINKERD2_PROXY_TAP_SVC_NAME, "tap is not served");
+    Some(Tap { listen: listen?, client })
+}
+
+/// What is wrong with these is worth a warning only: a proxy that says too little still carries traffic.
+fn log(env: &mut Environment<'_>) -> Log {
+    let access = env.lenient(&LINKERD2_PROXY_ACCESS_LOG);
+    if access.is_some() {
+        env.not_carried(&LINKERD2_PROXY_ACCESS_LOG, "no access log is written");
     }
-    StreamLimits { initial, idle, lifetime }
-}
-
-fn control(
-    env: &mut Environment<'_>,
-    addr: &Setting<ControlAddr>,
-    name: &Setting<DnsName>,
-    limits: StreamLimits,
-) -> Option<ControlClient> {
-    let server = env.required(addr);
-    let loopback = server.as_ref().is_some_and(ControlAddr::is_loopback);
-    let expected = env.optional(name);
-    if server.is_some() && !loopback && !env.is_set(name) {
-        env.missing(name);
+    Log {
+        filter: env.value(&LINKERD2_PROXY_LOG),
+        format: env.lenient(&LINKERD2_PROXY_LOG_FORMAT).unwrap_or_default(),
+        access,
     }
-    if loopback {
-        return server.map(|addr| ControlClient { addr, name: None, limits: StreamLimits::default() });
-    }
-    Some(ControlClient { addr: server?, name: Some(expected?), limits })
 }
 
-fn destination(env: &mut Environment<'_>, limits: StreamLimits) -> Option<Destination> {
-    let context = env.value(&LINKERD2_PROXY_DESTINATION_CONTEXT);
-    let control =
-        control(env, &LINKERD2_PROXY_DESTINATION_SVC_ADDR, &LINKERD2_PROXY_DESTINATION_SVC_NAME, limits);
-    Some(Destination { control: control?, context })
-}
-
-fn policy(env: &mut Environment<'_>, limits: StreamLimits) -> Option<Policy> {
-    let workload = env.required(&LINKERD2_PROXY_POLICY_WORKLOAD);
-    let control = control(env, &LINKERD2_PROXY_POLICY_SVC_ADDR, &LINKERD2_PROXY_POLICY_SVC_NAME, limits);
-    Some(Policy { control: control?, workload: workload? })
-}
-
-fn identity(env: &mut Environment<'_>) -> Option<Identity> {
-    env.optional(&LINKERD2_PROXY_IDENTITY_DISABLED);
-    let dir = env.required(&LINKERD2_PROXY_IDENTITY_DIR);
-    let trust_anchors = env.required(&LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS);
-    let token_file = env.required(&LINKERD2_PROXY_IDENTITY_TOKEN_FILE);
-    let names = local_names(env);
-    // Certify is one call, not a watch.
-    let control = control(
-        env,
-        &LINKERD2_PROXY_IDENTITY_SVC_ADDR,
-        &LINKERD2_PROXY_IDENTITY_SVC_NAME,
-        StreamLimits::default(),
-    );
-    let min_refresh = env.value(&LINKERD2_PROXY_IDENTITY_MIN_REFRESH);
-    let max_refresh = env.value(&LINKERD2_PROXY_IDENTITY_MAX_REFRESH);
-    if min_refresh > max_refresh {
-        let max = LINKERD2_PROXY_IDENTITY_MAX_REFRESH.name;
-        env.invalid(&LINKERD2_PROXY_IDENTITY_MIN_REFRESH, format!("no more than {max}"));
-    }
-    let (id, server_name) = names?;
-    Some(Identity {
-        dir: dir?,
-        trust_anchors: trust_anchors?,
-        token_file: token_file?,
-        id,
-        server_name,
-        control: control?,
-        min_refresh,
-        max_refresh,
-    })
-}
-
-/// Without SPIRE, identity and server name are one and the same DNS name (contract 2.1).
-fn local_names(env: &mut Environment<'_>) -> Option<(WorkloadId, DnsName)> {
-    let (id_setting, id, server_name) = if env.is_set(&LINKERD2_PROXY_IDENTITY_LOCAL_NAME)
-        || !env.is_set(&LINKERD2_PROXY_IDENTITY_SERVER_ID)
-    {
-        (&LINKERD2_PROXY_IDENTITY_LOCAL_NAME, env.required(&LINKERD2_PROXY_IDENTITY_LOCAL_NAME), None)
-    } else {
-        let id = env.required(&LINKERD2_PROXY_IDENTITY_SERVER_ID);
-        let server_name = env.required(&LINKERD2_PROXY_IDENTITY_SERVER_NAME)?;
-        (&LINKERD2_PROXY_IDENTITY_SERVER_ID, id, Some(server_name))
+fn metrics(env: &mut Environment<'_>) -> Metrics {
+    let metrics = Metrics {
+        retain_idle: env.value(&LINKERD2_PROXY_METRICS_RETAIN_IDLE),
+        hostname_labels: env.value(&LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS),
+        authority_labels: env.value(&LINKERD2_PROXY_INBOUND_METRICS_AUTHORITY_LABELS),
     };
-    let id = id?;
-    match (&id, server_name) {
-        (WorkloadId::Dns(name), None) => Some((id.clone(), name.clone())),
-        (WorkloadId::Dns(name), Some(server_name)) if *name == server_name => Some((id, server_name)),
-        (WorkloadId::Dns(_), Some(_)) => {
-            env.invalid(id_setting, format!("the same as {}", LINKERD2_PROXY_IDENTITY_SERVER_NAME.name));
-            None
-        }
-        (WorkloadId::Uri(_), _) => {
-            env.invalid(id_setting, "a DNS-like name: URIs need SPIRE, which is not supported");
-            None
-        }
+    if metrics.hostname_labels {
+        env.not_carried(&LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS, "the label stays empty");
     }
+    if metrics.authority_labels {
+        env.not_carried(&LINKERD2_PROXY_INBOUND_METRICS_AUTHORITY_LABELS, "there is no such label");
+    }
+    metrics
 }
 
 /// Wrong numbers of cores are ignored, not fatal (contract 1.1).

@@ -150,7 +150,7 @@ fn what_must_be_set_is_named() {
         .iter()
         .map(|error| match error {
             ConfigError::Missing { name, .. } => name.trim_start_matches("LINKERD2_PROXY_"),
-            ConfigError::Invalid { .. } => panic!("{error}"),
+            _ => panic!("{error}"),
         })
         .collect();
     missing.sort_unstable();
@@ -205,12 +205,43 @@ fn values_that_contradict_each_other_are_refused() {
         ),
         (&[("LINKERD2_PROXY_IDENTITY_LOCAL_NAME", "spiffe://td/web")], "IDENTITY_LOCAL_NAME"),
         (&[("LINKERD2_PROXY_IDENTITY_DISABLED", "true")], "IDENTITY_DISABLED"),
-        (&[("LINKERD2_PROXY_IDENTITY_MIN_REFRESH", "2d")], "IDENTITY_MIN_REFRESH"),
+        (&[("LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET", "/run/spire.sock")], "IDENTITY_SPIRE_SOCKET"),
+        (&[("LINKERD2_PROXY_TRACE_COLLECTOR_SVC_NAME", "collector")], "TRACE_COLLECTOR_SVC_ADDR"),
     ] {
         let lines = mistakes(changes);
         assert_eq!(lines.len(), 1, "{lines:#?}");
         assert!(lines[0].starts_with(&format!("LINKERD2_PROXY_{place}")), "{lines:#?}");
     }
+}
+
+#[test]
+fn a_jitter_is_set_with_both_bounds_and_they_are_set_without_it() {
+    let lines = mistakes(&[("LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_JITTER", "0.5")]);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let config = read_with(&[
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MIN", "1s"),
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MAX", "2s"),
+    ]);
+    assert_eq!(config.unwrap().outbound.connect.backoff.jitter(), 0.0);
+}
+
+#[test]
+fn windows_that_are_not_used_are_not_fatal() {
+    let config = read_with(&[
+        ("LINKERD2_PROXY_INBOUND_SERVER_HTTP2_ADAPTIVE_FLOW_CONTROL", "true"),
+        ("LINKERD2_PROXY_INBOUND_SERVER_HTTP2_INITIAL_STREAM_WINDOW_SIZE", "wide"),
+    ])
+    .unwrap();
+    assert_eq!(config.inbound.server_http2.flow_control, FlowControl::Adaptive);
+    assert_eq!(config.ignored.len(), 1, "{:?}", config.ignored);
+}
+
+#[test]
+fn ingress_mode_keeps_our_headers_from_applications_unless_told_otherwise() {
+    let ingress = ("LINKERD2_PROXY_INGRESS_MODE", "true");
+    let loud = ("LINKERD2_PROXY_OUTBOUND_DISABLE_INFORMATIONAL_HEADERS", "false");
+    assert!(!read_with(&[ingress]).unwrap().outbound.informational_headers);
+    assert!(read_with(&[ingress, loud]).unwrap().outbound.informational_headers);
 }
 
 #[test]

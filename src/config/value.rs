@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Anchors, ControlAddr, DefaultPolicy, LogFormat, Suffixes};
+use super::{AccessLog, Anchors, ControlAddr, DefaultPolicy, LogFormat, Suffixes};
 use crate::model::name::Host;
 use crate::model::{DnsName, WorkloadId};
 
@@ -58,13 +58,18 @@ pub(super) const NETWORKS: Form<Vec<IpNet>> =
 pub(super) const SUFFIXES: Form<Suffixes> =
     form("DNS suffixes separated by commas, or . for every name", suffixes);
 pub(super) const CONTROL_ADDR: Form<ControlAddr> = form("HOST:PORT, with an IP or a DNS name", control_addr);
-pub(super) const DNS_NAME: Form<DnsName> = form("a DNS name", number);
+pub(super) const DNS_NAME: Form<DnsName> = form("a DNS name", dns_name);
 pub(super) const IDENTITY: Form<WorkloadId> =
     form("a DNS-like name without trailing dot, or a URI such as spiffe://domain/path", number);
 pub(super) const POLICY: Form<DefaultPolicy> = form(
     "all-unauthenticated, all-authenticated, cluster-authenticated, cluster-unauthenticated, audit or deny",
     DefaultPolicy::named,
 );
+pub(super) const ACCESS_LOG: Form<AccessLog> = form("apache or json", AccessLog::named);
+pub(super) const AUTHORITY_LABELS: Form<bool> = form("unsafe, or nothing", |text| match text {
+    "" => Some(false),
+    _ => text.eq_ignore_ascii_case("unsafe").then_some(true),
+});
 pub(super) const LOG_FORMAT: Form<LogFormat> = form("plain or json", LogFormat::named);
 pub(super) const ANCHORS: Form<Anchors> =
     form("PEM certificates", |text| if text.trim().is_empty() { None } else { Some(Anchors(text.into())) });
@@ -128,10 +133,20 @@ fn suffixes(text: &str) -> Option<Suffixes> {
         if item == "." {
             all.every_name = true;
         } else {
-            all.names.push(number(item)?);
+            all.names.push(dns_name(item)?);
         }
     }
     Some(all)
+}
+
+/// Names in DNS: a hyphen stands between other characters, and the last label is not a number, or it
+/// would be a misspelt address.
+fn dns_name(text: &str) -> Option<DnsName> {
+    let name: DnsName = number(text)?;
+    let mut labels = name.as_str().rsplit('.');
+    let is_number = labels.next()?.bytes().all(|b| b.is_ascii_digit());
+    let odd = |label: &str| label.starts_with('-') || label.ends_with('-');
+    (!is_number && !name.as_str().split('.').any(odd)).then_some(name)
 }
 
 /// `localhost.`, with its dot, is this machine without asking DNS (contract 1.4).
@@ -143,7 +158,7 @@ fn control_addr(text: &str) -> Option<ControlAddr> {
     let host = if host.eq_ignore_ascii_case("localhost.") {
         Host::Ip(IpAddr::from([127, 0, 0, 1]))
     } else {
-        Host::Name(host.parse().ok()?)
+        Host::Name(dns_name(host)?)
     };
     Some(ControlAddr { host, port: number(port)? })
 }
@@ -214,7 +229,9 @@ mod tests {
         assert!(control_addr("LocalHost.:8086").unwrap().is_loopback());
         assert!(control_addr("[::1]:8086").unwrap().is_loopback());
         assert!(!control_addr("localhost:8086").unwrap().is_loopback());
-        for bad in ["web", "web:", "web:x", ":80", "[::1]"] {
+        for bad in
+            ["web", "web:", "web:x", ":80", "[::1]", "10.0.0:80", "1.2.3.4.5:80", "-web:80", "a.b-.c:80"]
+        {
             assert_eq!(control_addr(bad), None, "{bad}");
         }
     }

@@ -66,7 +66,7 @@ impl HttpServer {
             h2.max_pending_accept_reset_streams(streams);
         }
         if let Some(size) = settings.max_send_buf_size {
-            h2.max_send_buf_size(size);
+            h2.max_send_buf_size(size as usize);
         }
         Self { h1, h2 }
     }

@@ -1,12 +1,13 @@
 //! What does the proxy log, and where does it go?
 //!
 //! To standard error, as plain lines or JSON, through a filter that can be replaced while running.
-//! Filters are written for the reference (`warn,linkerd=info,…`); what they say of `linkerd*` goes for
-//! `causeway`.
+//! Filters are written for the reference (`warn,linkerd=info,…`): see [`directives`].
 //!
 //! Text from a peer belongs in fields, `?value` rather than `%value`: `Debug` keeps its quotes and shows
 //! what is odd about it. Whatever the call site does, no control character reaches the output: a peer can
 //! neither start a line of its own nor speak to the terminal.
+
+mod directives;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -48,36 +49,45 @@ struct Running {
     replace: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
 }
 
-/// Starts logging for the whole process. With the filter `off` nothing is installed.
+/// Starts logging for the whole process. With the filter `off` nothing is installed. Directives that
+/// cannot be understood are left out, and said.
+///
+/// # Errors
+/// Something else logs already.
 pub fn init(filter: &str, format: Format) -> Result<LogHandle, LogError> {
     if filter.trim().eq_ignore_ascii_case("off") {
         return Ok(LogHandle::off());
     }
-    let (subscriber, handle) = subscriber(filter, format, io::stderr)?;
+    let (parsed, ignored) = directives::parse_lossy(filter);
+    let (subscriber, handle) = subscriber(filter, parsed, format, io::stderr);
     subscriber.try_init().map_err(|_| LogError::Installed)?;
+    for directive in ignored {
+        tracing::warn!(?directive, "ignored: expected a log directive such as linkerd=info");
+    }
     Ok(handle)
 }
 
 /// What [`init`] installs, over any writer.
-pub fn subscriber<W>(
-    filter: &str,
+pub(crate) fn subscriber<W>(
+    typed: &str,
+    parsed: EnvFilter,
     format: Format,
     writer: W,
-) -> Result<(impl Subscriber + Send + Sync + use<W>, LogHandle), LogError>
+) -> (impl Subscriber + Send + Sync + use<W>, LogHandle)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (filtering, reloading) = reload::Layer::new(parse(filter)?);
+    let (filtering, reloading) = reload::Layer::new(parsed);
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Escaped(writer));
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
         Format::Plain => lines.boxed(),
         Format::Json => lines.json().boxed(),
     };
     let handle = LogHandle(Some(Arc::new(Running {
-        typed: Mutex::new(filter.to_string()),
+        typed: Mutex::new(typed.to_string()),
         replace: Box::new(move |filter| reloading.reload(filter)),
     })));
-    Ok((Registry::default().with(filtering).with(lines), handle))
+    (Registry::default().with(filtering).with(lines), handle)
 }
 
 impl LogHandle {
@@ -102,30 +112,8 @@ impl LogHandle {
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    let read = |directives: &str| {
-        let filtered = |source| LogError::Filter { filter: filter.to_string(), source };
-        EnvFilter::builder().parse(directives).map_err(filtered)
-    };
-    // Read whole, so that what is left out below must be well-formed as well.
-    read(filter)?;
-    let own: Vec<String> = filter.split(',').map(str::trim).filter(|d| !is_moot(d)).map(translated).collect();
-    read(&own.join(","))
-}
-
-/// The injector silences header logging this way. Nothing here records such fields, and a filter on span
-/// fields would make every disabled event ask the filter each time.
-fn is_moot(directive: &str) -> bool {
-    ["[{headers}]=off", "[{request}]=off"].contains(&directive)
-}
-
-fn translated(directive: &str) -> String {
-    let target_ends = directive.find(['=', '[']).unwrap_or(directive.len());
-    let (target, rest) = directive.split_at(target_ends);
-    match target.starts_with("linkerd") {
-        true => format!("{}{rest}", env!("CARGO_PKG_NAME")),
-        false => directive.to_string(),
-    }
+pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    directives::parse(filter).map_err(|source| LogError::Filter { filter: filter.to_string(), source })
 }
 
 /// A writer of whole events that lets no control character through but the line end.

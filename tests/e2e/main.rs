@@ -21,6 +21,7 @@ mod direct_port;
 mod discovery;
 mod drain;
 mod endpoints;
+mod environment;
 mod futures;
 mod guards;
 mod mutual_tls;

@@ -20,7 +20,7 @@ impl Write for Captured {
 fn written(filter: &str, format: Format, log: impl FnOnce(&LogHandle)) -> String {
     let captured = Captured::default();
     let writer = captured.clone();
-    let (subscriber, handle) = subscriber(filter, format, move || writer.clone()).unwrap();
+    let (subscriber, handle) = subscriber(filter, parse(filter).unwrap(), format, move || writer.clone());
     tracing::subscriber::with_default(subscriber, || log(&handle));
     let bytes = captured.0.lock().clone();
     String::from_utf8(bytes).unwrap()
@@ -43,16 +43,19 @@ fn the_injected_filter_speaks_of_this_crate() {
 }
 
 #[test]
-fn every_linkerd_directive_is_ours() {
-    for (typed, own) in [
-        ("linkerd=info", "causeway=info"),
-        ("linkerd2_proxy=debug", "causeway=debug"),
-        ("linkerd_app_core[x]=trace", "causeway[x]=trace"),
-        ("linkerd", "causeway"),
-        ("hickory=error", "hickory=error"),
-        ("warn", "warn"),
-    ] {
-        assert_eq!(translated(typed), own);
+fn the_reference_s_targets_and_fields_select_our_events() {
+    let filter = "off,linkerd_app_outbound=debug,[{client}]=info";
+    let text = written(filter, Format::Plain, |handle| {
+        debug!(target: "causeway::outbound::http", "ours");
+        debug!(target: "causeway::inbound", "another's");
+        info!(target: "causeway::inbound", client = 1, "with the field");
+        handle.set("warn,linkerd=debug,linkerd[{client}]=off").unwrap();
+        info!(target: "causeway::inbound", client = 1, "silenced by its field");
+        debug!(target: "causeway::inbound", "without the field");
+    });
+    assert_eq!(text.lines().count(), 3, "{text}");
+    for seen in ["ours", "with the field", "without the field"] {
+        assert!(text.contains(seen), "{text}");
     }
 }
 
@@ -83,7 +86,7 @@ fn off_installs_nothing() {
 
 #[test]
 fn bad_filters_are_refused_with_their_text() {
-    let error = subscriber("warn,causeway=loud", Format::Plain, io::sink).map(|_| ()).unwrap_err();
+    let error = parse("warn,causeway=loud").unwrap_err();
     assert!(error.to_string().contains("warn,causeway=loud"), "{error}");
 }
 

@@ -1,0 +1,76 @@
+//! Who this workload is, and who certifies it.
+
+use super::super::environment::{Environment, Setting};
+use super::*;
+
+pub(super) fn identity(env: &mut Environment<'_>) -> Option<Identity> {
+    env.optional(&LINKERD2_PROXY_IDENTITY_DISABLED);
+    if let Some(socket) = spire(env) {
+        env.invalid(&socket, "not to be set: SPIRE is not supported yet");
+        return None;
+    }
+    let dir = env.required(&LINKERD2_PROXY_IDENTITY_DIR);
+    let trust_anchors = env.required(&LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS);
+    let token_file = env.required(&LINKERD2_PROXY_IDENTITY_TOKEN_FILE);
+    let names = local_names(env);
+    // Certify is one call, not a watch.
+    let control = control::client(
+        env,
+        &LINKERD2_PROXY_IDENTITY_SVC_ADDR,
+        &LINKERD2_PROXY_IDENTITY_SVC_NAME,
+        StreamLimits::default(),
+    );
+    let min_refresh = env.value(&LINKERD2_PROXY_IDENTITY_MIN_REFRESH);
+    let max_refresh = env.value(&LINKERD2_PROXY_IDENTITY_MAX_REFRESH);
+    let (id, server_name) = names?;
+    Some(Identity {
+        dir: dir?,
+        trust_anchors: trust_anchors?,
+        token_file: token_file?,
+        id,
+        server_name,
+        control: control?,
+        min_refresh,
+        max_refresh,
+    })
+}
+
+/// The variable that asks for SPIRE, if any does. What belongs to it is looked at, as Linkerd's proxy does.
+fn spire(env: &mut Environment<'_>) -> Option<Setting<String>> {
+    let names = [LINKERD2_PROXY_IDENTITY_SPIRE_WORKLOAD_API_ADDRESS, LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET];
+    let socket = names.into_iter().find(|name| env.is_set(name))?;
+    backoff(
+        env,
+        &LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN,
+        &LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MAX,
+        &LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_JITTER,
+    );
+    Some(socket)
+}
+
+/// Without SPIRE, identity and server name are one and the same DNS name (contract 2.1).
+fn local_names(env: &mut Environment<'_>) -> Option<(WorkloadId, DnsName)> {
+    let (id_setting, id, server_name) = if env.is_set(&LINKERD2_PROXY_IDENTITY_LOCAL_NAME)
+        || !(env.is_set(&LINKERD2_PROXY_IDENTITY_SERVER_ID)
+            || env.is_set(&LINKERD2_PROXY_IDENTITY_SERVER_NAME))
+    {
+        (&LINKERD2_PROXY_IDENTITY_LOCAL_NAME, env.required(&LINKERD2_PROXY_IDENTITY_LOCAL_NAME), None)
+    } else {
+        let id = env.required(&LINKERD2_PROXY_IDENTITY_SERVER_ID);
+        let server_name = env.required(&LINKERD2_PROXY_IDENTITY_SERVER_NAME)?;
+        (&LINKERD2_PROXY_IDENTITY_SERVER_ID, id, Some(server_name))
+    };
+    let id = id?;
+    match (&id, server_name) {
+        (WorkloadId::Dns(name), None) => Some((id.clone(), name.clone())),
+        (WorkloadId::Dns(name), Some(server_name)) if *name == server_name => Some((id, server_name)),
+        (WorkloadId::Dns(_), Some(_)) => {
+            env.invalid(id_setting, format!("the same as {}", LINKERD2_PROXY_IDENTITY_SERVER_NAME.name));
+            None
+        }
+        (WorkloadId::Uri(_), _) => {
+            env.invalid(id_setting, "a DNS-like name: URIs need SPIRE, which is not supported");
+            None
+        }
+    }
+}
