@@ -3,11 +3,12 @@
 //! Every stage has errors of its own; at the path they become a [`Fault`]. Status, gRPC code, the
 //! label and whether the client's connection ends are the contract's (section 5 and 6.1).
 
-use std::fmt;
+use std::error::Error;
+use std::{fmt, io};
 
 use http::StatusCode;
 
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A failed connection or request: why, and the error underneath if there was one.
 #[derive(Debug)]
@@ -56,6 +57,12 @@ pub enum Reason {
     Loop,
     /// The client sent a request that cannot be forwarded.
     BadRequest,
+    /// A request head, or its list of headers, beyond the limit.
+    HeadTooLarge,
+    /// A request head that did not end in time.
+    HeadTimeout,
+    /// An answer whose header or trailer list is beyond the limit.
+    AnswerTooLarge,
     TlsDetectTimeout,
     /// The client's TLS handshake failed.
     HandshakeFailed,
@@ -111,6 +118,9 @@ impl Reason {
             Self::ForeignAddress   => row(S::BAD_GATEWAY, 14, "unexpected", "foreign-address", true, false, "the destination is not an address of this pod"),
             Self::Loop             => row(S::BAD_GATEWAY, 14, "i/o", "loop", true, false, "the connection would come back to this proxy"),
             Self::BadRequest       => row(S::BAD_REQUEST, 13, "unexpected", "bad-request", true, false, "the request is malformed"),
+            Self::HeadTooLarge     => row(S::REQUEST_HEADER_FIELDS_TOO_LARGE, 8, "unexpected", "head-too-large", true, false, "the request's headers are larger than 64 KiB"),
+            Self::HeadTimeout      => row(S::REQUEST_TIMEOUT, 4, "unexpected", "head-timeout", true, false, "the request's headers did not end in time"),
+            Self::AnswerTooLarge   => row(S::BAD_GATEWAY, 13, "unexpected", "answer-too-large", true, false, "the answer's headers or trailers are larger than 64 KiB"),
             Self::TlsDetectTimeout => row(S::REQUEST_TIMEOUT, 4, "tls detection timeout", "tls-detect-timeout", true, false, "the client sent no complete ClientHello in time"),
             Self::HandshakeFailed  => row(S::BAD_GATEWAY, 14, "i/o", "handshake-failed", true, false, "the client's TLS handshake failed; do both sides share a trust anchor?"),
             Self::DirectRefused    => row(S::BAD_GATEWAY, 14, "unexpected", "direct-refused", true, false, "a connection to the proxy's own port needs mutual TLS and a transport header"),
@@ -119,7 +129,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::FailFast,
         Self::LoadShed,
         Self::NoRoute,
@@ -139,6 +149,9 @@ impl Reason {
         Self::ForeignAddress,
         Self::Loop,
         Self::BadRequest,
+        Self::HeadTooLarge,
+        Self::HeadTimeout,
+        Self::AnswerTooLarge,
         Self::TlsDetectTimeout,
         Self::HandshakeFailed,
         Self::DirectRefused,
@@ -165,6 +178,16 @@ impl Fault {
     }
 }
 
+/// An error and what lies underneath, the content of I/O errors too: they name as their source what their
+/// content's source is, not their content.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn Error + 'static) = *error;
+        let content = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        content.map(|content| content as &(dyn Error + 'static)).or_else(|| error.source())
+    })
+}
+
 impl From<Reason> for Fault {
     fn from(reason: Reason) -> Self {
         Self { reason, source: None }
@@ -181,9 +204,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {
+impl Error for Fault {
     // hyper looks here for the HTTP/2 error whose code it passes on.
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_ref().map(|source| &**source as _)
     }
 }

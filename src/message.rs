@@ -2,6 +2,8 @@
 //! upgrades, and answers of our own. Named so that it is never mistaken for the crate `http`.
 
 pub mod body;
+pub mod framing;
+pub mod guard;
 pub mod headers;
 mod loan;
 pub mod orig_proto;
@@ -9,5 +11,6 @@ pub mod respond;
 pub mod server;
 pub mod uri;
 pub mod upgrade;
+pub mod vet;
 
 pub use body::{Body, Claim, End, Observe, RequestBody};

@@ -133,10 +133,11 @@ impl Outbound {
         let io = crate::telemetry::transport::Metered::new(io, transport.open());
         let session = Arc::new(http::Session::new(self, client, dest));
         let close = session.close.clone();
-        let served = self.http.serve(io, version, &self.drain, close, move |req| {
-            let session = session.clone();
-            async move { session.respond(req).await }
-        });
-        served.await.map_err(|error| Fault::new(Reason::ClientBroken, error))
+        self.http
+            .serve(io, version, &self.drain, close, move |req| {
+                let session = session.clone();
+                async move { session.respond(req).await }
+            })
+            .await
     }
 }

@@ -6,6 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::error::{Fault, Reason};
 use crate::message::RequestBody;
 use crate::model::Endpoint;
 use crate::model::endpoint::ProtocolHint;
@@ -63,8 +64,8 @@ pub enum Unanswered {
     Unsent(Box<Request<RequestBody>>, hyper::Error),
     /// It was sent, and the peer says that nothing was done with it: it may go elsewhere too.
     Refused(Box<Request<RequestBody>>, hyper::Error),
-    /// It may have arrived.
-    Broken(hyper::Error),
+    /// It may have arrived. Its own body may be to blame.
+    Broken(hyper::Error, Option<Reason>),
 }
 
 impl Client {
@@ -149,8 +150,15 @@ impl Ready<'_> {
     }
 }
 
+/// What it means that a request was sent this way and not answered.
+pub fn broken(carry: Carry, error: hyper::Error, blame: Option<Reason>) -> Fault {
+    let reset = (carry == Carry::Http2 && is_reset(&error)).then_some(Reason::StreamReset);
+    let large = error.is_parse_too_large().then_some(Reason::AnswerTooLarge);
+    Fault::new(blame.or(large).or(reset).unwrap_or(Reason::UpstreamBroken), error)
+}
+
 /// Whether a failure is a reset of the request's own HTTP/2 stream.
-pub fn is_reset(error: &hyper::Error) -> bool {
+fn is_reset(error: &hyper::Error) -> bool {
     h2_error(error).is_some_and(::h2::Error::is_reset)
 }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::message::RequestBody;
+use crate::message::{RequestBody, vet};
 use crate::model::protocol::HttpVersion;
 
 use super::Error;
@@ -53,7 +53,11 @@ impl Pool {
         }
         let io = client.open(Some(HttpVersion::Http1)).await?;
         let broken = |error| Error::Http(client.endpoint.addr, error);
-        let (connection, driver) = handshake(TokioIo::new(io)).await.map_err(broken)?;
+        let (connection, driver) = Builder::new()
+            .max_header_size(vet::LIBRARY as usize)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(broken)?;
         tokio::spawn(async move {
             if let Err(error) = driver.with_upgrades().await {
                 tracing::debug!(%error, "an HTTP/1 connection to an endpoint ended");
@@ -101,7 +105,11 @@ impl Lease<'_> {
             }
             Err(mut failed) => Err(match failed.take_message() {
                 Some(req) => Unanswered::Unsent(Box::new(req), failed.into_error()),
-                None => Unanswered::Broken(failed.into_error()),
+                None => {
+                    let error = failed.into_error();
+                    let blame = vet::to_blame(&error);
+                    Unanswered::Broken(error, blame)
+                }
             }),
         }
     }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use crate::message::RequestBody;
+use crate::message::{RequestBody, vet};
 use crate::model::endpoint::{FlowControl, Http2Params, KeepAlive};
 use crate::model::protocol::HttpVersion;
 
@@ -22,10 +22,6 @@ use super::resend::{Kept, is_refusal};
 /// Connections to one endpoint at most. In a bare pair four were no faster than one, so more are
 /// opened only when the peer allows no further stream on the ones there are.
 const MOST: usize = 8;
-
-/// Bytes of one header list that a peer may send us. The library's 16 KiB is less than common
-/// servers accept.
-const HEADER_LIST: u32 = 64 * 1024;
 
 /// RFC 9113, 6.9.1. The library panics beyond it.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
@@ -165,10 +161,11 @@ impl Lease {
             return Err(Unanswered::Unsent(Box::new(req), failed.into_error()));
         }
         let error = failed.into_error();
+        let blame = kept.blame();
         let again = if is_refusal(&error) { kept.again() } else { None };
         Err(match again {
             Some(req) => Unanswered::Refused(Box::new(req), error),
-            None => Unanswered::Broken(error),
+            None => Unanswered::Broken(error, blame),
         })
     }
 }
@@ -181,7 +178,7 @@ impl Drop for Stream {
 
 fn builder(settings: &Settings, endpoint: &Http2Params) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new()).max_header_list_size(HEADER_LIST);
+    builder.timer(TokioTimer::new()).max_header_list_size(vet::LIBRARY);
     match endpoint.flow_control {
         Some(FlowControl::Adaptive) => {
             builder.adaptive_window(true);

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method, Request, Uri, Version};
 
+use crate::error::Reason;
 use crate::message::uri::AbsoluteForm;
 use crate::message::{Claim, RequestBody, uri};
 
@@ -30,6 +31,11 @@ impl Kept {
             body: claim,
         };
         (Request::from_parts(head, body), kept)
+    }
+
+    /// Why the request failed, if its own body is to blame.
+    pub(super) fn blame(&self) -> Option<Reason> {
+        self.body.blame()
     }
 
     /// The request again. `None` if too much of its body has passed.

@@ -21,7 +21,7 @@ use crate::discover::ports::Port;
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
-use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri};
+use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
 use crate::model::inbound::ServerProtocol;
 use crate::model::protocol::HttpVersion;
 use crate::model::{Peer, ServerPolicy};
@@ -84,11 +84,12 @@ impl Inbound {
             close: CancellationToken::new(),
         });
         let close = session.close.clone();
-        let served = self.http.serve(io, version, &self.drain, close, move |req| {
-            let session = session.clone();
-            async move { session.respond(req).await }
-        });
-        served.await.map_err(|error| Fault::new(Reason::ClientBroken, error))
+        self.http
+            .serve(io, version, &self.drain, close, move |req| {
+                let session = session.clone();
+                async move { session.respond(req).await }
+            })
+            .await
     }
 }
 
@@ -131,9 +132,7 @@ impl Session {
         mut req: Request<Incoming>,
         carried: bool,
     ) -> Result<Response<Body<Track>>, Fault> {
-        if !carried && uri::is_malformed(&req) {
-            return Err(Reason::BadRequest.into());
-        }
+        vet::request(&req, self.peer.id().is_some(), carried)?;
         let leaves_http = !carried && upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, carried, leaves_http)?;
@@ -149,7 +148,7 @@ impl Session {
                 return Ok(rsp.map(|bytes| Body::whole(bytes, Track::new((), recorder, None))));
             }
         };
-        let method = req.method().clone();
+        let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
         let mut stream =
             counts.route.map(|(spoken, route)| Stream::inbound(spoken, route, in_flight.since()));
         let ended = req.body().is_end_stream();
@@ -176,8 +175,9 @@ impl Session {
             self.drain.spawn(upgrade::splice(client, server));
             return Ok(answer.rsp.map(|_| Body::empty(track)));
         }
+        vet::answer(&answer.rsp, false)?;
         headers::strip_connection(answer.rsp.headers_mut());
-        Ok(answer.rsp.map(|body| Body::relay(body, track)))
+        Ok(answer.rsp.map(|body| Body::relay(body, track).for_grpc(grpc)))
     }
 
     /// Whatever a client says of its own identity is overwritten, or removed (contract 4.8).
@@ -204,8 +204,8 @@ impl Session {
         }
         headers::strip_connection(req.headers_mut());
         let own = Authority::try_from(self.target.to_string());
-        uri::normalize(req, &own.map_err(|error| Fault::new(Reason::BadRequest, error))?);
-        Ok(())
+        let own = own.map_err(|error| Fault::new(Reason::BadRequest, error))?;
+        uri::normalize(req, &own).map_err(|error| Fault::new(Reason::BadRequest, error))
     }
 
     /// Judges a request, and says what counts it.
@@ -272,11 +272,8 @@ async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool)
             // what is wrong, if anything.
             Err(Unanswered::Unsent(back, _) | Unanswered::Refused(back, _)) if again => req = *back,
             Err(Unanswered::Unsent(_, error)) => return Err(Fault::new(Reason::UpstreamBroken, error)),
-            Err(Unanswered::Refused(_, error) | Unanswered::Broken(error)) => {
-                let reset = carry == Carry::Http2 && client::is_reset(&error);
-                let reason = if reset { Reason::StreamReset } else { Reason::UpstreamBroken };
-                return Err(Fault::new(reason, error));
-            }
+            Err(Unanswered::Refused(_, error)) => return Err(client::broken(carry, error, None)),
+            Err(Unanswered::Broken(error, blame)) => return Err(client::broken(carry, error, blame)),
         }
     }
 }

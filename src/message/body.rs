@@ -8,8 +8,21 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::loan::Loan;
+use crate::error::Reason;
 use crate::telemetry::streams::Sent;
+
+use super::loan::Loan;
+use super::{respond, vet};
+
+/// Why a body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the body's stream broke")]
+    Stream(#[source] hyper::Error),
+    /// The library cuts what is larger still; half a list of trailers is worse than none.
+    #[error("the trailers are larger than {} KiB", vet::HEADER_LIST / 1024)]
+    TrailersTooLarge,
+}
 
 /// How a body's stream ended.
 #[derive(Debug)]
@@ -17,7 +30,7 @@ pub enum End<'a> {
     /// Whole, with trailers if there were any.
     Complete(Option<&'a HeaderMap>),
     /// The sender's side failed.
-    Failed(&'a hyper::Error),
+    Failed(&'a Error),
     /// The reader stopped before the end.
     Dropped,
 }
@@ -36,6 +49,8 @@ impl Observe for () {}
 pub struct Body<W: Observe> {
     inner: Inner,
     observer: Option<W>,
+    /// Whether the reader takes a failure from trailers.
+    grpc: bool,
 }
 
 #[derive(Debug)]
@@ -78,11 +93,16 @@ impl RequestBody {
 
     /// What watches the body is lent with it.
     fn lent(loan: Loan) -> Self {
-        Self { inner: Inner::Lent(loan), observer: None }
+        Self { inner: Inner::Lent(loan), observer: None, grpc: false }
     }
 }
 
 impl Claim {
+    /// Why its request failed, if the body is to blame: an HTTP/2 stream that is reset for it does not say.
+    pub fn blame(&self) -> Option<Reason> {
+        self.0.as_ref()?.blame()
+    }
+
     /// The body from its beginning; the connection that had it gets nothing more of it. `None` if it has
     /// passed further than can be had back.
     pub fn back(&self) -> Option<RequestBody> {
@@ -108,7 +128,13 @@ impl<W: Observe> Body<W> {
             // Nobody will poll a body that says it has ended.
             return Self::empty(observer);
         }
-        Self { inner: Inner::Relayed(inner), observer: Some(observer) }
+        Self { inner: Inner::Relayed(inner), observer: Some(observer), grpc: false }
+    }
+
+    /// The same, where `grpc` for a client who is told in trailers that its own cannot be passed on.
+    pub fn for_grpc(mut self, grpc: bool) -> Self {
+        self.grpc = grpc;
+        self
     }
 
     /// A body made here.
@@ -116,17 +142,17 @@ impl<W: Observe> Body<W> {
         if bytes.is_empty() {
             return Self::empty(observer);
         }
-        Self { inner: Inner::Whole(bytes), observer: Some(observer) }
+        Self { inner: Inner::Whole(bytes), observer: Some(observer), grpc: false }
     }
 
     /// A body without bytes; the observer sees its end at once.
     pub fn empty(observer: W) -> Self {
-        let mut body = Self { inner: Inner::Ended, observer: Some(observer) };
+        let mut body = Self { inner: Inner::Ended, observer: Some(observer), grpc: false };
         body.finish(End::Complete(None));
         body
     }
 
-    fn observe(&mut self, frame: &Option<Result<Frame<Bytes>, hyper::Error>>, ended: bool) {
+    fn observe(&mut self, frame: &Option<Result<Frame<Bytes>, Error>>, ended: bool) {
         match frame {
             None => self.finish(End::Complete(None)),
             Some(Err(error)) => self.finish(End::Failed(error)),
@@ -153,12 +179,9 @@ impl<W: Observe> Body<W> {
 
 impl<W: Observe + Unpin> http_body::Body for Body<W> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         let inner = match &mut this.inner {
             Inner::Relayed(inner) => inner,
@@ -171,10 +194,14 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         };
-        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)).map(bounded);
         // With a content length the reader may stop after the last data, without asking for the end.
         let ended = http_body::Body::is_end_stream(inner);
         this.observe(&frame, ended);
+        if this.grpc && matches!(frame, Some(Err(Error::TrailersTooLarge))) {
+            this.inner = Inner::Ended;
+            return Poll::Ready(Some(Ok(Frame::trailers(respond::trailers(Reason::AnswerTooLarge)))));
+        }
         Poll::Ready(frame)
     }
 
@@ -194,6 +221,14 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Ended => SizeHint::with_exact(0),
         }
+    }
+}
+
+fn bounded(frame: Result<Frame<Bytes>, hyper::Error>) -> Result<Frame<Bytes>, Error> {
+    let frame = frame.map_err(Error::Stream)?;
+    match frame.trailers_ref() {
+        Some(trailers) if vet::list_size(trailers) > vet::PASSED_ON => Err(Error::TrailersTooLarge),
+        _ => Ok(frame),
     }
 }
 

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 
-use super::RequestBody;
+use crate::error::Reason;
+
+use super::{RequestBody, body, vet};
 
 /// Bytes of a body that are kept at most. A refusal comes within a round trip, or never; what is larger
 /// has usually not been sent whole by then, and what was sent of it is not worth this memory.
@@ -27,11 +29,13 @@ struct Lent {
     rest: RequestBody,
     /// What was read so far; `None` once it is not all there any more, or nobody wants it back.
     read: Option<VecDeque<Bytes>>,
+    /// What was wrong with it.
+    blame: Option<Reason>,
 }
 
 impl Loan {
     pub(super) fn new(body: RequestBody) -> Self {
-        Self::of(Lent { ahead: VecDeque::new(), rest: body, read: Some(VecDeque::new()) })
+        Self::of(Lent { ahead: VecDeque::new(), rest: body, read: Some(VecDeque::new()), blame: None })
     }
 
     fn of(lent: Lent) -> Self {
@@ -41,10 +45,14 @@ impl Loan {
     /// The body from its beginning, for another connection: the borrower finds nothing any more. `None` if
     /// more was read than is kept.
     pub(super) fn back(&self) -> Option<Self> {
-        let Lent { ahead, rest, read } = self.0.lock().take()?;
+        let Lent { ahead, rest, read, .. } = self.0.lock().take()?;
         let mut again = read?;
         again.extend(ahead);
-        Some(Self::of(Lent { ahead: again, rest, read: Some(VecDeque::new()) }))
+        Some(Self::of(Lent { ahead: again, rest, read: Some(VecDeque::new()), blame: None }))
+    }
+
+    pub(super) fn blame(&self) -> Option<Reason> {
+        self.0.lock().as_ref()?.blame
     }
 
     /// Nobody will want it back.
@@ -54,10 +62,7 @@ impl Loan {
         }
     }
 
-    pub(super) fn poll_frame(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         match self.0.lock().as_mut() {
             Some(lent) => lent.poll_frame(cx),
             None => Poll::Ready(None),
@@ -80,7 +85,7 @@ impl Loan {
 }
 
 impl Lent {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         if let Some(data) = self.ahead.pop_front() {
             self.keep(&data);
             return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -92,7 +97,10 @@ impl Lent {
                 // Trailers: rare enough in requests.
                 None => self.read = None,
             },
-            Some(Err(_)) => self.read = None,
+            Some(Err(error)) => {
+                self.read = None;
+                self.blame = vet::to_blame(error);
+            }
             None => {}
         }
         Poll::Ready(frame)

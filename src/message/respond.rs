@@ -41,6 +41,16 @@ pub fn fault(asked: Asked, fault: &Fault) -> Response<()> {
     rsp
 }
 
+/// Trailers that end a gRPC answer which cannot be passed on whole.
+pub fn trailers(reason: Reason) -> HeaderMap {
+    let row = reason.row();
+    let mut trailers = HeaderMap::new();
+    trailers.insert(GRPC_STATUS, HeaderValue::from(u16::from(row.grpc)));
+    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.message));
+    trailers.insert(REASON, HeaderValue::from_static(row.name));
+    trailers
+}
+
 /// The mesh's own headers. Only fixed texts: a source's text may hold what a peer wrote.
 fn explain(headers: &mut HeaderMap, reason: Reason, grpc: bool) {
     let row = reason.row();

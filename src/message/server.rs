@@ -15,15 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerHttp2;
 use crate::drain::Drain;
-use crate::error::BoxError;
+use crate::error::{BoxError, Fault, Reason};
 use crate::model::endpoint::FlowControl;
 use crate::model::protocol::HttpVersion;
 
 use super::body::{Body, Observe};
-
-/// Bytes of one header list that a client may send. The library's 16 KiB is less than common
-/// servers accept.
-const HEADER_LIST: u32 = 64 * 1024;
+use super::guard::{Guard, Verdict};
+use super::vet::{self, Refused};
 
 /// How long an idle HTTP/1 connection stays open once the proxy drains. HTTP/1 has no way to say that no
 /// request will be taken but with an answer, and one may be on its way.
@@ -40,10 +38,10 @@ impl HttpServer {
     pub fn new(settings: &ServerHttp2) -> Self {
         let mut h1 = http1::Builder::new();
         // A client may stop sending after its request and still wants the answer.
-        h1.half_close(true);
+        h1.half_close(true).max_header_size(vet::LIBRARY as usize);
         let mut h2 = http2::Builder::new(TokioExecutor::new());
         h2.timer(TokioTimer::new())
-            .max_header_list_size(settings.max_header_list_size.unwrap_or(HEADER_LIST));
+            .max_header_list_size(settings.max_header_list_size.unwrap_or(vet::LIBRARY));
         match settings.flow_control {
             FlowControl::Adaptive => {
                 h2.adaptive_window(true);
@@ -83,7 +81,7 @@ impl HttpServer {
         drain: &Drain,
         close: CancellationToken,
         respond: impl Fn(Request<Incoming>) -> F + Send,
-    ) -> Result<(), hyper::Error>
+    ) -> Result<(), Fault>
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         W: Observe + Unpin,
@@ -92,10 +90,15 @@ impl HttpServer {
     {
         match version {
             HttpVersion::Http1 => {
-                let respond =
-                    service_fn(|req| last_answer(drain, req.method() == Method::CONNECT, respond(req)));
-                let conn = self.h1.serve_connection(TokioIo::new(io), respond).with_upgrades();
-                let mut conn = pin!(conn);
+                let verdict = Verdict::default();
+                let io = TokioIo::new(Guard::new(io, verdict.clone()));
+                let respond = service_fn(|mut req| {
+                    if let Some(reason) = verdict.refused() {
+                        req.extensions_mut().insert(Refused(reason));
+                    }
+                    last_answer(drain, req.method() == Method::CONNECT, respond(req))
+                });
+                let mut conn = pin!(self.h1.serve_connection(io, respond).with_upgrades());
                 let ending = async {
                     tokio::select! {
                         () = lingered(drain) => {}
@@ -105,10 +108,10 @@ impl HttpServer {
                 tokio::select! {
                     // A request that has arrived is answered, also where the end has begun.
                     biased;
-                    ended = conn.as_mut() => return ended,
+                    ended = conn.as_mut() => return ended.map_err(broken),
                     () = ending => conn.as_mut().graceful_shutdown(),
                 }
-                conn.await
+                conn.await.map_err(broken)
             }
             HttpVersion::Http2 => {
                 let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), service_fn(respond)));
@@ -122,13 +125,24 @@ impl HttpServer {
                     // Requests that have arrived are answered, also where the end has begun: the last stream is
                     // named a round trip after the client was told to open no more.
                     biased;
-                    ended = conn.as_mut() => return ended,
+                    ended = conn.as_mut() => return ended.map_err(broken),
                     () = ending => conn.as_mut().graceful_shutdown(),
                 }
-                conn.await
+                conn.await.map_err(broken)
             }
         }
     }
+}
+
+/// What the end of a connection means that did not end well.
+fn broken(error: hyper::Error) -> Fault {
+    let reason = match vet::to_blame(&error) {
+        Some(reason) => reason,
+        None if error.is_parse_too_large() => Reason::HeadTooLarge,
+        None if error.is_parse() => Reason::BadRequest,
+        None => Reason::ClientBroken,
+    };
+    Fault::new(reason, error)
 }
 
 /// Resolves when a draining proxy closes its idle HTTP/1 connections.

@@ -1,6 +1,6 @@
 //! Request targets: absolute form, origin form, and the authority a request is for.
 
-use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::uri::{Authority, InvalidUri, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version, header};
 
 /// Marks an HTTP/1 request whose target was in absolute form, which is kept end to end.
@@ -41,11 +41,19 @@ pub fn authority<B>(req: &Request<B>) -> Option<Authority> {
 
 /// Gives an origin-form target scheme and authority, as HTTP/2 needs them: from `Host`, else the
 /// given default (contract 3.7). A target that has an authority keeps it.
-pub fn normalize<B>(req: &mut Request<B>, default: &Authority) {
-    let authority = authority(req).unwrap_or_else(|| default.clone());
+///
+/// # Errors
+/// `Host` names no authority.
+pub fn normalize<B>(req: &mut Request<B>, default: &Authority) -> Result<(), InvalidUri> {
     if req.uri().authority().is_some() && req.uri().scheme().is_some() {
-        return;
+        return Ok(());
     }
+    let host = req.headers().get(header::HOST).filter(|host| !host.is_empty());
+    let authority = match (req.uri().authority(), host) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => Authority::try_from(host.as_bytes())?,
+        (None, None) => default.clone(),
+    };
     let mut parts = Parts::default();
     parts.scheme = Some(req.uri().scheme().cloned().unwrap_or(Scheme::HTTP));
     parts.authority = Some(authority);
@@ -54,6 +62,7 @@ pub fn normalize<B>(req: &mut Request<B>, default: &Authority) {
     if let Ok(uri) = Uri::from_parts(parts) {
         *req.uri_mut() = uri;
     }
+    Ok(())
 }
 
 /// Reduces a target to origin form, as an HTTP/1 server expects it.
@@ -69,7 +78,7 @@ mod tests {
     #[test]
     fn origin_form_gets_its_authority_from_host_and_gives_it_up_again() {
         let mut req = Request::get("/a?b=1").header("host", "bb:8080").body(()).unwrap();
-        normalize(&mut req, &Authority::from_static("10.0.0.1:80"));
+        normalize(&mut req, &Authority::from_static("10.0.0.1:80")).unwrap();
         assert_eq!(req.uri(), "http://bb:8080/a?b=1");
         to_origin_form(&mut req);
         assert_eq!(req.uri(), "/a?b=1");
@@ -91,7 +100,7 @@ mod tests {
     #[test]
     fn without_host_the_default_stands_in() {
         let mut req = Request::get("/").body(()).unwrap();
-        normalize(&mut req, &Authority::from_static("10.0.0.1:80"));
+        normalize(&mut req, &Authority::from_static("10.0.0.1:80")).unwrap();
         assert_eq!(req.uri(), "http://10.0.0.1:80/");
     }
 }

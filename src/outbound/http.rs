@@ -18,7 +18,7 @@ use crate::discover::{Backend, Destination};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
-use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri};
+use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
 use crate::telemetry::Metrics;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
 
@@ -83,9 +83,7 @@ impl Session {
     async fn request(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
         let arrived = Instant::now();
         let routing = self.dest.routing().await?;
-        if uri::is_malformed(&req) {
-            return Err(Reason::BadRequest.into());
-        }
+        vet::request(&req, false, false)?;
         let leaves_http = upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, leaves_http)?;
@@ -93,7 +91,7 @@ impl Session {
         let backend = taken.backend();
         let chosen = backend.as_ref().ok().map(|backend| backend.meta());
         let mut stream = self.handles.lock().stream(&self.metrics, &taken, chosen, None, arrived);
-        let method = req.method().clone();
+        let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
         let sent = stream.body(req.body().is_end_stream());
         let req = req.map(|body| RequestBody::relay(body, sent));
         let carried = async { send(backend?, req, leaves_http).await }; // balance, connect, relay
@@ -114,7 +112,7 @@ impl Session {
         headers::strip_connection(answer.rsp.headers_mut());
         answer.rsp.headers_mut().remove(headers::PROXY_ERROR);
         answer.rsp.headers_mut().remove(headers::PROXY_CONNECTION);
-        Ok(answer.rsp.map(|body| Body::relay(body, track)))
+        Ok(answer.rsp.map(|body| Body::relay(body, track).for_grpc(grpc)))
     }
 
     /// Brings a request into the form that routes look at (contract 3.7).
@@ -129,8 +127,7 @@ impl Session {
         headers::strip_connection(req.headers_mut());
         let target = Authority::try_from(self.dest.target.to_string());
         let default = target.map_err(|error| Fault::new(Reason::BadRequest, error))?;
-        uri::normalize(req, &default);
-        Ok(())
+        uri::normalize(req, &default).map_err(|error| Fault::new(Reason::BadRequest, error))
     }
 }
 
@@ -163,7 +160,11 @@ async fn send(
         carry_as(&mut req, carry, leaves_http);
         let in_flight = pick.requests().start(req.headers());
         match ready.send(req).await {
-            Ok(answer) => return Ok(answered(answer, carry, version, pick, in_flight)),
+            Ok(answer) => {
+                let (answer, track) = answered(answer, carry, version, pick, in_flight);
+                vet::answer(&answer.rsp, client.endpoint.tls.is_some())?;
+                return Ok((answer, track));
+            }
             Err(Unanswered::Unsent(back, error)) => {
                 if Instant::now() >= deadline {
                     return Err(Fault::new(Reason::UpstreamBroken, error));
@@ -178,11 +179,13 @@ async fn send(
                 // It may have been with that endpoint for long.
                 deadline = Instant::now() + backend.failfast();
             }
-            Err(Unanswered::Refused(_, error) | Unanswered::Broken(error)) => {
+            Err(Unanswered::Refused(_, error)) => {
                 in_flight.failed(ResponseError::of(&error));
-                let reset = carry == Carry::Http2 && client::is_reset(&error);
-                let reason = if reset { Reason::StreamReset } else { Reason::UpstreamBroken };
-                return Err(Fault::new(reason, error));
+                return Err(client::broken(carry, error, None));
+            }
+            Err(Unanswered::Broken(error, blame)) => {
+                in_flight.failed(ResponseError::of(&error));
+                return Err(client::broken(carry, error, blame));
             }
         }
     }

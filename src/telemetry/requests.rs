@@ -15,6 +15,8 @@ use super::labels::{InboundTarget, Labels};
 use super::metric::{ByKey, Counter, Histogram, LatencyMs};
 use super::page::Page;
 use super::registry::{Budget, Family, Metric};
+use crate::error::causes;
+use crate::message::body;
 use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, ResourceRef};
 
@@ -45,6 +47,8 @@ pub enum Outcome {
 pub enum ResponseError {
     Timeout,
     H2(h2::Reason),
+    /// Trailers beyond the limit. Our own: the reference has them cut by its library.
+    TooLarge,
     Unclassified,
 }
 
@@ -229,14 +233,20 @@ impl Outcome {
 impl ResponseError {
     /// The HTTP/2 reason found in an error or its causes.
     pub fn of(error: &(dyn Error + 'static)) -> Self {
+        if causes(error).any(|cause| matches!(cause.downcast_ref(), Some(body::Error::TrailersTooLarge))) {
+            return Self::TooLarge;
+        }
         http2_error(error).and_then(h2::Error::reason).map_or(Self::Unclassified, Self::H2)
     }
 
     /// The `error` label. A reason that HTTP/2 does not define is the peer's invention and gets no label
     /// of its own.
     pub fn label(self) -> &'static str {
-        let Self::H2(reason) = self else {
-            return if self == Self::Timeout { "timeout" } else { "unclassified" };
+        let reason = match self {
+            Self::H2(reason) => reason,
+            Self::Timeout => return "timeout",
+            Self::TooLarge => return "trailers-too-large",
+            Self::Unclassified => return "unclassified",
         };
         match reason {
             h2::Reason::NO_ERROR => "h2(NO_ERROR)",
@@ -282,16 +292,7 @@ impl Class {
 
 /// The HTTP/2 error among an error and its causes.
 pub(super) fn http2_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a h2::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<h2::Error>() {
-            return Some(found);
-        }
-        // An I/O error names as its source what its content's source is, not its content.
-        let content = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = content.map(|content| content as &(dyn Error + 'static)).or_else(|| error.source());
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 const GRPC_UNKNOWN: u16 = 2;

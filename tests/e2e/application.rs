@@ -194,6 +194,8 @@ async fn answer(
             std::mem::forget(held);
             rsp.body(whole("released".into()))
         }
+        "/large-head" => rsp.header("x-large", large(&head.uri)).body(whole("".into())),
+        "/large-trailers" => rsp.body(trailed("text".into(), "x-large", large(&head.uri))),
         _ if head.version == Version::HTTP_2 => rsp.body(with_trailers(body)),
         _ => rsp.body(whole(body)),
     };
@@ -233,8 +235,17 @@ fn pieces() -> Body {
 }
 
 fn with_trailers(bytes: Bytes) -> Body {
+    trailed(bytes, "x-trailer", "from the application".to_owned())
+}
+
+/// As many letters as the query says.
+fn large(uri: &Uri) -> String {
+    "v".repeat(uri.query().unwrap().parse().unwrap())
+}
+
+fn trailed(bytes: Bytes, name: &'static str, value: String) -> Body {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    trailers.insert("x-trailer", HeaderValue::from_static("from the application"));
+    trailers.insert(name, HeaderValue::try_from(value).unwrap());
     sure(Full::new(bytes).with_trailers(async move { Some(Ok(trailers)) }))
 }

@@ -83,7 +83,11 @@ impl Client {
                 (Sender::Http1(sender), tokio::spawn(driver.with_upgrades()))
             }
             Kind::Http2 | Kind::Grpc => {
-                let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+                let (sender, driver) = http2::Builder::new(TokioExecutor::new())
+                    .max_header_list_size(1 << 20)
+                    .handshake(io)
+                    .await
+                    .unwrap();
                 (Sender::Http2(sender), tokio::spawn(driver))
             }
         };

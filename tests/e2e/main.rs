@@ -30,3 +30,4 @@ mod outages;
 mod refusals;
 mod requests;
 mod streams;
+mod strict;

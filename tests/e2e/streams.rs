@@ -129,28 +129,6 @@ async fn an_upgrade_to_h2c_is_not_made() {
 }
 
 #[tokio::test]
-async fn a_request_with_two_lengths_is_passed_on_with_one_and_is_its_connections_last() {
-    let pair = Pair::new().await;
-    for target in [pair.service, pair.app.addr] {
-        for lengths in [
-            "content-length: 5\r\ntransfer-encoding: chunked",
-            "transfer-encoding: chunked\r\ncontent-length: 5",
-        ] {
-            let io = pair.web.connect(target).await;
-            let request = format!(
-                "POST / HTTP/1.1\r\nhost: bb\r\n{lengths}\r\n\r\n0\r\n\r\n\
-                 GET /next HTTP/1.1\r\nhost: bb\r\nconnection: close\r\n\r\n"
-            );
-            exchange(io, &request).await;
-            let seen = pair.app.seen();
-            // What follows could be read in two ways, so nobody reads it.
-            assert_eq!((seen.len(), &seen[0].body[..]), (1, &b""[..]));
-            assert_eq!(seen[0].header("content-length").filter(|length| *length != "0"), None);
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_request_that_is_given_up_is_given_up_at_the_application() {
     for kind in [Kind::Http2, Kind::Grpc] {
         let pair = Pair::new().await;
