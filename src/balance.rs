@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::outbound::Load;
+use crate::telemetry::balancers::{Balancing, State};
+use crate::telemetry::metric::Counter;
 
 mod ewma;
 mod pick;
@@ -33,6 +35,15 @@ pub struct Balancer<T> {
     writer: Mutex<()>,
     changed: Arc<Notify>,
     load: Load,
+    updates: Updates,
+}
+
+/// How often the set has been told to change.
+#[derive(Default)]
+struct Updates {
+    resets: Counter,
+    additions: Counter,
+    removals: Counter,
 }
 
 /// One address and the way to use it, with its readiness and load.
@@ -61,7 +72,8 @@ pub struct Pick<T> {
 impl<T> Balancer<T> {
     pub fn new(load: Load) -> Self {
         let members = ArcSwap::from_pointee(Vec::new());
-        Self { members, writer: Mutex::new(()), changed: Arc::new(Notify::new()), load }
+        let changed = Arc::new(Notify::new());
+        Self { members, writer: Mutex::new(()), changed, load, updates: Updates::default() }
     }
 
     /// Makes a member, which is not in the set yet. What is made may keep the readiness and set it
@@ -86,16 +98,22 @@ impl<T> Balancer<T> {
 
     /// Adds members, in place of those with the same address.
     pub fn add(&self, new: impl IntoIterator<Item = Arc<Member<T>>>) {
+        self.updates.additions.incr();
         self.change(|members| members.extend(new));
     }
 
     pub fn remove(&self, addrs: &[SocketAddr]) {
+        if addrs.is_empty() {
+            return;
+        }
+        self.updates.removals.incr();
         let gone: HashSet<SocketAddr> = addrs.iter().copied().collect();
         self.change(|members| members.retain(|member| !gone.contains(&member.addr)));
     }
 
     /// Replaces the whole set. A member that was in it before keeps its readiness and load.
     pub fn reset(&self, all: impl IntoIterator<Item = Arc<Member<T>>>) {
+        self.updates.resets.incr();
         self.change(|members| {
             members.clear();
             members.extend(all);
@@ -145,6 +163,19 @@ impl<T> Balancer<T> {
             if timeout_at(deadline, changed).await.is_err() {
                 return self.is_ready();
             }
+        }
+    }
+}
+
+impl<T: Send + Sync> Balancing for Balancer<T> {
+    fn state(&self) -> State {
+        let members = self.members.load();
+        State {
+            ready: members.iter().filter(|member| member.is_ready()).count(),
+            members: members.len(),
+            resets: self.updates.resets.value(),
+            additions: self.updates.additions.value(),
+            removals: self.updates.removals.value(),
         }
     }
 }

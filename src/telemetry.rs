@@ -18,6 +18,7 @@ pub mod transport;
 pub mod requests;
 pub mod streams;
 pub mod connections;
+pub mod balancers;
 pub mod authz;
 pub mod errors;
 pub mod process;
@@ -31,6 +32,7 @@ pub const RETAIN_IDLE: Duration = Duration::from_secs(600);
 pub struct Metrics {
     budget: registry::Budget,
     pub authz: authz::Authorizations,
+    pub balancers: balancers::Balancers,
     pub connections: connections::Connections,
     pub errors: errors::Errors,
     pub requests: requests::RequestFamilies,
@@ -48,6 +50,7 @@ impl Metrics {
         let budget = registry::Budget::new(retain_idle);
         Self {
             authz: authz::Authorizations::new(&budget),
+            balancers: balancers::Balancers::default(),
             connections: connections::Connections::new(&budget),
             errors: errors::Errors::new(&budget),
             requests: requests::RequestFamilies::new(&budget),
@@ -89,6 +92,8 @@ impl Metrics {
         self.streams.render_inbound(&mut page);
         self.connections.render_outbound(&mut page);
         self.streams.render_outbound(&mut page);
+        self.balancers.render(&mut page, balancers::Use::Http);
+        self.balancers.render(&mut page, balancers::Use::Tcp);
         self.connections.render_routes(&mut page);
         self.process.render(&mut page);
         page.finish()

@@ -1,7 +1,7 @@
 //! A named set of endpoints, kept fresh and balanced over; or one given endpoint.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use linkerd2_proxy_api::destination::GetDestination;
@@ -24,6 +24,7 @@ use crate::model::outbound::{Backend as Spec, BackendKind};
 use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, EndpointUpdate, ResourceRef};
 use crate::telemetry::Metrics;
+use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::Requests;
 use crate::telemetry::transport::Dialled;
 
@@ -53,6 +54,8 @@ pub struct Backend {
     members: Members,
     /// Nobody was ready for a whole failfast timeout: later requests fail at once until one is.
     shut: AtomicBool,
+    /// Whether its balancer is among the metrics, for each [`Use`].
+    shown: [OnceLock<()>; 2],
     watching: Option<JoinHandle<()>>,
 }
 
@@ -109,7 +112,14 @@ impl Backends {
                 (Members::Balanced(balancer), Some(watching))
             }
         };
-        Backend { spec, failfast: self.failfast, members, shut: AtomicBool::new(false), watching }
+        Backend {
+            spec,
+            failfast: self.failfast,
+            members,
+            shut: AtomicBool::new(false),
+            shown: Default::default(),
+            watching,
+        }
     }
 
     fn reach(&self, authority: Option<&Authority>, endpoint: Endpoint) -> Arc<Reach> {
@@ -226,6 +236,17 @@ impl Backend {
     /// What metrics call it.
     pub fn meta(&self) -> &ResourceRef {
         &self.spec.meta
+    }
+
+    /// Has metrics show what is balanced over, from its first use on.
+    pub fn show(&self, metrics: &Metrics, used: Use, parent: &ResourceRef) {
+        let (Members::Balanced(balancer), BackendKind::Balance { authority, .. }) =
+            (&self.members, &self.spec.kind)
+        else {
+            return;
+        };
+        let show = || metrics.balancers.show(used, parent, (self.meta(), authority), balancer);
+        self.shown[used as usize].get_or_init(show);
     }
 
     pub fn failfast(&self) -> Duration {

@@ -20,6 +20,7 @@ use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
 use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
 use crate::telemetry::Metrics;
+use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
 
 use super::handles::Handles;
@@ -90,6 +91,9 @@ impl Session {
         let taken = route::http(&routing, &req)?; // route
         let backend = taken.backend();
         let chosen = backend.as_ref().ok().map(|backend| backend.meta());
+        if let Ok(backend) = &backend {
+            backend.show(&self.metrics, Use::Http, taken.parent);
+        }
         let mut stream = self.handles.lock().stream(&self.metrics, &taken, chosen, None, arrived);
         let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
         let sent = stream.body(req.body().is_end_stream());

@@ -10,6 +10,7 @@ use crate::discover::{Backend, Destination, Routing};
 use crate::error::{Fault, Reason};
 use crate::net::Prefixed;
 use crate::net::relay::{Broken, relay};
+use crate::telemetry::balancers::Use;
 use crate::telemetry::transport::Metered;
 use crate::tls::Stream;
 
@@ -28,7 +29,11 @@ impl Outbound {
         let taken = route::opaque(routing)?; // route
         let counts = self.metrics.connections.opaque_route(taken.parent, taken.route, dest.target);
         counts.open();
-        let carried = carry(io, &taken).await;
+        let backend = taken.backend();
+        if let Ok(backend) = &backend {
+            backend.show(&self.metrics, Use::Tcp, taken.parent);
+        }
+        let carried = async { carry(io, backend?).await }.await;
         counts.close(match &carried {
             Ok(ended) => ended.is_err().then_some(Reason::UpstreamBroken),
             Err(fault) => Some(fault.reason),
@@ -41,11 +46,8 @@ impl Outbound {
 }
 
 /// Relays a connection to an endpoint of its route's backend, until both sides have ended or one breaks.
-async fn carry(
-    mut io: Metered<Prefixed<TcpStream>>,
-    taken: &route::Taken<'_>,
-) -> Result<Result<(), Broken>, Fault> {
-    let (pick, mut upstream) = connect(taken.backend()?).await?; // balance, connect
+async fn carry(mut io: Metered<Prefixed<TcpStream>>, backend: &Backend) -> Result<Result<(), Broken>, Fault> {
+    let (pick, mut upstream) = connect(backend).await?; // balance, connect
     let ended = relay(&mut io, &mut upstream).await; // relay
     pick.abandon();
     Ok(ended)

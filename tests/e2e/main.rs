@@ -24,6 +24,7 @@ mod endpoints;
 mod environment;
 mod futures;
 mod guards;
+mod metrics;
 mod mutual_tls;
 mod opaque;
 mod outages;

@@ -53,7 +53,8 @@ impl Redirects {
     fn orig_dst(&self) -> OrigDst {
         let redirects = self.clone();
         OrigDst::Given(Arc::new(move |io| {
-            let redirected = redirects.0.lock().get(&io.peer_addr()?).copied();
+            // Asked once for each connection.
+            let redirected = redirects.0.lock().remove(&io.peer_addr()?);
             redirected.map_or_else(|| io.local_addr(), Ok)
         }))
     }

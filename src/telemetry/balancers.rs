@@ -1,0 +1,157 @@
+//! What do balancers hold (contract 6.2)?
+//!
+//! Read from the balancers themselves at each scrape; one that is gone takes its series with it.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::labels::Labels;
+use super::page::Page;
+use crate::model::{Authority, ResourceRef};
+
+/// Something whose state is shown.
+pub trait Balancing: Send + Sync {
+    fn state(&self) -> State;
+}
+
+/// A balancer at the moment of a scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub ready: usize,
+    pub members: usize,
+    /// Updates since its beginning, by kind.
+    pub resets: u64,
+    pub additions: u64,
+    pub removals: u64,
+}
+
+/// What a balancer is used for: each use has families of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Http,
+    Tcp,
+}
+
+/// Every balancer in use.
+#[derive(Default)]
+pub struct Balancers([Mutex<Vec<Shown>>; 2]);
+
+struct Shown {
+    labels: Arc<str>,
+    balancer: Weak<dyn Balancing>,
+}
+
+impl Balancers {
+    /// Shows a balancer for as long as it lives. To be called once for each use.
+    pub fn show<B: Balancing + 'static>(
+        &self,
+        used: Use,
+        parent: &ResourceRef,
+        (backend, authority): (&ResourceRef, &Authority),
+        balancer: &Arc<B>,
+    ) {
+        let labels = Labels::new().parent(parent).backend(backend);
+        let labels = match used {
+            Use::Http => labels,
+            Use::Tcp => labels.with("logical", authority).with("concrete", authority),
+        };
+        let balancer = Arc::downgrade(balancer) as Weak<dyn Balancing>;
+        let mut all = self.0[used as usize].lock();
+        all.retain(|shown| shown.balancer.strong_count() > 0);
+        all.push(Shown { labels: labels.as_str().into(), balancer });
+    }
+
+    /// Two balancers with the same labels, as two addresses of one service have, are added up.
+    fn states(&self, used: Use) -> Vec<(Arc<str>, State)> {
+        let mut states = std::collections::BTreeMap::<Arc<str>, State>::new();
+        for shown in self.0[used as usize].lock().iter() {
+            if let Some(balancer) = shown.balancer.upgrade() {
+                states.entry(shown.labels.clone()).or_default().add(balancer.state());
+            }
+        }
+        states.into_iter().collect()
+    }
+
+    pub fn render(&self, page: &mut Page, used: Use) {
+        let prefix = match used {
+            Use::Http => "outbound_http_balancer",
+            Use::Tcp => "outbound_tcp_balancer",
+        };
+        let states = self.states(used);
+        if states.is_empty() {
+            return;
+        }
+        let name = format!("{prefix}_endpoints");
+        page.family(&name, "gauge", "Endpoints of a backend, by whether they are ready.");
+        for (labels, state) in &states {
+            let pending = state.members.saturating_sub(state.ready);
+            for (kind, count) in [("ready", state.ready), ("pending", pending)] {
+                page.sample(&name, &format!("endpoint_state=\"{kind}\",{labels}"), count);
+            }
+        }
+        let name = format!("{prefix}_p2c_endpoints");
+        page.family(&name, "gauge", "Endpoints that a backend's balancer chooses from.");
+        states.iter().for_each(|(labels, state)| page.sample(&name, labels, state.members));
+        let name = format!("{prefix}_p2c_updates");
+        page.family(&name, "counter", "Updates of a backend's endpoints.");
+        for (labels, state) in &states {
+            let ops = [("Reset", state.resets), ("Add", state.additions), ("Remove", state.removals)];
+            for (op, count) in ops {
+                page.sample(&format!("{name}_total"), &format!("op=\"{op}\",{labels}"), count);
+            }
+        }
+    }
+}
+
+impl State {
+    fn add(&mut self, other: Self) {
+        self.ready += other.ready;
+        self.members += other.members;
+        self.resets += other.resets;
+        self.additions += other.additions;
+        self.removals += other.removals;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(State);
+
+    impl Balancing for Fixed {
+        fn state(&self) -> State {
+            self.0
+        }
+    }
+
+    fn page(balancers: &Balancers, used: Use) -> String {
+        let mut page = Page::default();
+        balancers.render(&mut page, used);
+        page.finish()
+    }
+
+    #[test]
+    fn balancers_are_shown_while_they_live_and_added_up() {
+        let balancers = Balancers::default();
+        let meta = ResourceRef::default_named("web");
+        let authority: Authority = "web.lab:80".parse().unwrap();
+        let state = State { ready: 1, members: 3, resets: 1, additions: 2, removals: 0 };
+        let both = [Arc::new(Fixed(state)), Arc::new(Fixed(state))];
+        both.iter().for_each(|one| balancers.show(Use::Tcp, &meta, (&meta, &authority), one));
+        let text = page(&balancers, Use::Tcp);
+        let labels = r#"parent_group="",parent_kind="default",parent_namespace="",parent_name="web",parent_port="",parent_section_name="",backend_group="",backend_kind="default",backend_namespace="",backend_name="web",backend_port="",backend_section_name="",logical="web.lab:80",concrete="web.lab:80""#;
+        for line in [
+            format!("outbound_tcp_balancer_endpoints{{endpoint_state=\"ready\",{labels}}} 2"),
+            format!("outbound_tcp_balancer_endpoints{{endpoint_state=\"pending\",{labels}}} 4"),
+            format!("outbound_tcp_balancer_p2c_endpoints{{{labels}}} 6"),
+            format!("outbound_tcp_balancer_p2c_updates_total{{op=\"Add\",{labels}}} 4"),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
+        }
+        assert_eq!(page(&balancers, Use::Http), "# EOF\n");
+        drop(both);
+        assert_eq!(page(&balancers, Use::Tcp), "# EOF\n");
+    }
+}
