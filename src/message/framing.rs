@@ -15,21 +15,14 @@ const LINES: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub body: Length,
-    /// Once answered, the bytes behind the body may no longer be HTTP.
-    pub leaves: Option<Leaves>,
+    /// Whether it asks to leave HTTP: once answered, the bytes behind the body may be something else.
+    pub leaves: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     Bytes(u64),
     Chunked,
-}
-
-/// How a request asks to leave HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaves {
-    Upgrade,
-    Connect,
 }
 
 /// The length of the head that `bytes` begin with, its blank line included; `None` while that has not
@@ -68,11 +61,7 @@ pub fn judge(head: &[u8]) -> Result<Head, Reason> {
         }
         fields.read(line)?;
     }
-    let leaves = if request.starts_with(b"CONNECT ") {
-        Some(Leaves::Connect)
-    } else {
-        fields.upgrade.then_some(Leaves::Upgrade)
-    };
+    let leaves = fields.upgrade || request.starts_with(b"CONNECT ");
     Ok(Head { body: fields.body(request.ends_with(b"HTTP/1.0"))?, leaves })
 }
 

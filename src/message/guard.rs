@@ -8,18 +8,19 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::error::Reason;
 
-use super::framing::{self, Chunked, Leaves, Length};
+use super::framing::{self, Chunked, Length};
 use super::vet::MalformedBody;
 
 /// For a head, from its first byte to its last.
@@ -31,19 +32,35 @@ const HARMLESS: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 /// Read at once while a head is incomplete. Bytes.
 const PIECE: usize = 4096;
 
-/// Why the request that the parser has now was refused, if it was.
+/// What guard and server tell each other of the request that the parser has now.
 #[derive(Clone, Debug, Default)]
-pub struct Verdict(Arc<AtomicU8>);
+pub struct Verdict(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    refused: OnceLock<Reason>,
+    answer: AtomicU8,
+    /// Waits for the answer.
+    reader: AtomicWaker,
+}
+
+/// No answer yet.
+const OPEN: u8 = 0;
+/// The next bytes are the next request.
+const STAYS: u8 = 1;
+/// The next bytes are not HTTP any more.
+const LEAVES: u8 = 2;
 
 impl Verdict {
+    /// Why the request was refused, if it was.
     pub fn refused(&self) -> Option<Reason> {
-        let at = self.0.load(Ordering::Acquire);
-        usize::from(at).checked_sub(1).and_then(|at| Reason::ALL.get(at)).copied()
+        self.0.refused.get().copied()
     }
 
-    fn refuse(&self, reason: Reason) {
-        let at = Reason::ALL.iter().position(|each| *each == reason).unwrap_or(0);
-        self.0.store(u8::try_from(at + 1).unwrap_or(1), Ordering::Release);
+    /// The request has its answer, and the connection `leaves` HTTP or not.
+    pub fn answered(&self, leaves: bool) {
+        self.0.answer.store(if leaves { LEAVES } else { STAYS }, Ordering::Release);
+        self.0.reader.wake();
     }
 }
 
@@ -51,10 +68,11 @@ impl Verdict {
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Head,
-    Bytes(u64, Option<Leaves>),
-    Chunked(Chunked, Option<Leaves>),
+    /// So many bytes of a body, and whether its request is to leave HTTP.
+    Bytes(u64, bool),
+    Chunked(Chunked, bool),
     /// Behind a request to leave HTTP: its answer decides.
-    Undecided(Leaves),
+    Undecided,
     /// No HTTP any more.
     Raw,
     /// Nothing: a request was refused, or the client has ended.
@@ -72,23 +90,12 @@ pub struct Guard<IO> {
     /// Held bytes known not to end a head.
     scanned: usize,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Waits for an answer to decide what the bytes behind a request are.
-    reader: Option<Waker>,
     verdict: Verdict,
 }
 
 impl<IO> Guard<IO> {
     pub fn new(io: IO, verdict: Verdict) -> Self {
-        Self {
-            io,
-            next: Next::Head,
-            held: BytesMut::new(),
-            clear: 0,
-            scanned: 0,
-            deadline: None,
-            reader: None,
-            verdict,
-        }
+        Self { io, next: Next::Head, held: BytesMut::new(), clear: 0, scanned: 0, deadline: None, verdict }
     }
 
     /// How many of `bytes`, which come next, may pass: all of the request that they belong to.
@@ -110,7 +117,7 @@ impl<IO> Guard<IO> {
                     passed
                 }
                 Next::Chunked(chunked, _) => chunked.follow(rest)?,
-                Next::Undecided(_) | Next::Raw | Next::End => break,
+                Next::Undecided | Next::Raw | Next::End => break,
             };
             self.end_of_body();
         }
@@ -125,12 +132,13 @@ impl<IO> Guard<IO> {
         };
         self.scanned = 0;
         self.deadline = None;
+        self.verdict.0.answer.store(OPEN, Ordering::Release);
         Ok(head.len())
     }
 
     fn end_of_body(&mut self) {
         if let Next::Bytes(0, leaves) | Next::Chunked(Chunked::Ended, leaves) = self.next {
-            self.next = leaves.map_or(Next::Head, Next::Undecided);
+            self.next = if leaves { Next::Undecided } else { Next::Head };
         }
     }
 
@@ -139,7 +147,7 @@ impl<IO> Guard<IO> {
         let between = matches!(self.next, Next::Head);
         self.next = Next::End;
         self.deadline = None;
-        self.verdict.refuse(reason);
+        let _ = self.verdict.0.refused.set(reason);
         self.held = BytesMut::new();
         if !between {
             return Err(io::Error::new(io::ErrorKind::InvalidData, MalformedBody(reason)));
@@ -183,18 +191,15 @@ impl<IO> Guard<IO> {
         }
     }
 
-    /// The start of an answer decides what comes behind a request to leave HTTP.
-    fn answered(&mut self, answer: &[u8]) {
-        let Next::Undecided(leaves) = self.next else { return };
-        let Some(status) = answer.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3)) else { return };
-        self.next = match (status, leaves) {
-            (b"101", Leaves::Upgrade) | ([b'2', ..], Leaves::Connect) => Next::Raw,
-            ([b'1', ..], _) => return,
+    /// The answer decides what comes behind a request to leave HTTP.
+    fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.verdict.0.reader.register(cx.waker());
+        self.next = match self.verdict.0.answer.load(Ordering::Acquire) {
+            OPEN => return Poll::Pending,
+            LEAVES => Next::Raw,
             _ => Next::Head,
         };
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
+        Poll::Ready(())
     }
 }
 
@@ -260,10 +265,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guard<IO> {
                 Next::End => return Poll::Ready(Ok(())),
                 Next::Raw if this.held.is_empty() => return Pin::new(&mut this.io).poll_read(cx, buf),
                 Next::Raw => this.clear = this.held.len(),
-                Next::Undecided(_) => {
-                    this.reader = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
+                Next::Undecided => ready!(this.poll_answer(cx)),
                 _ if this.held.is_empty() => {
                     if ready!(this.poll_in_place(cx, buf))? {
                         return Poll::Ready(Ok(()));
@@ -282,7 +284,6 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guard<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Guard<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.answered(buf);
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -291,9 +292,6 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guard<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(first) = bufs.iter().find(|buf| !buf.is_empty()) {
-            self.answered(first);
-        }
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 

@@ -96,7 +96,8 @@ impl HttpServer {
                     if let Some(reason) = verdict.refused() {
                         req.extensions_mut().insert(Refused(reason));
                     }
-                    last_answer(drain, req.method() == Method::CONNECT, respond(req))
+                    let connect = req.method() == Method::CONNECT;
+                    http1_answer(drain, &verdict, connect, respond(req))
                 });
                 let mut conn = pin!(self.h1.serve_connection(io, respond).with_upgrades());
                 let ending = async {
@@ -151,14 +152,16 @@ async fn lingered(drain: &Drain) {
     tokio::time::sleep(LAST_REQUEST).await;
 }
 
-/// An HTTP/1 answer, which is its connection's last where the proxy drains.
-async fn last_answer<W: Observe, E>(
+/// An HTTP/1 answer: it decides whether the connection leaves HTTP, and is its last where the proxy drains.
+async fn http1_answer<W: Observe, E>(
     drain: &Drain,
+    verdict: &Verdict,
     connect: bool,
     answer: impl Future<Output = Result<Response<Body<W>>, E>>,
 ) -> Result<Response<Body<W>>, E> {
     let mut rsp = answer.await?;
     let upgraded = rsp.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && rsp.status().is_success());
+    verdict.answered(upgraded);
     if drain.is_signaled() && !upgraded {
         rsp.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
