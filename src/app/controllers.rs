@@ -18,7 +18,7 @@ pub(super) struct Controllers {
 
 impl Controllers {
     pub(super) fn new(config: &Config, store: &Arc<CredentialStore>) -> Result<Self, MissingIdentity> {
-        let dns = Dns::system();
+        let dns = Dns::system(config.dns);
         let client = |control: &ControlClient| {
             Controller::new(controller_config(config, control), dns.clone(), store.clone())
         };
@@ -39,6 +39,8 @@ fn controller_config(config: &Config, control: &ControlClient) -> ControllerConf
         connect_timeout: connect.timeout,
         backoff: soon(connect.backoff),
         socket: connect.socket,
+        stream_window: connect.h2_stream_window,
+        connection_window: connect.h2_connection_window,
     }
 }
 

@@ -58,21 +58,23 @@ pub(super) async fn open(
         };
         let io = tcp.await.map_err(|error| Error::Tcp { addr, error })?;
         let expect = match session {
-            Session::Plaintext => return start(io, addr).await,
+            Session::Plaintext => return start(io, addr, config).await,
             Session::Mesh(expect) => expect,
         };
         let connected = tls::client::connect(store, io, expect, false).await;
-        start(connected.map_err(|error| Error::Tls { addr, error })?.stream, addr).await
+        start(connected.map_err(|error| Error::Tls { addr, error })?.stream, addr, config).await
     };
     timeout(limit, opened).await.unwrap_or(Err(Error::Timeout { addr, limit }))
 }
 
-async fn start<IO>(io: IO, addr: SocketAddr) -> Result<Http2, Error>
+async fn start<IO>(io: IO, addr: SocketAddr, config: &ControllerConfig) -> Result<Http2, Error>
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (http, driver) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .initial_stream_window_size(config.stream_window)
+        .initial_connection_window_size(config.connection_window)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_LIMIT)
         .keep_alive_while_idle(true)

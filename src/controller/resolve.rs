@@ -1,21 +1,38 @@
-//! Where a controller's name leads (contract 1.4): SRV records first, because they name every replica, then
-//! addresses with the configured port.
+//! Where a controller's name leads, and for how long (contract 1.4): SRV records first, because they name
+//! every replica, then addresses with the configured port.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::net::NetError;
+use hickory_resolver::net::{DnsError, NetError};
 use parking_lot::Mutex;
 
+use crate::config;
 use crate::model::DnsName;
 use crate::model::name::Host;
 
-/// Looks names up, without a cache: a record counts for the one connection it was asked for.
+/// No answer, good or bad, is asked for again before this.
+const SHORTEST: Duration = Duration::from_secs(5);
+
+/// Looks names up, without a cache: whoever asks knows for how long the answer holds.
 #[derive(Clone)]
-pub struct Dns(Source);
+pub struct Dns {
+    source: Source,
+    ttl: config::Dns,
+}
+
+/// What a name leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Never empty.
+    pub addrs: Vec<SocketAddr>,
+    /// How long this holds.
+    pub ttl: Duration,
+}
 
 #[derive(Clone)]
 enum Source {
@@ -35,46 +52,88 @@ pub enum Error {
     #[error("DNS is not configured on this machine: {0}")]
     NotConfigured(Arc<NetError>),
     #[error("cannot resolve {name}: {error}")]
-    Lookup { name: DnsName, error: Box<NetError> },
+    Lookup {
+        name: DnsName,
+        error: Box<NetError>,
+        /// How long this holds, if the name server said so.
+        ttl: Option<Duration>,
+    },
     #[error("{} has no address", Shown(.0))]
     NoAddress(Host),
 }
 
 impl Dns {
     /// As this machine is configured (`/etc/resolv.conf`, `/etc/hosts`).
-    pub fn system() -> Self {
+    pub fn system(ttl: config::Dns) -> Self {
         let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
             builder.options_mut().cache_size = 0;
             builder.build()
         });
-        Self(resolver.map_or_else(
+        let source = resolver.map_or_else(
             |error| Source::NotConfigured(error.into()),
             |resolver| Source::Servers(resolver.into()),
-        ))
+        );
+        Self { source, ttl }
     }
 
     /// Knows these names and no others. Ports are theirs.
     #[doc(hidden)]
     pub fn fixed(names: &Names) -> Self {
-        Self(Source::Fixed(names.clone()))
+        Self { source: Source::Fixed(names.clone()), ttl: config::Dns::default() }
     }
 
-    /// Every address behind `name`; never empty.
-    pub async fn resolve(&self, name: &DnsName, port: u16) -> Result<Vec<SocketAddr>, Error> {
-        let resolver = match &self.0 {
+    /// Every address behind `name`.
+    pub async fn resolve(&self, name: &DnsName, port: u16) -> Result<Found, Error> {
+        let resolver = match &self.source {
             Source::Servers(resolver) => resolver,
             Source::NotConfigured(error) => return Err(Error::NotConfigured(error.clone())),
             Source::Fixed(names) => return names.addrs(name),
         };
-        let failed = |error: NetError| Error::Lookup { name: name.clone(), error: error.into() };
+        let failed = |error: NetError| {
+            let ttl = negative_ttl(&error).map(|ttl| self.clamped(ttl));
+            Error::Lookup { name: name.clone(), error: error.into(), ttl }
+        };
         let absolute = Name::from_ascii(format!("{name}.")).map_err(|error| failed(error.into()))?;
-        let replicas = srv(resolver, &absolute).await;
-        if !replicas.is_empty() {
-            return Ok(replicas);
+        let no_replicas = match resolver.lookup(absolute.clone(), RecordType::SRV).await {
+            Ok(found) => match self.found(found.answers(), replica) {
+                Some(found) => return Ok(found),
+                None => None,
+            },
+            Err(error) => negative_ttl(&error),
+        };
+        // No service records and no answer are the same: addresses are asked for next.
+        let found = resolver.lookup_ip(absolute).await.map_err(|error| match failed(error) {
+            Error::Lookup { name, error, ttl: None } => {
+                Error::Lookup { name, error, ttl: no_replicas.map(|ttl| self.clamped(ttl)) }
+            }
+            known => known,
+        })?;
+        let addr = |data: &RData| data.ip_addr().map(|ip| SocketAddr::new(ip, port));
+        let found = self.found(found.as_lookup().answers(), addr);
+        found.ok_or_else(|| Error::NoAddress(Host::Name(name.clone())))
+    }
+
+    /// The addresses in `records`, for as long as all of them hold.
+    fn found(&self, records: &[Record], addr: impl Fn(&RData) -> Option<SocketAddr>) -> Option<Found> {
+        let addrs: Vec<_> = records.iter().filter_map(|record| addr(&record.data)).collect();
+        let ttl = records.iter().map(|record| record.ttl).min()?;
+        let ttl = self.clamped(Duration::from_secs(ttl.into()));
+        (!addrs.is_empty()).then_some(Found { addrs, ttl })
+    }
+
+    fn clamped(&self, ttl: Duration) -> Duration {
+        let most = self.ttl.max_ttl.unwrap_or(Duration::MAX);
+        ttl.min(most).max(self.ttl.min_ttl.unwrap_or_default()).max(SHORTEST)
+    }
+}
+
+impl Error {
+    /// How long this holds, if the name server said so.
+    pub fn ttl(&self) -> Option<Duration> {
+        match self {
+            Self::Lookup { ttl, .. } => *ttl,
+            Self::NotConfigured(_) | Self::NoAddress(_) => None,
         }
-        let found = resolver.lookup_ip(absolute).await.map_err(failed)?;
-        let addrs: Vec<_> = found.iter().map(|ip| SocketAddr::new(ip, port)).collect();
-        if addrs.is_empty() { Err(Error::NoAddress(Host::Name(name.clone()))) } else { Ok(addrs) }
     }
 }
 
@@ -83,20 +142,29 @@ impl Names {
         self.0.lock().insert(name, addrs.to_vec());
     }
 
-    fn addrs(&self, name: &DnsName) -> Result<Vec<SocketAddr>, Error> {
-        let known = self.0.lock().get(name).cloned().unwrap_or_default();
-        if known.is_empty() { Err(Error::NoAddress(Host::Name(name.clone()))) } else { Ok(known) }
+    fn addrs(&self, name: &DnsName) -> Result<Found, Error> {
+        let addrs = self.0.lock().get(name).cloned().unwrap_or_default();
+        if addrs.is_empty() {
+            return Err(Error::NoAddress(Host::Name(name.clone())));
+        }
+        Ok(Found { addrs, ttl: SHORTEST })
     }
 }
 
-/// No SRV records and no answer are the same: addresses are asked for next.
-async fn srv(resolver: &TokioResolver, name: &Name) -> Vec<SocketAddr> {
-    let Ok(found) = resolver.lookup(name.clone(), RecordType::SRV).await else { return Vec::new() };
-    let record = |data: &RData| match data {
+fn replica(data: &RData) -> Option<SocketAddr> {
+    match data {
         RData::SRV(srv) => Some(SocketAddr::new(dashed_ip(srv.target.iter().next()?)?, srv.port)),
         _ => None,
-    };
-    found.answers().iter().filter_map(|answer| record(&answer.data)).collect()
+    }
+}
+
+fn negative_ttl(error: &NetError) -> Option<Duration> {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            none.negative_ttl.map(|s| Duration::from_secs(s.into()))
+        }
+        _ => None,
+    }
 }
 
 /// The address in the first label of a headless service's pod: `10-42-0-15`, `2001-db8--42`.
@@ -123,4 +191,4 @@ impl std::fmt::Debug for Dns {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

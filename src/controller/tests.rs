@@ -1,5 +1,10 @@
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
+use futures_util::stream::unfold;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -9,14 +14,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::resolve::Names;
+use super::resolve::{self, Names};
 use super::*;
 use crate::tls::testing::TestCa;
 
 const CONTROL: &str = "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local";
 const WEB: &str = "web.ns.serviceaccount.identity.linkerd.cluster.local";
+const WATCH: &str = "/service/Watch";
 const HOST: &str = "linkerd-dst.linkerd.svc.cluster.local";
 const LIMIT: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_millis(500);
 
 /// What a fake controller saw.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +80,15 @@ where
     let _ = tell.send(Seen::Opened { client });
     let answer = service_fn(|req: Request<Incoming>| {
         let _ = tell.send(Seen::Request(req.uri().to_string()));
-        async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+        // A watch says something again and again, until nobody listens.
+        let body = match req.uri().path() {
+            WATCH => Body::new(StreamBody::new(Box::pin(unfold((), async |()| {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Some((Ok::<_, Infallible>(Frame::data(bytes::Bytes::from_static(b"news"))), ()))
+            })))),
+            _ => Body::empty(),
+        };
+        async { Ok::<_, Infallible>(Response::new(body)) }
     });
     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), answer).await;
     let _ = tell.send(Seen::Closed);
@@ -87,6 +102,8 @@ fn config(host: &str, port: u16) -> ControllerConfig {
         connect_timeout: Duration::from_secs(5),
         backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(100), 0.1).unwrap(),
         socket: Socket::default(),
+        stream_window: 65_535,
+        connection_window: 1 << 20,
     }
 }
 
@@ -98,7 +115,19 @@ fn named(addrs: &[SocketAddr], store: &Arc<CredentialStore>) -> (Controller, Nam
     (controller, names)
 }
 
-async fn ask(controller: &Controller) -> Result<Response<Incoming>, Error> {
+async fn watch(controller: &Controller) -> Answer {
+    let req = Request::get(WATCH).body(Body::empty()).unwrap();
+    let rsp = timeout(LIMIT, controller.clone().call(req)).await.expect("an answer in time");
+    rsp.unwrap().into_body()
+}
+
+/// Whether a watch goes on.
+async fn says(stream: &mut Answer) -> bool {
+    let frame = timeout(LIMIT, stream.frame()).await.expect("a word or an end in time");
+    frame.is_some_and(|frame| frame.is_ok())
+}
+
+async fn ask(controller: &Controller) -> Result<Response<Answer>, Error> {
     let req = Request::get("/service/Method").body(Body::empty()).unwrap();
     timeout(LIMIT, controller.clone().call(req)).await.expect("an answer in time")
 }
@@ -111,7 +140,9 @@ fn asked(addr: impl std::fmt::Display) -> Seen {
 async fn a_loopback_address_is_spoken_to_in_plaintext() {
     let mut server = Server::start("127.0.0.1:0", None).await;
     let store = TestCa::new("root").store(WEB);
-    let controller = Controller::new(config("127.0.0.1", server.addr.port()), Dns::system(), store).unwrap();
+    let controller =
+        Controller::new(config("127.0.0.1", server.addr.port()), Dns::system(Default::default()), store)
+            .unwrap();
     ask(&controller).await.unwrap();
     assert_eq!(server.next().await, Seen::Opened { client: None });
     assert_eq!(server.next().await, asked(server.addr));
@@ -137,8 +168,9 @@ async fn an_impostor_is_not_asked() {
     for impostor in [ca.store(WEB), TestCa::new("root").store(CONTROL)] {
         let server = Server::start("127.0.0.1:0", Some(impostor)).await;
         let (controller, _) = named(&[server.addr], &ca.store(WEB));
-        let error = controller.0.dial(&mut Link::default()).await.unwrap_err();
-        assert!(matches!(error, Error::Connect(connect::Error::Tls { .. })), "{error}");
+        let error = controller.0.ready(Instant::now() + SOON).await.err().unwrap();
+        let Error::FailFast { last: Some(last), .. } = &error else { panic!("{error}") };
+        assert!(matches!(**last, Error::Connect(connect::Error::Tls { .. })), "{error}");
     }
 }
 
@@ -147,18 +179,19 @@ async fn without_a_name_to_expect_there_is_no_controller() {
     let store = TestCa::new("root").store(WEB);
     for host in [HOST, "10.0.0.1"] {
         let config = ControllerConfig { name: None, ..config(host, 8086) };
-        assert!(Controller::new(config, Dns::system(), store.clone()).is_err(), "{host}");
+        assert!(Controller::new(config, Dns::system(Default::default()), store.clone()).is_err(), "{host}");
     }
     let config = ControllerConfig { name: None, ..config("[::1]", 8086) };
-    assert!(Controller::new(config, Dns::system(), store).is_ok());
+    assert!(Controller::new(config, Dns::system(Default::default()), store).is_ok());
 }
 
 #[tokio::test]
 async fn port_80_is_not_spelled_out() {
     let store = TestCa::new("root").store(WEB);
     let uri = |port| {
-        let controller = Controller::new(config(HOST, port), Dns::system(), store.clone()).unwrap();
-        controller.0.uri(&Uri::from_static("/a/B")).to_string()
+        let controller =
+            Controller::new(config(HOST, port), Dns::system(Default::default()), store.clone()).unwrap();
+        controller.0.reach().uri(&Uri::from_static("/a/B")).to_string()
     };
     assert_eq!(uri(80), format!("http://{HOST}/a/B"));
     assert_eq!(uri(8086), format!("http://{HOST}:8086/a/B"));
@@ -219,21 +252,8 @@ async fn an_address_that_refuses_leads_to_the_next() {
     let server = Server::start("127.0.0.1:0", Some(ca.store(CONTROL))).await;
     let (controller, _) = named(&[refused, server.addr, refused], &ca.store(WEB));
     for _ in 0..8 {
-        controller.0.dial(&mut Link::default()).await.unwrap();
+        ask(&controller).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn a_name_that_no_longer_resolves_keeps_its_addresses() {
-    let ca = TestCa::new("root");
-    let server = Server::start("127.0.0.1:0", Some(ca.store(CONTROL))).await;
-    let (controller, names) = named(&[server.addr], &ca.store(WEB));
-    let mut link = Link::default();
-    controller.0.dial(&mut link).await.unwrap();
-    names.set(HOST.parse().unwrap(), &[]);
-    controller.0.dial(&mut link).await.unwrap();
-    let error = controller.0.dial(&mut Link::default()).await.unwrap_err();
-    assert!(matches!(error, Error::Resolve(_)), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,8 +261,111 @@ async fn a_request_fails_after_thirty_seconds_without_a_connection() {
     let (controller, _) = named(&[], &TestCa::new("root").store(WEB));
     let start = Instant::now();
     let req = Request::get("/service/Method").body(Body::empty()).unwrap();
-    let error = controller.clone().call(req).await.unwrap_err();
+    let error = controller.clone().call(req).await.err().unwrap();
     assert_eq!(start.elapsed().as_secs(), 30);
     let text = error.to_string();
     assert!(text.contains(HOST) && text.contains("has no address"), "{text}");
+}
+
+/// What a fake controller has been asked by now.
+fn requests(server: &mut Server) -> usize {
+    std::iter::from_fn(|| server.seen.try_recv().ok()).filter(|seen| matches!(seen, Seen::Request(_))).count()
+}
+
+#[tokio::test]
+async fn requests_are_spread_over_the_replicas_and_all_go_to_the_one_that_is_left() {
+    let ca = TestCa::new("root");
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        servers.push(Server::start("127.0.0.1:0", Some(ca.store(CONTROL))).await);
+    }
+    let addrs: Vec<_> = servers.iter().map(|server| server.addr).collect();
+    let (controller, _) = named(&addrs, &ca.store(WEB));
+    let mut watches = futures_util::future::join_all((0..40).map(|_| watch(&controller))).await;
+    for stream in &mut watches {
+        assert!(says(stream).await);
+    }
+    let seen: Vec<_> = servers.iter_mut().map(requests).collect();
+    assert_eq!(seen.iter().sum::<usize>(), 40);
+    assert!(seen.iter().all(|count| *count >= 10), "{seen:?}");
+
+    // Half of the watches end; those who held them ask again, and are answered by the other replica.
+    servers.remove(0);
+    let until = Instant::now() + SOON;
+    let ended = futures_util::future::join_all(watches.iter_mut().map(async |stream| {
+        while let Ok(goes_on) = tokio::time::timeout_at(until, says(stream)).await {
+            if !goes_on {
+                *stream = watch(&controller).await;
+                return usize::from(says(stream).await);
+            }
+        }
+        0
+    }));
+    let ended: usize = ended.await.iter().sum();
+    assert_eq!(ended, seen[0]);
+    assert_eq!(requests(&mut servers[0]), ended);
+    assert!(until.elapsed() < Duration::from_secs(5), "{:?}", until.elapsed());
+}
+
+#[tokio::test]
+async fn a_replica_that_is_gone_from_dns_finishes_its_watches_and_gets_no_more() {
+    let ca = TestCa::new("root");
+    let mut old = Server::start("127.0.0.1:0", Some(ca.store(CONTROL))).await;
+    let mut new = Server::start("127.0.0.1:0", Some(ca.store(CONTROL))).await;
+    let (controller, names) = named(&[old.addr], &ca.store(WEB));
+    let mut running = watch(&controller).await;
+    assert!(says(&mut running).await);
+    names.set(HOST.parse().unwrap(), &[new.addr]);
+    timeout(LIMIT, async {
+        while controller.0.addrs() != [new.addr] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("asked again when the answer no longer holds");
+    assert_eq!(requests(&mut old), 1);
+    for _ in 0..10 {
+        ask(&controller).await.unwrap();
+        assert!(says(&mut running).await, "the watch of before goes on");
+    }
+    assert_eq!((requests(&mut old), requests(&mut new)), (0, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_resolved_again_when_its_answer_no_longer_holds_and_kept_when_it_cannot_be() {
+    let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let (controller, names) = named(&[at(1), at(2)], &TestCa::new("root").store(WEB));
+    let passes = |seconds| tokio::time::sleep(Duration::from_secs_f32(seconds));
+    controller.0.addrs();
+    passes(0.1).await;
+    assert_eq!(controller.0.addrs(), [at(1), at(2)]);
+    names.set(HOST.parse().unwrap(), &[at(2), at(3)]);
+    passes(4.8).await;
+    assert_eq!(controller.0.addrs(), [at(1), at(2)], "five seconds at least");
+    passes(0.2).await;
+    assert_eq!(controller.0.addrs(), [at(2), at(3)]);
+    names.set(HOST.parse().unwrap(), &[]);
+    passes(600.0).await;
+    assert_eq!(controller.0.addrs(), [at(2), at(3)]);
+    names.set(HOST.parse().unwrap(), &[at(4)]);
+    passes(1.0).await;
+    assert_eq!(controller.0.addrs(), [at(4)]);
+}
+
+#[tokio::test]
+async fn service_records_lead_to_every_replica_at_its_own_port() {
+    let ca = TestCa::new("root");
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        servers.push(Server::start("127.0.0.1:0", Some(ca.store(CONTROL))).await);
+    }
+    let records = servers.iter().map(|server| resolve::tests::replica(HOST, server.addr)).collect();
+    let dns = resolve::tests::server(HOST, records, 30).await;
+    // Nothing listens at the configured port.
+    let controller = Controller::new(config(HOST, 1), dns, ca.store(WEB)).unwrap();
+    let asked = (0..20).map(|_| async { ask(&controller).await.unwrap() });
+    drop(futures_util::future::join_all(asked).await);
+    let seen: Vec<_> = servers.iter_mut().map(requests).collect();
+    assert_eq!(seen.iter().sum::<usize>(), 20);
+    assert!(seen.iter().all(|count| *count >= 5), "{seen:?}");
 }

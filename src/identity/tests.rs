@@ -131,6 +131,8 @@ impl World {
             connect_timeout: Duration::from_secs(5),
             backoff: Backoff::default(),
             socket: Socket::default(),
+            stream_window: 65_535,
+            connection_window: 1 << 20,
         };
         let controller = Controller::new(controller, Dns::fixed(&names), store.clone()).unwrap();
         let config = IdentityConfig { token_file, min_refresh: Duration::from_millis(20), max_refresh: DAY };

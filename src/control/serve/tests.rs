@@ -298,6 +298,8 @@ fn meshed(world: &World, addr: SocketAddr, name: &str) -> Controller {
         connect_timeout: Duration::from_secs(5),
         backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(100), 0.1).unwrap(),
         socket: Socket::default(),
+        stream_window: 65_535,
+        connection_window: 1 << 20,
     };
     let anchors = world.certifier.authority.anchors().clone();
     let store = CredentialStore::new(BB_ID.parse().unwrap(), anchors);
