@@ -53,10 +53,12 @@ impl From<Expect> for Configured {
     }
 }
 
-/// Resolves when a client that has sent nothing closes its connection.
-async fn gone(io: &mut Prefixed<TcpStream>) {
+/// Resolves when a client resets its connection, or `patience` after it has ended what it sends without a word: until
+/// then it may still listen.
+async fn gone(io: &mut Prefixed<TcpStream>, patience: Duration) {
     match io.read_more(FIRST_BYTES).await {
-        Ok(0) | Err(_) => {}
+        Err(_) => {}
+        Ok(0) => tokio::time::sleep(patience).await,
         Ok(_) => std::future::pending().await,
     }
 }
@@ -81,7 +83,7 @@ impl Outbound {
             biased;
             routing = dest.routing() => routing?,
             // Nobody is left to wait for the control plane.
-            () = gone(&mut io) => return Err(Reason::ClientBroken.into()),
+            () = gone(&mut io, self.detect_timeout) => return Err(Reason::ClientBroken.into()),
         };
         let detected = self.detect(&mut io, &routing).await?; // detect
         debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?detected, "outbound connection");

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ::http::uri::Authority;
-use ::http::{HeaderValue, Request, Response, Version, header};
+use ::http::{HeaderValue, Request, Response, Version};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -171,6 +171,7 @@ impl Session {
             track.record(stream);
         }
         if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
+            upgrade::strip_framing(&method, answer.rsp.headers_mut());
             let server = hyper::upgrade::on(&mut answer.rsp);
             self.drain.spawn(upgrade::splice(client, server));
             return Ok(answer.rsp.map(|_| Body::empty(track)));
@@ -190,10 +191,7 @@ impl Session {
 
     fn prepare(&self, req: &mut Request<Incoming>, carried: bool, leaves_http: bool) -> Result<(), Fault> {
         if leaves_http {
-            // What the client names as this hop's own could be what the mesh says of the client.
-            if req.headers().contains_key(header::UPGRADE) {
-                req.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            }
+            headers::keep_mesh(req.headers_mut());
             return Ok(());
         }
         if req.version() == Version::HTTP_2 {
@@ -259,8 +257,8 @@ impl Session {
 /// Hands a permitted request to the application.
 async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool) -> Result<Answer, Fault> {
     let carry = app.carry(req.version(), leaves_http);
-    if carry == Carry::Http1 && !leaves_http && !uri::is_absolute(&req) {
-        uri::to_origin_form(&mut req);
+    if carry == Carry::Http1 && !leaves_http {
+        uri::to_http1_form(&mut req);
     }
     let mut sendings = 0;
     loop {

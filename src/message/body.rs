@@ -219,7 +219,8 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
             Inner::Relayed(inner) => http_body::Body::size_hint(inner),
             Inner::Lent(loan) => loan.size_hint(),
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Ended => SizeHint::with_exact(0),
+            // That it has ended says it; a length here would add a `content-length` that was not sent.
+            Inner::Ended => SizeHint::default(),
         }
     }
 }

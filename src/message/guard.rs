@@ -75,7 +75,10 @@ enum Next {
     Undecided,
     /// No HTTP any more.
     Raw,
-    /// Nothing: a request was refused, or the client has ended.
+    /// Nothing: a request was refused, and the answer is the connection's last. But until the client has left, the
+    /// parser must not be told so: it would not answer.
+    Refused,
+    /// Nothing: the client has ended.
     End,
 }
 
@@ -117,7 +120,7 @@ impl<IO> Guard<IO> {
                     passed
                 }
                 Next::Chunked(chunked, _) => chunked.follow(rest)?,
-                Next::Undecided | Next::Raw | Next::End => break,
+                Next::Undecided | Next::Raw | Next::Refused | Next::End => break,
             };
             self.end_of_body();
         }
@@ -145,7 +148,7 @@ impl<IO> Guard<IO> {
     /// Between requests the reader is told by a harmless one; within a body it gets an error.
     fn refuse(&mut self, reason: Reason) -> io::Result<()> {
         let between = matches!(self.next, Next::Head);
-        self.next = Next::End;
+        self.next = Next::Refused;
         self.deadline = None;
         let _ = self.verdict.0.refused.set(reason);
         self.held = BytesMut::new();
@@ -228,6 +231,18 @@ impl<IO: AsyncRead + Unpin> Guard<IO> {
         Poll::Ready(Ok(passed > 0))
     }
 
+    /// Reads what follows a refused request, and forgets it.
+    fn poll_forget(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut forgotten = [0; 1024];
+        loop {
+            let mut buf = ReadBuf::new(&mut forgotten);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     /// Reads more of an incomplete head, until its deadline.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.held.reserve(PIECE);
@@ -262,6 +277,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guard<IO> {
                 return Poll::Ready(Ok(()));
             }
             match this.next {
+                Next::Refused => return this.poll_forget(cx),
                 Next::End => return Poll::Ready(Ok(())),
                 Next::Raw if this.held.is_empty() => return Pin::new(&mut this.io).poll_read(cx, buf),
                 Next::Raw => this.clear = this.held.len(),

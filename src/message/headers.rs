@@ -1,6 +1,6 @@
 //! Headers that end at this hop, and the names of the mesh's own (contract 3.7, 3.13).
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 pub const ORIG_PROTO: HeaderName = HeaderName::from_static("l5d-orig-proto");
 pub const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
@@ -37,10 +37,22 @@ pub fn strip_connection(headers: &mut HeaderMap) {
     headers.remove(KEEP_ALIVE);
 }
 
+/// On a connection that leaves HTTP `connection` stays; but what the client names there as its hop's own must not be
+/// what the mesh says of the client.
+pub fn keep_mesh(headers: &mut HeaderMap) {
+    let mesh = |name: &[u8]| name.trim_ascii().to_ascii_lowercase().starts_with(b"l5d-");
+    let names = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b',').any(mesh);
+    if !headers.get_all(header::CONNECTION).iter().any(names) {
+        return;
+    }
+    headers.remove(header::CONNECTION);
+    if headers.contains_key(header::UPGRADE) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -53,5 +65,18 @@ mod tests {
         }
         strip_connection(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
+
+    #[test]
+    fn connection_stays_for_an_upgrade_unless_it_names_what_the_mesh_says() {
+        for (sent, kept) in
+            [("keep-alive, Upgrade", "keep-alive, Upgrade"), ("upgrade, L5D-Client-Id", "upgrade")]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert("upgrade", HeaderValue::from_static("websocket"));
+            headers.insert("connection", HeaderValue::from_static(sent));
+            keep_mesh(&mut headers);
+            assert_eq!(headers["connection"], kept);
+        }
     }
 }

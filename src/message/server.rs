@@ -36,9 +36,9 @@ pub struct HttpServer {
 
 impl HttpServer {
     pub fn new(settings: &ServerHttp2) -> Self {
+        // A client that ends its connection, or half of it, wants no answer any more: the request is given up.
         let mut h1 = http1::Builder::new();
-        // A client may stop sending after its request and still wants the answer.
-        h1.half_close(true).max_header_size(vet::LIBRARY as usize);
+        h1.max_header_size(vet::LIBRARY as usize);
         let mut h2 = http2::Builder::new(TokioExecutor::new());
         h2.timer(TokioTimer::new())
             .max_header_list_size(settings.max_header_list_size.unwrap_or(vet::LIBRARY));

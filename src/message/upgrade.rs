@@ -1,6 +1,6 @@
 //! Connections that stop being HTTP: `Upgrade` and `CONNECT` (contract 3.7).
 
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tracing::debug;
@@ -23,6 +23,14 @@ pub fn wanted<B>(req: &Request<B>) -> bool {
 pub fn granted<B>(method: &Method, rsp: &Response<B>) -> bool {
     rsp.status() == StatusCode::SWITCHING_PROTOCOLS
         || (*method == Method::CONNECT && rsp.status().is_success())
+}
+
+/// Removes from a granted `CONNECT` what would frame a body: it has none (contract 3.7).
+pub fn strip_framing(method: &Method, headers: &mut HeaderMap) {
+    if *method == Method::CONNECT {
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::TRANSFER_ENCODING);
+    }
 }
 
 /// Relays the two connections once both have left HTTP, until both directions end.

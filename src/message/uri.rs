@@ -1,7 +1,7 @@
 //! Request targets: absolute form, origin form, and the authority a request is for.
 
 use http::uri::{Authority, InvalidUri, Parts, PathAndQuery, Scheme};
-use http::{Method, Request, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Uri, Version, header};
 
 /// Marks an HTTP/1 request whose target was in absolute form, which is kept end to end.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +65,34 @@ pub fn normalize<B>(req: &mut Request<B>, default: &Authority) -> Result<(), Inv
     Ok(())
 }
 
-/// Reduces a target to origin form, as an HTTP/1 server expects it.
-pub fn to_origin_form<B>(req: &mut Request<B>) {
+/// Gives a request the form in which an HTTP/1 server expects it: absolute with a `Host` where it came so, else origin
+/// form.
+pub fn to_http1_form<B>(req: &mut Request<B>) {
+    if !is_absolute(req) {
+        return to_origin_form(req);
+    }
+    if !req.headers().contains_key(header::HOST)
+        && let Some(host) = host(req.uri())
+    {
+        req.headers_mut().insert(header::HOST, host);
+    }
+}
+
+/// What `Host` says of a target: no user, and no port that goes without saying.
+fn host(uri: &Uri) -> Option<HeaderValue> {
+    let default = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    let host = uri.host()?;
+    match uri.port_u16().filter(|port| *port != default) {
+        Some(port) => HeaderValue::try_from(format!("{host}:{port}")).ok(),
+        None => HeaderValue::try_from(host).ok(),
+    }
+}
+
+/// Reduces a target to origin form.
+fn to_origin_form<B>(req: &mut Request<B>) {
     let path = req.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *req.uri_mut() = Uri::from(path);
 }
@@ -80,8 +106,23 @@ mod tests {
         let mut req = Request::get("/a?b=1").header("host", "bb:8080").body(()).unwrap();
         normalize(&mut req, &Authority::from_static("10.0.0.1:80")).unwrap();
         assert_eq!(req.uri(), "http://bb:8080/a?b=1");
-        to_origin_form(&mut req);
+        to_http1_form(&mut req);
         assert_eq!(req.uri(), "/a?b=1");
+    }
+
+    #[test]
+    fn absolute_form_stays_and_has_a_host() {
+        for (target, host) in
+            [("http://me@bb:8080/a", "bb:8080"), ("http://bb:80/a", "bb"), ("https://bb/", "bb")]
+        {
+            let mut req = Request::get(target).body(()).unwrap();
+            mark_absolute(&mut req);
+            to_http1_form(&mut req);
+            assert_eq!(
+                (req.uri().to_string().as_str(), &req.headers()["host"]),
+                (target, &HeaderValue::from_static(host))
+            );
+        }
     }
 
     #[test]

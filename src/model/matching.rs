@@ -40,8 +40,12 @@ impl PathMatch {
             Self::Exact(exact) => (exact == path).then_some(path.len()),
             Self::Prefix(prefix) => {
                 let prefix = prefix.trim_end_matches('/');
+                if prefix.is_empty() {
+                    // Everything, `*` too.
+                    return Some(1);
+                }
                 let rest = path.strip_prefix(prefix)?;
-                (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len().max(1))
+                (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len())
             }
         }
     }
@@ -67,6 +71,7 @@ mod tests {
     fn prefixes_match_whole_segments() {
         let get = Method::GET;
         assert!(prefix("/").rank(&get, "/any/thing").is_some());
+        assert!(prefix("/").rank(&Method::OPTIONS, "*").is_some());
         assert!(prefix("/a").rank(&get, "/a/b").is_some());
         assert!(prefix("/a/").rank(&get, "/a").is_some());
         assert!(prefix("/a").rank(&get, "/ab").is_none());

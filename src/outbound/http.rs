@@ -109,6 +109,7 @@ impl Session {
         stream.head(answer.rsp.status(), answer.rsp.headers());
         track.record(stream);
         if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
+            upgrade::strip_framing(&method, answer.rsp.headers_mut());
             let server = hyper::upgrade::on(&mut answer.rsp);
             self.drain.spawn(upgrade::splice(client, server));
             return Ok(answer.rsp.map(|_| Body::empty(track)));
@@ -200,8 +201,8 @@ fn carry_as(req: &mut Request<RequestBody>, carry: Carry, leaves_http: bool) {
     match carry {
         Carry::Http2 => {}
         Carry::OrigProto => orig_proto::upgrade(req),
-        Carry::Http1 if leaves_http || uri::is_absolute(req) => {}
-        Carry::Http1 => uri::to_origin_form(req),
+        Carry::Http1 if leaves_http => {}
+        Carry::Http1 => uri::to_http1_form(req),
     }
 }
 

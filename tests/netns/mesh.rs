@@ -65,14 +65,17 @@ spec:
   identities: ['slow-cooker.mc-demo.serviceaccount.identity.linkerd.cluster.local']
 ";
 
-const EAST: &[(&str, &str)] = &[
+/// Names and contents of manifests.
+pub(crate) type Files = &'static [(&'static str, &'static str)];
+
+const EAST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
     ("02-bb.yaml", include_str!("../../examples/guide/east/02-bb.yaml")),
     ("03-policy.yaml", include_str!("../../examples/guide/east/03-policy.yaml")),
     ("90-sink.yaml", SINK),
 ];
 
-const WEST: &[(&str, &str)] = &[
+const WEST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/west/01-namespace.yaml")),
     ("02-link.yaml", include_str!("../../examples/guide/west/02-link.yaml")),
     ("03-slow-cooker.yaml", include_str!("../../examples/guide/west/03-slow-cooker.yaml")),
@@ -91,7 +94,7 @@ impl Mesh {
 
     /// The same, with another proxy in a cluster's pods where `proxy` names one for it.
     pub(crate) async fn start_with(proxy: impl Fn(&str) -> Option<PathBuf>) -> Option<Self> {
-        Self::of(&plans(), proxy).await
+        Self::of(&plans(EAST, WEST), proxy).await
     }
 
     /// Clusters of these plans.
@@ -155,10 +158,11 @@ fn launcher(folder: &Path) -> PathBuf {
     copy
 }
 
-fn plans() -> [Plan; 2] {
+/// East and west with these manifests.
+pub(crate) fn plans(east: Files, west: Files) -> [Plan; 2] {
     let control = |last: u8| Ipv4Addr::new(172, 31, 255, last);
-    let east = Manifests { cluster: "east", files: EAST };
-    let west = Manifests { cluster: "west", files: WEST };
+    let east = Manifests { cluster: "east", files: east };
+    let west = Manifests { cluster: "west", files: west };
     [
         Plan { manifests: east, control: control(11), pods: network(22), services: network(23) },
         Plan { manifests: west, control: control(12), pods: network(42), services: network(43) },

@@ -1,0 +1,51 @@
+//! Where our proxy knowingly does otherwise than the reference; the same list is in ARCHITECTURE.md.
+
+/// The starts of cases' titles, and why they may differ.
+const DEVIATIONS: &[(&[&str], &str)] = &[
+    (
+        &[
+            "endings::application_closes_unanswered",
+            "endings::application_leaves_its_head",
+            "exchanges::folded headers",
+            "exchanges::no HTTP",
+            "exchanges::two lengths",
+        ],
+        "an application that gives no answer, or one that is not HTTP, is a bad gateway (502), not an error of the proxy",
+    ),
+    (
+        &["streams::nobody_listens", "grpc::nobody_listens"],
+        "that nobody listens is known at once: 502 without waiting for the failfast timeout, whatever the HTTP version",
+    ),
+    (&["streams::refused_stream"], "what an HTTP/2 peer refused unread is sent again"),
+    (
+        &["exchanges::connection twice"],
+        "what any `connection` header names is removed, not only what the first does",
+    ),
+    (&["exchanges::switching unasked"], "nobody asked for the protocol that the answer names"),
+    (&["http2::headers beyond 16 KiB"], "header lists may have 64 KiB, as other servers take"),
+    (
+        &["refusals::connect", "refusals::get of"],
+        "a malformed request ends its connection, and the application is told why",
+    ),
+    (
+        &[
+            "refusals::two hosts",
+            "refusals::absolute form and another host",
+            "http2::host and another authority",
+            "exchanges::host that is no authority",
+            "exchanges::absolute form with user",
+        ],
+        "who is asked for must not depend on who reads it",
+    ),
+    (
+        &["refusals::", "exchanges::equal lengths"],
+        "what two readers could frame differently is refused, with a reason: two lengths, a length and a \
+         coding, codings but `chunked` alone, bare line feeds; what was refused there too ends its connection and says why",
+    ),
+];
+
+/// Why a case may differ from the reference, if it may.
+pub(crate) fn reason(case: &str) -> Option<&'static str> {
+    let listed = |(starts, _): &&(&[&str], &str)| starts.iter().any(|start| case.starts_with(start));
+    DEVIATIONS.iter().find(listed).map(|(_, reason)| *reason)
+}

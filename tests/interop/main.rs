@@ -1,0 +1,59 @@
+//! Does anybody notice which proxy is at the other end?
+//!
+//! Applications in two pods speak to each other, each pod with our proxy or with the reference one. What both
+//! applications saw is written down the same way for every pairing, and compared with what was seen between two
+//! reference proxies: `records/reference.txt`. Where ours differ, that is in [`deviations`] with its reason, and what
+//! was seen instead is in `records/deviations.txt`.
+//!
+//! Ours with ours always runs. The other pairings run where `LINKERD2_PROXY_BIN` names a reference proxy, and say
+//! loudly that they did not where none is. `CAUSEWAY_WRITE_RECORDS=1` writes what was seen into both files, those of the
+//! reference first: run that test before the others, and one at a time. `CAUSEWAY_INTEROP_CASE` plays only the cases
+//! whose titles hold it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod cases;
+mod deviations;
+mod frames;
+mod messages;
+mod record;
+mod stage;
+mod tally;
+
+#[allow(dead_code, reason = "shared with the namespace tests")]
+#[path = "../netns/mesh.rs"]
+mod mesh;
+#[allow(dead_code, reason = "shared with the namespace tests")]
+#[path = "../netns/world.rs"]
+mod world;
+
+use record::Records;
+use stage::{Pairing, Proxy, Stage};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_ours_do_as_two_reference_proxies_do() {
+    compare(Pairing { client: Proxy::Ours, server: Proxy::Ours }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ours_calls_the_reference_proxy() {
+    compare(Pairing { client: Proxy::Ours, server: Proxy::Reference }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_proxy_calls_ours() {
+    compare(Pairing { client: Proxy::Reference, server: Proxy::Ours }).await;
+}
+
+/// The yardstick is what was recorded, also where a newer reference proxy would say otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_reference_proxies_do_as_recorded() {
+    compare(Pairing { client: Proxy::Reference, server: Proxy::Reference }).await;
+}
+
+async fn compare(pairing: Pairing) {
+    let Some(stage) = Stage::set(pairing).await else { return };
+    let seen = cases::run(&stage).await;
+    let problems = Records::load().compare(pairing, &seen);
+    assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), seen.len(), problems.join("\n"));
+}

@@ -1,0 +1,135 @@
+//! What was seen, written down so that it can be compared.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::deviations;
+use crate::stage::{Pairing, Proxy, Way};
+
+/// What the two ends of a case saw, in the order in which each saw it.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    names: Arc<[(String, &'static str); 3]>,
+    notes: Arc<Mutex<[Vec<String>; 2]>>,
+}
+
+impl Seen {
+    /// `names` stand for addresses, which differ from run to run.
+    pub(crate) fn new(names: [(String, &'static str); 3]) -> Self {
+        Self { names: Arc::new(names), notes: Arc::default() }
+    }
+
+    pub(crate) fn app(&self, lines: impl IntoIterator<Item = impl Into<String>>) {
+        self.notes.lock()[0].extend(lines.into_iter().map(Into::into));
+    }
+
+    pub(crate) fn client(&self, lines: impl IntoIterator<Item = impl Into<String>>) {
+        self.notes.lock()[1].extend(lines.into_iter().map(Into::into));
+    }
+
+    /// What the application saw, then what the client did.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (end, lines) in ["app", "client"].iter().zip(&*self.notes.lock()) {
+            for line in lines {
+                let named = |line: String, (addr, name): &(String, &str)| line.replace(addr, name);
+                let line = self.names.iter().fold(line.clone(), named);
+                let _ = writeln!(text, "{end}: {line}");
+            }
+        }
+        text
+    }
+}
+
+/// What a case saw on one way.
+pub(crate) type Observed = BTreeMap<String, String>;
+
+/// What two reference proxies do, and what ours do otherwise.
+pub(crate) struct Records {
+    reference: Observed,
+    /// By pairing.
+    deviations: BTreeMap<String, Observed>,
+}
+
+impl Records {
+    pub(crate) fn load() -> Self {
+        let deviations = parse(&std::fs::read_to_string(path("deviations.txt")).unwrap_or_default());
+        let mut by_pairing = BTreeMap::<_, Observed>::new();
+        for (title, text) in deviations {
+            let (pairing, case) = title.split_once(": ").unwrap();
+            by_pairing.entry(pairing.to_owned()).or_default().insert(case.to_owned(), text);
+        }
+        let reference = parse(&std::fs::read_to_string(path("reference.txt")).unwrap_or_default());
+        Self { reference, deviations: by_pairing }
+    }
+
+    /// What is not as recorded, or not for a reason that is listed.
+    pub(crate) fn compare(mut self, pairing: Pairing, seen: &Observed) -> Vec<String> {
+        let reference = pairing == Pairing { client: Proxy::Reference, server: Proxy::Reference };
+        if std::env::var_os("CAUSEWAY_WRITE_RECORDS").is_some() {
+            self.write(pairing, seen, reference);
+        }
+        let deviations = self.deviations.remove(&name(pairing)).unwrap_or_default();
+        let mut problems = Vec::new();
+        for (case, text) in seen {
+            let (expected, recorded) = (self.reference.get(case), deviations.get(case));
+            let as_reference = expected == Some(text);
+            if !as_reference && recorded != Some(text) {
+                let other = recorded.or(expected).map_or("nothing\n", String::as_str);
+                problems.push(format!("== {case}: saw\n{text}expected\n{other}"));
+            } else if !as_reference && deviations::reason(case).is_none() {
+                problems.push(format!("== {case}: differs from the reference for no listed reason"));
+            } else if as_reference && recorded.is_some() {
+                problems.push(format!("== {case}: no longer differs from the reference"));
+            }
+        }
+        problems
+    }
+
+    /// Only what this pairing knows. Tests that run beside this one write the rest, so `--test-threads=1`, and the
+    /// reference pairing before the others.
+    fn write(&mut self, pairing: Pairing, seen: &Observed, reference: bool) {
+        if reference {
+            self.reference = seen.clone();
+            std::fs::write(path("reference.txt"), print(&self.reference)).unwrap();
+            return;
+        }
+        let differ = seen.iter().filter(|(case, text)| self.reference.get(*case) != Some(text));
+        let differ: Observed = differ.map(|(case, text)| (case.clone(), text.clone())).collect();
+        self.deviations.insert(name(pairing), differ);
+        let titled = self.deviations.iter().flat_map(|(pairing, cases)| {
+            cases.iter().map(move |(case, text)| (format!("{pairing}: {case}"), text.clone()))
+        });
+        std::fs::write(path("deviations.txt"), print(&titled.collect())).unwrap();
+    }
+}
+
+pub(crate) fn title(case: &str, way: Way) -> String {
+    format!("{case}, {}", way.name())
+}
+
+fn name(pairing: Pairing) -> String {
+    let name = |proxy| if proxy == Proxy::Ours { "ours" } else { "reference" };
+    format!("{} to {}", name(pairing.client), name(pairing.server))
+}
+
+fn path(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/records").join(file)
+}
+
+fn print(sections: &Observed) -> String {
+    let mut text = String::new();
+    for (title, lines) in sections {
+        let _ = writeln!(text, "== {title}\n{lines}");
+    }
+    text
+}
+
+fn parse(text: &str) -> Observed {
+    let sections = text.split("== ").filter_map(|section| section.split_once('\n'));
+    sections.map(|(title, lines)| (title.to_owned(), format!("{}\n", lines.trim_end()))).collect()
+}
