@@ -8,6 +8,7 @@
 pub mod client;
 pub mod credentials;
 pub mod crypto;
+mod proven;
 pub mod read_ahead;
 pub mod server;
 pub mod stream;

@@ -15,13 +15,19 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
-use super::verify::{self, ChainOnly};
+use super::proven::Proven;
+use super::verify::{self, ChainOnly, Clients};
 use super::{TRANSPORT_ALPN, crypto};
 use crate::model::WorkloadId;
 
 /// The certificates that every chain in the mesh must end at.
 #[derive(Clone, Debug)]
-pub struct TrustAnchors(Arc<RootCertStore>);
+pub struct TrustAnchors {
+    roots: Arc<RootCertStore>,
+    /// Chains of servers, and of clients, that have been found to end there.
+    servers: Arc<Proven>,
+    clients: Arc<Proven>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a PEM bundle with at least one valid certificate")]
@@ -75,7 +81,10 @@ impl TrustAnchors {
                 tracing::warn!(index, error, "skipping a trust anchor that cannot be read");
             }
         }
-        if roots.is_empty() { Err(InvalidAnchors) } else { Ok(Self(roots.into())) }
+        if roots.is_empty() {
+            return Err(InvalidAnchors);
+        }
+        Ok(Self { roots: roots.into(), servers: Arc::default(), clients: Arc::default() })
     }
 
     /// Whether `leaf`, through `intermediates`, chains to one of these certificates, every link within its
@@ -86,13 +95,13 @@ impl TrustAnchors {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        verify::chain(leaf, intermediates, &self.0, now)
+        verify::chain(leaf, intermediates, &self.roots, now)
     }
 
     /// How many certificates are trusted; never 0.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.roots.len()
     }
 }
 
@@ -118,7 +127,7 @@ impl CredentialStore {
         key: &PrivateKeyDer<'static>,
         expiry: SystemTime,
     ) -> Result<(), Rejected> {
-        verify::chain(&leaf, &intermediates, &self.anchors.0, UnixTime::now())
+        verify::chain(&leaf, &intermediates, &self.anchors.roots, UnixTime::now())
             .map_err(Rejected::Untrusted)?;
         if !verify::names(&leaf).contains(&self.local) {
             return Err(Rejected::WrongName(self.local.clone()));
@@ -214,7 +223,10 @@ fn client_builder(anchors: &TrustAnchors) -> ConfigBuilder<ClientConfig, WantsCl
         .with_protocol_versions(crypto::VERSIONS)
         .expect("the provider's suites are those of the one version")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ChainOnly { roots: anchors.0.clone() }))
+        .with_custom_certificate_verifier(Arc::new(ChainOnly {
+            roots: anchors.roots.clone(),
+            proven: anchors.servers.clone(),
+        }))
 }
 
 fn server_config(
@@ -222,10 +234,11 @@ fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let clients = WebPkiClientVerifier::builder_with_provider(anchors.0.clone(), crypto::provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(anchors.roots.clone(), crypto::provider())
         .allow_unauthenticated()
         .build()
         .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let clients = Arc::new(Clients { verifier, proven: anchors.clients.clone() });
     let mut config = ServerConfig::builder_with_provider(crypto::provider())
         .with_protocol_versions(crypto::VERSIONS)?
         .with_client_cert_verifier(clients)

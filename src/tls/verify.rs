@@ -9,16 +9,26 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use x509_parser::extensions::GeneralName;
 
 use super::crypto::SIGNATURES;
+use super::proven::Proven;
 use crate::model::WorkloadId;
 
 /// Accepts any certificate that chains to the trust anchors, whatever its names.
 #[derive(Debug)]
 pub(super) struct ChainOnly {
     pub(super) roots: Arc<RootCertStore>,
+    pub(super) proven: Arc<Proven>,
+}
+
+/// Accepts what another verifier accepts, without asking twice about the same chain.
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    pub(super) proven: Arc<Proven>,
 }
 
 /// Whether `leaf` was issued, directly or through `intermediates`, by one of `roots`, and every link is
@@ -60,7 +70,9 @@ impl ServerCertVerifier for ChainOnly {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        chain(end_entity, intermediates, &self.roots, now).map(|()| ServerCertVerified::assertion())
+        let verify = || chain(end_entity, intermediates, &self.roots, now);
+        self.proven.or_else(end_entity, intermediates, now, verify)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -83,6 +95,53 @@ impl ServerCertVerifier for ChainOnly {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         SIGNATURES.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    fn offer_client_auth(&self) -> bool {
+        self.verifier.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verify = || self.verifier.verify_client_cert(end_entity, intermediates, now).map(drop);
+        self.proven.or_else(end_entity, intermediates, now, verify)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 
