@@ -103,6 +103,10 @@ fn config(id: &str, dir: &Path, controller: SocketAddr, anchors: &str) -> anyhow
         ("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", anchors.into()),
         ("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", text(&token)),
         ("LINKERD2_PROXY_IDENTITY_LOCAL_NAME", id.into()),
+        // Generous: under an instrument everything takes a hundred times as long.
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT", "60s".into()),
+        ("LINKERD2_PROXY_INBOUND_CONNECT_TIMEOUT", "60s".into()),
+        ("LINKERD2_PROXY_OUTBOUND_HTTP_FAILFAST_TIMEOUT", "60s".into()),
     ]);
     Ok(Config::from_env(&|name| env.get(name).cloned())?)
 }

@@ -94,6 +94,8 @@ fn check(outcome: &Outcome, tls: bool) {
 fn compare(seen: &[Seen], bytes: &[u8]) {
     let (mut at, mut sent) = (0, Vec::<Request>::new());
     let at_most = loop {
+        // Blank lines before a request mean nothing.
+        at += bytes[at..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
         match strict::parse(&bytes[at..]) {
             Parsed::Request(request, took) => {
                 at += took;
@@ -103,7 +105,7 @@ fn compare(seen: &[Seen], bytes: &[u8]) {
                 sent.extend(begun);
                 break "the end";
             }
-            Parsed::Ambiguous(what) => break what,
+            Parsed::Ambiguous(what) | Parsed::Malformed(what) => break what,
             // From here on only the general checks tell anything.
             Parsed::Unusual(_) => return,
         }

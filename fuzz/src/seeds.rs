@@ -13,6 +13,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
         "client_hello" => [true, false].map(client_hello).into(),
         "http_preface" => http1().chain([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()]).collect(),
+        "guard" => http1().map(|bytes| [&[3, 7], &bytes[..]].concat()).collect(),
         "transport_header" => transport_headers(),
         "inbound" => inbound(),
         _ => Vec::new(),
@@ -94,11 +95,21 @@ fn frames() -> impl Iterator<Item = Vec<u8>> {
         frame(1, end, 1, &head(&get)),
         [frame(1, end, 1, &head(&get)), frame(1, end, 3, &with(&spoofed, &get))].concat(),
         [frame(1, end_headers, 1, &with(&[("content-length", "3")], &post)), frame(0, 1, 1, b"abc")].concat(),
-        [frame(1, end_headers, 1, &with(&spoofed[1..2], &post)), frame(0, 0, 1, b"abc"), frame(1, end, 1, &head(&[("t", "u")]))]
+        [
+            frame(1, end_headers, 1, &with(&spoofed[1..2], &post)),
+            frame(0, 0, 1, b"abc"),
+            frame(1, end, 1, &head(&[("t", "u")])),
+        ]
+        .concat(),
+        [frame(1, 0, 1, &head(&get[..2])), frame(9, 4, 1, &head(&get[2..])), frame(3, 0, 1, &[0, 0, 0, 8])]
             .concat(),
-        [frame(1, 0, 1, &head(&get[..2])), frame(9, 4, 1, &head(&get[2..])), frame(3, 0, 1, &[0, 0, 0, 8])].concat(),
-        [frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]), frame(6, 0, 0, &[0; 8]), frame(8, 0, 0, &[0, 0, 1, 0])].concat(),
-        [frame(1, end, 1, &with(&[("te", "trailers"), ("connection", "close")], &post)), frame(7, 0, 0, &[0; 8])].concat(),
+        [frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]), frame(6, 0, 0, &[0; 8]), frame(8, 0, 0, &[0, 0, 1, 0])]
+            .concat(),
+        [
+            frame(1, end, 1, &with(&[("te", "trailers"), ("connection", "close")], &post)),
+            frame(7, 0, 0, &[0; 8]),
+        ]
+        .concat(),
         frame(1, end, 1, &head(&[(":method", "CONNECT"), (":authority", "a:80")])),
     ]
     .into_iter()

@@ -11,6 +11,8 @@ pub enum Parsed {
     Partial(Option<Request>),
     /// Readers disagree on where this request ends, or on whom it is for: nobody may forward it.
     Ambiguous(&'static str),
+    /// What every reader refuses.
+    Malformed(&'static str),
     /// Not by the letter, though every reader that takes it takes the same.
     Unusual(&'static str),
 }
@@ -114,10 +116,10 @@ fn field(line: &[u8]) -> Step<(String, Vec<u8>)> {
         return Err(Parsed::Ambiguous("a folded line"));
     }
     let colon = line.iter().position(|b| *b == b':');
-    let colon = colon.ok_or(Parsed::Ambiguous("a field without a colon"))?;
+    let colon = colon.ok_or(Parsed::Malformed("a field without a colon"))?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if name.is_empty() || !name.iter().copied().all(is_token) {
-        return Err(Parsed::Ambiguous("a field name that is no token"));
+        return Err(Parsed::Malformed("a field name that is no token"));
     }
     if value.iter().any(|b| *b < b' ' && *b != b'\t' || *b == 0x7f) {
         return Err(Parsed::Unusual("a control character in a value"));
@@ -186,7 +188,7 @@ fn trailers(bytes: &[u8], at: &mut usize) -> Step<bool> {
 /// read. That is not for a bound on heads to say.
 fn unusual(parsed: Parsed) -> Parsed {
     match parsed {
-        Parsed::Ambiguous(what) => Parsed::Unusual(what),
+        Parsed::Ambiguous(what) | Parsed::Malformed(what) => Parsed::Unusual(what),
         other => other,
     }
 }

@@ -102,7 +102,7 @@ async fn connection(mut io: TcpStream, seen: Shared<Vec<Seen>>) {
                     return;
                 }
             }
-            Parsed::Ambiguous(what) | Parsed::Unusual(what) => {
+            Parsed::Ambiguous(what) | Parsed::Malformed(what) | Parsed::Unusual(what) => {
                 return seen.lock().push(malformed(what, &bytes));
             }
         }
