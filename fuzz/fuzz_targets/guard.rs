@@ -14,13 +14,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let [piece, room, bytes @ ..] = input else { return };
     let (whole, ended) = passed(bytes, bytes.len().max(1), 1 << 16);
-    let (split, _) = passed(bytes, usize::from(*piece) + 1, usize::from(*room) + 1);
+    let (split, split_ended) = passed(bytes, usize::from(*piece) + 1, usize::from(*room) + 1);
     check(&whole);
     check(&split);
     let (whole, split) = (without_blank_lines(&whole), without_blank_lines(&split));
-    match ended {
-        Ended::Well => assert_eq!(split, whole),
-        Ended::Malformed => assert!(split.starts_with(&whole) || whole.starts_with(&split)),
+    match (ended, split_ended) {
+        (Ended::Well, Ended::Well) => assert_eq!(split, whole),
+        _ => assert!(split.starts_with(&whole) || whole.starts_with(&split)),
     }
 });
 
@@ -51,7 +51,8 @@ fn without_blank_lines(bytes: &[u8]) -> Vec<u8> {
 
 fn check(mut bytes: &[u8]) {
     loop {
-        bytes = &bytes[bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count()..];
+        // Blank lines mean nothing, and the parser refuses what begins with other blanks.
+        bytes = bytes.trim_ascii_start();
         match strict::parse(bytes) {
             Parsed::Request(_, took) => bytes = &bytes[took..],
             // The parser itself refuses half a head.
