@@ -30,6 +30,8 @@ pub struct Outbound {
     pub http: HttpServer,
     /// Whether the application sees the mesh's own headers (contract 1.3).
     pub informational_headers: bool,
+    /// Whether metrics of routes name the host that was asked for.
+    pub hostname_labels: bool,
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
 }

@@ -113,6 +113,7 @@ pub(super) fn outbound(
         detect_timeout: config.outbound.detect_timeout,
         http: HttpServer::new(&config.outbound.server_http2),
         informational_headers: config.outbound.informational_headers,
+        hostname_labels: config.metrics.hostname_labels,
         metrics: metrics.clone(),
         drain: drain.clone(),
     })

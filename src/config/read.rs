@@ -225,9 +225,6 @@ fn metrics(env: &mut Environment<'_>) -> Metrics {
         hostname_labels: env.value(&LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS),
         authority_labels: env.value(&LINKERD2_PROXY_INBOUND_METRICS_AUTHORITY_LABELS),
     };
-    if metrics.hostname_labels {
-        env.not_carried(&LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS, "the label stays empty");
-    }
     if metrics.authority_labels {
         env.not_carried(&LINKERD2_PROXY_INBOUND_METRICS_AUTHORITY_LABELS, "there is no such label");
     }

@@ -160,7 +160,7 @@ settings! {
     LINKERD2_PROXY_INBOUND_SERVER_HTTP2_MAX_SEND_BUF_SIZE: u32 = U32, None, "HTTP/2 send buffer per stream";
 
     LINKERD2_PROXY_OUTBOUND_DISABLE_INFORMATIONAL_HEADERS: bool = BOOL, None, "send applications no l5d-proxy headers; unset: in ingress mode";
-    LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS: bool = BOOL, Some("false"), "fill the hostname label of route metrics; not filled yet";
+    LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS: bool = BOOL, Some("false"), "fill the hostname label of route metrics; names beyond the first 250 are counted as other";
     LINKERD2_PROXY_INBOUND_METRICS_AUTHORITY_LABELS: bool = AUTHORITY_LABELS, Some(""), "put the authority on inbound HTTP metrics; not done yet";
     LINKERD2_PROXY_METRICS_RETAIN_IDLE: Duration = DURATION, Some("10m"), "how long an idle series is kept";
     LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED: bool = BOOL, Some("false"), "let POST /shutdown end the proxy";

@@ -22,8 +22,10 @@ use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
 use crate::telemetry::Metrics;
 use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
+use crate::telemetry::streams::Stream;
 
 use super::handles::Handles;
+use super::route::Taken;
 use super::tcp::give_up_or_retry;
 use super::{Outbound, route};
 
@@ -32,6 +34,7 @@ pub(super) struct Session {
     dest: Arc<Destination>,
     client: SocketAddr,
     informational: bool,
+    hostname_labels: bool,
     metrics: Arc<Metrics>,
     handles: Mutex<Handles>,
     drain: Drain,
@@ -47,6 +50,7 @@ impl Session {
             dest,
             client,
             informational: outbound.informational_headers,
+            hostname_labels: outbound.hostname_labels,
             metrics: outbound.metrics.clone(),
             handles: Mutex::default(),
             drain: outbound.drain.clone(),
@@ -90,11 +94,7 @@ impl Session {
         self.prepare(&mut req, leaves_http)?;
         let taken = route::http(&routing, &req)?; // route
         let backend = taken.backend();
-        let chosen = backend.as_ref().ok().map(|backend| backend.meta());
-        if let Ok(backend) = &backend {
-            backend.show(&self.metrics, Use::Http, taken.parent);
-        }
-        let mut stream = self.handles.lock().stream(&self.metrics, &taken, chosen, None, arrived);
+        let mut stream = self.count(&taken, backend.as_ref().ok().copied(), req.uri(), arrived);
         let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
         let sent = stream.body(req.body().is_end_stream());
         let req = req.map(|body| RequestBody::relay(body, sent));
@@ -118,6 +118,17 @@ impl Session {
         answer.rsp.headers_mut().remove(headers::PROXY_ERROR);
         answer.rsp.headers_mut().remove(headers::PROXY_CONNECTION);
         Ok(answer.rsp.map(|body| Body::relay(body, track).for_grpc(grpc)))
+    }
+
+    /// What records a request of this route.
+    fn count(&self, taken: &Taken<'_>, backend: Option<&Arc<Backend>>, uri: &Uri, since: Instant) -> Stream {
+        if let Some(backend) = backend {
+            backend.show(&self.metrics, Use::Http, taken.parent);
+        }
+        let hostname =
+            if self.hostname_labels { uri.host().and_then(|host| host.parse().ok()) } else { None };
+        let backend = backend.map(|backend| backend.meta());
+        self.handles.lock().stream(&self.metrics, taken, backend, hostname, since)
     }
 
     /// Brings a request into the form that routes look at (contract 3.7).

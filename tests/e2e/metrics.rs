@@ -26,7 +26,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("tokio_rt_", "only builds with the runtime's unstable metrics have them"),
     ("outbound_http_balancer_queue_", "no queue stands before a balancer: a request waits for itself"),
     ("outbound_tcp_balancer_queue_", "as above"),
-    ("control_identity_balancer_", "connections to controllers are not balanced by load"),
+    ("control_identity_balancer_", "what is balanced over towards controllers is not shown yet"),
     ("control_destination_balancer_", "as above"),
     ("control_policy_balancer_", "as above"),
 ];
@@ -262,6 +262,27 @@ async fn what_policy_calls_grpc_is_counted_as_grpc() {
             && counted(&page, "inbound_grpc_statuses_total{", r#"status="0""#)
     })
     .await;
+}
+
+#[tokio::test]
+async fn routes_name_the_host_where_that_is_wanted() {
+    let wanted = [("LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS", "true")];
+    let pair = Pair::with(crate::sandbox::Sandbox::new().await, &wanted, &[]).await;
+    for kind in [Kind::Http1, Kind::Http2] {
+        let mut client = pair.client(kind).await;
+        let req = match kind {
+            Kind::Http1 => http::Request::get("/").header("host", "a.example:80"),
+            _ => http::Request::get("http://b.example/"),
+        };
+        client.send(req.body(crate::client::empty()).unwrap()).await.assert_answered();
+    }
+    for host in ["a.example", "b.example"] {
+        until("the host's count", async || {
+            let line = format!("hostname=\"{host}\",http_status=\"200\",error=\"\"}} 1");
+            page(&pair.web).await.lines().any(|l| l.ends_with(&line))
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -297,7 +297,7 @@ fn observed() -> Vec<Case> {
     }
     vec![
         duration("LINKERD2_PROXY_METRICS_RETAIN_IDLE", get!(metrics.retain_idle)),
-        case("LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS", get!(metrics.hostname_labels), ("true", Warned("true")), ("no", FATAL), FATAL),
+        case("LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS", get!(metrics.hostname_labels), ("true", Is("true")), ("no", FATAL), FATAL),
         case("LINKERD2_PROXY_INBOUND_METRICS_AUTHORITY_LABELS", get!(metrics.authority_labels), ("Unsafe", Warned("true")), ("true", FATAL), Is("false")),
         case("LINKERD2_PROXY_TAP_SVC_NAME", get!(tap.as_ref().map(|tap| tap.client.to_string())), ("tap.viz", Warned("Some(\"tap.viz\")")), ("tap.viz.", FATAL), FATAL),
         case("LINKERD2_PROXY_TRACE_COLLECTOR_SVC_ADDR", get!(tracing.as_ref().map(|t| t.collector.addr.to_string())),

@@ -283,7 +283,6 @@ async fn an_unusual_environment_boots_and_says_what_has_no_effect() {
         "LINKERD2_PROXY_TRACE_COLLECTOR_SVC_ADDR",
         "LINKERD2_PROXY_ACCESS_LOG",
         "LINKERD2_PROXY_TAP_SVC_NAME",
-        "LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS",
     ] {
         let told = proxy.log.iter().filter(|line| line.contains(name)).count();
         assert_eq!(told, 1, "{name}: {:#?}", proxy.log);
