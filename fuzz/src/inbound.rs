@@ -7,6 +7,7 @@ mod app;
 mod frames;
 mod proxy;
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -171,9 +172,14 @@ impl World {
     }
 }
 
-/// Sends everything in two pieces and hears the answers out. That the proxy hangs up is its right.
+/// Turns of the runtime without an answer after which none is to come: many more than one takes.
+const QUIET: usize = 1000;
+
+/// Sends everything in two pieces and hears the answers out, since who hangs up wants none. That the proxy hangs up is
+/// its right.
 async fn talk(io: impl AsyncRead + AsyncWrite, bytes: &[u8], cut: usize) {
     let (mut read, mut write) = tokio::io::split(io);
+    let quiet = Cell::new(0);
     let (first, second) = bytes.split_at(cut.min(bytes.len()));
     let send = async {
         write.write_all(first).await?;
@@ -181,11 +187,19 @@ async fn talk(io: impl AsyncRead + AsyncWrite, bytes: &[u8], cut: usize) {
         tokio::task::yield_now().await;
         write.write_all(second).await?;
         write.flush().await?;
+        quiet.set(0);
+        while quiet.get() < QUIET {
+            quiet.set(quiet.get() + 1);
+            tokio::task::yield_now().await;
+        }
         write.shutdown().await
     };
     let hear = async {
         let mut answer = [0; 4096];
-        while let Ok(1..) = read.read(&mut answer).await {}
+        while let Ok(1..) = read.read(&mut answer).await {
+            quiet.set(0);
+        }
+        quiet.set(QUIET);
     };
     let _ = tokio::join!(send, hear);
 }

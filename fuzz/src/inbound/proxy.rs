@@ -9,7 +9,7 @@ use causeway::backoff::Backoff;
 use causeway::config::ServerHttp2;
 use causeway::connect::client::HttpSettings;
 use causeway::connect::{Connector, LoopGuard, h1, h2};
-use causeway::controller::resolve::Dns;
+use causeway::controller::resolve::{Dns, Names};
 use causeway::controller::{Controller, ControllerConfig};
 use causeway::discover::ports::{Ports, PortsConfig};
 use causeway::discover::{Limits, Patience};
@@ -113,8 +113,11 @@ fn controller(store: Arc<CredentialStore>) -> Controller {
         connect_timeout: TIMEOUT,
         backoff: patience().backoff,
         socket: Default::default(),
+        stream_window: 1 << 16,
+        connection_window: 1 << 20,
     };
-    Controller::new(config, Dns::system(), store).expect("a loopback address needs no identity")
+    Controller::new(config, Dns::fixed(&Names::default()), store)
+        .expect("a loopback address needs no identity")
 }
 
 fn ports() -> PortsConfig {
