@@ -130,7 +130,7 @@ fn field(line: &[u8]) -> Step<(String, Vec<u8>)> {
 
 fn framing(request: &Request) -> Step<Framing> {
     if request.all("host").len() > 1 {
-        return Err(Parsed::Ambiguous("two hosts"));
+        return Err(Parsed::Malformed("two hosts"));
     }
     let (lengths, codings) = (request.all("content-length"), request.all("transfer-encoding"));
     match (&lengths[..], &codings[..]) {
