@@ -25,6 +25,8 @@ pub enum Reason {
     FailFast,
     /// The backend is known to have no ready endpoint.
     LoadShed,
+    /// More requests wait for their answers than is allowed.
+    Overloaded,
     /// No route of the policy takes the request.
     NoRoute,
     /// Policy no longer says that the port speaks HTTP, on a connection that does.
@@ -101,6 +103,7 @@ impl Reason {
         match self {
             Self::FailFast         => row(S::GATEWAY_TIMEOUT, 4, "failfast", "failfast", true, false, "no endpoint was ready in time; are the pods running and reachable?"),
             Self::LoadShed         => row(S::SERVICE_UNAVAILABLE, 14, "loadshed", "loadshed", true, false, "no endpoint is ready; are the pods running and reachable?"),
+            Self::Overloaded       => row(S::SERVICE_UNAVAILABLE, 14, "loadshed", "overloaded", true, false, "more requests wait for their answers than MAX_IN_FLIGHT allows"),
             Self::NoRoute          => row(S::NOT_FOUND, 5, "unexpected", "no-route", false, false, "no route takes this request"),
             Self::NotHttp          => row(S::NOT_FOUND, 5, "unexpected", "not-http", true, false, "the policy of the port no longer is for HTTP; a new connection will be carried as it says"),
             Self::NoBackend        => row(S::BAD_GATEWAY, 14, "unexpected", "no-backend", true, false, "the route's backend has no endpoints to dispatch to"),
@@ -129,9 +132,10 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::FailFast,
         Self::LoadShed,
+        Self::Overloaded,
         Self::NoRoute,
         Self::NotHttp,
         Self::NoBackend,

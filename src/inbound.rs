@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -42,6 +43,10 @@ pub struct Inbound {
     /// The inbound listener's own port: the direct one.
     pub own_port: u16,
     pub detect_timeout: Duration,
+    /// How long a request waits for the application.
+    pub failfast: Duration,
+    /// Places for requests that wait for their answers.
+    pub in_flight: Arc<Semaphore>,
     /// Serves HTTP towards callers.
     pub http: HttpServer,
     pub apps: Apps,

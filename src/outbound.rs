@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -32,6 +33,8 @@ pub struct Outbound {
     pub informational_headers: bool,
     /// Whether metrics of routes name the host that was asked for.
     pub hostname_labels: bool,
+    /// Places for requests that wait for their answers.
+    pub in_flight: Arc<Semaphore>,
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
 }

@@ -21,6 +21,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::process::CertificateTimes;
 use crate::tls::{CredentialStore, TrustAnchors};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::controllers::{Controllers, patience};
@@ -95,7 +96,7 @@ pub(super) fn outbound(
         connector: Arc::new(connector),
         settings: http_settings(connect),
         backoff: connect.backoff,
-        failfast: config.outbound.http_queue.failfast,
+        queues: [config.outbound.http_queue, config.outbound.tcp_queue],
         metrics: metrics.clone(),
         clients: Default::default(),
     };
@@ -114,6 +115,7 @@ pub(super) fn outbound(
         http: HttpServer::new(&config.outbound.server_http2),
         informational_headers: config.outbound.informational_headers,
         hostname_labels: config.metrics.hostname_labels,
+        in_flight: places(config.outbound.max_in_flight),
         metrics: metrics.clone(),
         drain: drain.clone(),
     })
@@ -159,11 +161,17 @@ pub(super) fn inbound(
         ips: config.inbound.ips.iter().copied().collect(),
         own_port: bound.inbound,
         detect_timeout: config.inbound.detect_timeout,
+        failfast: config.inbound.http_queue.failfast,
+        in_flight: places(config.inbound.max_in_flight),
         http: HttpServer::new(&config.inbound.server_http2),
         apps: Apps::new(Arc::new(connector), http_settings(connect), metrics.clone()),
         metrics: metrics.clone(),
         drain: drain.clone(),
     })
+}
+
+fn places(limit: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))
 }
 
 fn http_settings(connect: &Connect) -> HttpSettings {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use linkerd2_proxy_api::destination::GetDestination;
 use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Code;
@@ -15,6 +16,7 @@ use tracing::{debug, warn};
 use crate::api;
 use crate::backoff::Backoff;
 use crate::balance::{self, Balancer};
+use crate::config::Queue;
 use crate::connect::client::{Carry, HttpSettings};
 use crate::connect::track::Kept;
 use crate::connect::{Client, Connector};
@@ -40,8 +42,8 @@ pub struct Backends {
     pub settings: HttpSettings,
     /// Between attempts at one endpoint.
     pub backoff: Backoff,
-    /// How long a request waits for an endpoint.
-    pub failfast: Duration,
+    /// How requests wait for an endpoint, and connections.
+    pub queues: [Queue; 2],
     pub metrics: Arc<Metrics>,
     /// Every client alive, for sweeping.
     pub clients: Mutex<Vec<Weak<Client>>>,
@@ -50,13 +52,20 @@ pub struct Backends {
 /// Where requests of a route go.
 pub struct Backend {
     spec: Spec,
-    failfast: Duration,
     members: Members,
-    /// Nobody was ready for a whole failfast timeout: later requests fail at once until one is.
-    shut: AtomicBool,
+    /// For each [`Use`].
+    waiting: [Waiting; 2],
     /// Whether its balancer is among the metrics, for each [`Use`].
     shown: [OnceLock<()>; 2],
     watching: Option<JoinHandle<()>>,
+}
+
+/// Those who wait for an endpoint.
+struct Waiting {
+    failfast: Duration,
+    places: Semaphore,
+    /// Nobody was ready for a whole failfast timeout: later requests fail at once until one is.
+    shut: AtomicBool,
 }
 
 enum Members {
@@ -112,14 +121,7 @@ impl Backends {
                 (Members::Balanced(balancer), Some(watching))
             }
         };
-        Backend {
-            spec,
-            failfast: self.failfast,
-            members,
-            shut: AtomicBool::new(false),
-            shown: Default::default(),
-            watching,
-        }
+        Backend { spec, members, waiting: self.queues.map(Waiting::new), shown: Default::default(), watching }
     }
 
     fn reach(&self, authority: Option<&Authority>, endpoint: Endpoint) -> Arc<Reach> {
@@ -249,8 +251,9 @@ impl Backend {
         self.shown[used as usize].get_or_init(show);
     }
 
-    pub fn failfast(&self) -> Duration {
-        self.failfast
+    /// How long a request, or a connection, may wait for an endpoint.
+    pub fn failfast(&self, used: Use) -> Duration {
+        self.waiting[used as usize].failfast
     }
 
     /// Whether a request would find an endpoint now.
@@ -266,28 +269,37 @@ impl Backend {
     ///
     /// # Errors
     /// None became ready before the deadline; or none was for the whole of an earlier wait, and none
-    /// is now.
-    pub async fn pick(&self, deadline: Instant) -> Result<Pick, Fault> {
+    /// is now; or too many wait already.
+    pub async fn pick(&self, used: Use, deadline: Instant) -> Result<Pick, Fault> {
         let balancer = match &self.members {
             Members::Forward(reach) => return Ok(Pick { reach: reach.clone(), balanced: None }),
             Members::None => return Err(Reason::NoBackend.into()),
             Members::Balanced(balancer) => balancer,
         };
+        let waiting = &self.waiting[used as usize];
         loop {
             if let Some(picked) = balancer.pick() {
                 let reach = Arc::clone(&picked);
-                self.shut.store(false, Ordering::Relaxed);
+                waiting.shut.store(false, Ordering::Relaxed);
                 let balanced = Some(Balanced { balancer: balancer.clone(), picked });
                 return Ok(Pick { balanced, reach });
             }
-            if self.shut.load(Ordering::Relaxed) {
+            if waiting.shut.load(Ordering::Relaxed) {
                 return Err(Reason::LoadShed.into());
             }
+            let _place = waiting.places.try_acquire().map_err(|_| Reason::LoadShed)?;
             if !balancer.wait_ready(deadline).await {
-                self.shut.store(true, Ordering::Relaxed);
+                waiting.shut.store(true, Ordering::Relaxed);
                 return Err(Reason::FailFast.into());
             }
         }
+    }
+}
+
+impl Waiting {
+    fn new(queue: Queue) -> Self {
+        let places = Semaphore::new(queue.capacity.min(Semaphore::MAX_PERMITS));
+        Self { failfast: queue.failfast, places, shut: AtomicBool::new(false) }
     }
 }
 

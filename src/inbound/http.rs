@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Version};
@@ -9,6 +10,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -53,6 +56,9 @@ pub(crate) struct Session {
     client_id: Option<HeaderValue>,
     port: Arc<Port>,
     upstream: Upstream,
+    failfast: Duration,
+    /// Places for requests that wait for their answers, of all connections.
+    in_flight: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     handles: Mutex<Handles>,
     drain: Drain,
@@ -78,6 +84,8 @@ impl Inbound {
             peer: call.peer,
             port: call.port,
             upstream,
+            failfast: self.failfast,
+            in_flight: self.in_flight.clone(),
             metrics: self.metrics.clone(),
             handles: Mutex::default(),
             drain: self.drain.clone(),
@@ -133,6 +141,11 @@ impl Session {
         carried: bool,
     ) -> Result<Response<Body<Track>>, Fault> {
         vet::request(&req, self.peer.id().is_some(), carried)?;
+        // Until the head of the answer has come. The admin pages tell of an overload, and are not part of it.
+        let _place = match self.upstream {
+            Upstream::App(_) => Some(self.in_flight.try_acquire().map_err(|_| Reason::Overloaded)?),
+            Upstream::Admin(_) => None,
+        };
         let leaves_http = !carried && upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, carried, leaves_http)?;
@@ -154,7 +167,7 @@ impl Session {
         let ended = req.body().is_end_stream();
         let sent = stream.as_mut().map(|stream| stream.body(ended)).unwrap_or_default();
         let req = req.map(|body| RequestBody::relay(body, sent));
-        let mut answer = match forward(app, req, leaves_http).await {
+        let mut answer = match forward(app, req, leaves_http, self.failfast).await {
             Ok(answer) => answer,
             Err(fault) => {
                 in_flight.failed(ResponseError::of(&fault));
@@ -255,7 +268,12 @@ impl Session {
 }
 
 /// Hands a permitted request to the application.
-async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool) -> Result<Answer, Fault> {
+async fn forward(
+    app: &Client,
+    mut req: Request<RequestBody>,
+    leaves_http: bool,
+    failfast: Duration,
+) -> Result<Answer, Fault> {
     let carry = app.carry(req.version(), leaves_http);
     if carry == Carry::Http1 && !leaves_http {
         uri::to_http1_form(&mut req);
@@ -264,7 +282,8 @@ async fn forward(app: &Client, mut req: Request<RequestBody>, leaves_http: bool)
     loop {
         sendings += 1;
         let again = sendings < SENDINGS;
-        match app.ready(carry).await?.send(req).await {
+        let ready = timeout(failfast, app.ready(carry)).await.map_err(|_| Reason::FailFast)??;
+        match ready.send(req).await {
             Ok(answer) => return Ok(answer),
             // An idle connection had just been closed, or one that the application leaves: a new one will say
             // what is wrong, if anything.

@@ -7,6 +7,7 @@ use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -35,6 +36,8 @@ pub(super) struct Session {
     client: SocketAddr,
     informational: bool,
     hostname_labels: bool,
+    /// Places for requests that wait for their answers, of all connections.
+    in_flight: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     handles: Mutex<Handles>,
     drain: Drain,
@@ -51,6 +54,7 @@ impl Session {
             client,
             informational: outbound.informational_headers,
             hostname_labels: outbound.hostname_labels,
+            in_flight: outbound.in_flight.clone(),
             metrics: outbound.metrics.clone(),
             handles: Mutex::default(),
             drain: outbound.drain.clone(),
@@ -87,6 +91,8 @@ impl Session {
 
     async fn request(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
         let arrived = Instant::now();
+        // Until the head of the answer has come.
+        let _place = self.in_flight.try_acquire().map_err(|_| Reason::Overloaded)?;
         let routing = self.dest.routing().await?;
         vet::request(&req, false, false)?;
         let leaves_http = upgrade::wanted(&req);
@@ -154,12 +160,12 @@ async fn send(
     mut req: Request<RequestBody>,
     leaves_http: bool,
 ) -> Result<(Answer, Track), Fault> {
-    let mut deadline = Instant::now() + backend.failfast();
+    let mut deadline = Instant::now() + backend.failfast(Use::Http);
     let mut sendings = 1;
     let version = req.version();
     let required = req.headers_mut().remove(headers::REQUIRE_ID);
     loop {
-        let mut pick = backend.pick(deadline).await?;
+        let mut pick = backend.pick(Use::Http, deadline).await?;
         let client = pick.client().clone();
         require_identity(&client, required.as_ref())?;
         let carry = client.carry(version, leaves_http);
@@ -193,7 +199,7 @@ async fn send(
                 req = as_it_came(*back, uri, version);
                 sendings += 1;
                 // It may have been with that endpoint for long.
-                deadline = Instant::now() + backend.failfast();
+                deadline = Instant::now() + backend.failfast(Use::Http);
             }
             Err(Unanswered::Refused(_, error)) => {
                 in_flight.failed(ResponseError::of(&error));

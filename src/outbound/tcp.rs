@@ -56,9 +56,9 @@ async fn carry(mut io: Metered<Prefixed<TcpStream>>, backend: &Backend) -> Resul
 /// A connection to one endpoint of a backend. An endpoint that cannot be reached costs only the time
 /// of the attempt: another is tried until the failfast timeout has passed.
 async fn connect(backend: &Backend) -> Result<(Pick, Metered<Stream>), Fault> {
-    let deadline = Instant::now() + backend.failfast();
+    let deadline = Instant::now() + backend.failfast(Use::Tcp);
     loop {
-        let mut pick = backend.pick(deadline).await?;
+        let mut pick = backend.pick(Use::Tcp, deadline).await?;
         match pick.client().stream().await {
             Ok(stream) => {
                 pick.reached();

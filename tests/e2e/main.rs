@@ -29,6 +29,7 @@ mod mutual_tls;
 mod opaque;
 mod outages;
 mod refusals;
+mod queues;
 mod requests;
 mod streams;
 mod strict;
