@@ -161,11 +161,19 @@ impl Proxy {
         }
         for listener in self.outbound_listeners {
             let outbound = self.outbound.clone();
-            self.drain.spawn(listener.serve(self.drain.clone(), move |conn| outbound.clone().serve(conn)));
+            let metrics = outbound.metrics.clone();
+            self.drain.spawn(listener.serve(
+                self.drain.clone(),
+                move |conn| outbound.clone().serve(conn),
+                move || metrics.errors.outbound_accept(),
+            ));
         }
-        let inbound = self.inbound.clone();
-        self.drain
-            .spawn(self.inbound_listener.serve(self.drain.clone(), move |conn| inbound.clone().serve(conn)));
+        let (inbound, metrics) = (self.inbound.clone(), self.inbound.metrics.clone());
+        self.drain.spawn(self.inbound_listener.serve(
+            self.drain.clone(),
+            move |conn| inbound.clone().serve(conn),
+            move || metrics.errors.inbound_accept(),
+        ));
 
         self.shutdown.cancelled().await;
         info!(grace = ?self.config.shutdown.grace_period, "draining");

@@ -68,8 +68,32 @@ pub enum Reason {
     TlsDetectTimeout,
     /// The client's TLS handshake failed.
     HandshakeFailed,
-    /// A connection to the direct port without identity, protocol or a usable header.
+    /// A connection to the direct port without identity or protocol.
     DirectRefused,
+    /// No whole transport header came in time.
+    HeaderTimeout,
+    /// The connection ended inside its transport header.
+    HeaderTruncated,
+    /// The transport header says that it is longer than any may be.
+    HeaderTooLong,
+    /// The bytes are no transport header.
+    HeaderMalformed,
+    /// The transport header names a port that there is not.
+    HeaderPort,
+    /// The transport header names a host, and this is no gateway; or what it names is no host.
+    HeaderName,
+    /// The client broke the rules of HTTP/2.
+    Http2Violation,
+    /// The client reset streams faster than any application cancels.
+    RapidReset,
+    ContinuationFlood,
+    SettingsFlood,
+    PingFlood,
+    EmptyDataFlood,
+    /// Frames of HTTP/2 that say nothing, and too many of them.
+    FrameFlood,
+    /// The process has no descriptor left for a connection that waits to be accepted.
+    NoDescriptors,
     /// The client's connection broke.
     ClientBroken,
 }
@@ -127,12 +151,26 @@ impl Reason {
             Self::TlsDetectTimeout => row(S::REQUEST_TIMEOUT, 4, "tls detection timeout", "tls-detect-timeout", true, false, "the client sent no complete ClientHello in time"),
             Self::HandshakeFailed  => row(S::BAD_GATEWAY, 14, "i/o", "handshake-failed", true, false, "the client's TLS handshake failed; do both sides share a trust anchor?"),
             Self::DirectRefused    => row(S::BAD_GATEWAY, 14, "unexpected", "direct-refused", true, false, "a connection to the proxy's own port needs mutual TLS and a transport header"),
+            Self::HeaderTimeout    => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-timeout", true, false, "no whole transport header came in time"),
+            Self::HeaderTruncated  => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-truncated", true, false, "the connection ended inside its transport header"),
+            Self::HeaderTooLong    => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-too-long", true, false, "the transport header is longer than allowed"),
+            Self::HeaderMalformed  => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-malformed", true, false, "the connection does not begin with a transport header"),
+            Self::HeaderPort       => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-port", true, false, "the transport header names a port that there is not"),
+            Self::HeaderName       => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-name", true, false, "the transport header names a host, and this proxy is no gateway for it"),
+            Self::Http2Violation   => row(S::BAD_REQUEST, 13, "unexpected", "http2-violation", true, false, "the client broke the rules of HTTP/2"),
+            Self::RapidReset       => row(S::BAD_REQUEST, 8, "unexpected", "rapid-reset", true, false, "the client resets streams as fast as it opens them"),
+            Self::ContinuationFlood => row(S::BAD_REQUEST, 8, "unexpected", "continuation-flood", true, false, "the client sends one header list in too many pieces"),
+            Self::SettingsFlood    => row(S::BAD_REQUEST, 8, "unexpected", "settings-flood", true, false, "the client sends SETTINGS without end"),
+            Self::PingFlood        => row(S::BAD_REQUEST, 8, "unexpected", "ping-flood", true, false, "the client sends PING without end"),
+            Self::EmptyDataFlood   => row(S::BAD_REQUEST, 8, "unexpected", "empty-data-flood", true, false, "the client sends DATA with nothing or next to nothing in it, without end"),
+            Self::FrameFlood       => row(S::BAD_REQUEST, 8, "unexpected", "frame-flood", true, false, "the client sends frames that ask for nothing, without end"),
+            Self::NoDescriptors    => row(S::SERVICE_UNAVAILABLE, 14, "i/o", "no-descriptors", false, false, "no file descriptor is left; is the limit of open files high enough?"),
             Self::ClientBroken     => row(S::BAD_REQUEST, 14, "i/o", "client-broken", true, false, "the client's connection broke"),
         }
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 41] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -159,6 +197,20 @@ impl Reason {
         Self::TlsDetectTimeout,
         Self::HandshakeFailed,
         Self::DirectRefused,
+        Self::HeaderTimeout,
+        Self::HeaderTruncated,
+        Self::HeaderTooLong,
+        Self::HeaderMalformed,
+        Self::HeaderPort,
+        Self::HeaderName,
+        Self::Http2Violation,
+        Self::RapidReset,
+        Self::ContinuationFlood,
+        Self::SettingsFlood,
+        Self::PingFlood,
+        Self::EmptyDataFlood,
+        Self::FrameFlood,
+        Self::NoDescriptors,
         Self::ClientBroken,
     ];
 }
@@ -225,6 +277,7 @@ mod tests {
     fn every_reason_has_a_name_of_its_own() {
         let names: BTreeSet<_> = Reason::ALL.iter().map(|r| r.row().name).collect();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')));
+        assert!(Reason::ALL.iter().enumerate().all(|(at, reason)| *reason as usize == at));
     }
 }

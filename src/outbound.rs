@@ -76,7 +76,7 @@ impl Outbound {
     pub async fn serve(self: Arc<Self>, conn: Accepted) {
         let (client, orig_dst) = (conn.client, conn.orig_dst);
         if let Err(fault) = self.carry(conn).await {
-            self.metrics.errors.outbound_tcp(fault.reason, orig_dst).incr();
+            self.metrics.errors.outbound_tcp(fault.reason, orig_dst);
             info!(%client, %orig_dst, reason = fault.reason.row().name, "outbound connection failed: {fault}");
         }
     }

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use crate::error::{Fault, Reason};
 use crate::model::Peer;
-use crate::net::transport_header::{self, TransportHeader};
+use crate::net::transport_header::{self, InvalidHeader, ReadError, TransportHeader};
 use crate::net::{Accepted, Prefixed};
 use crate::tls::Stream;
 use crate::{detect, tls};
@@ -25,7 +25,7 @@ impl Inbound {
         self.metrics.connections.transport_header(&header, peer.id());
         if let Some(name) = &header.name {
             let text = format!("this proxy is no gateway, and was asked for {name}");
-            return Err(Fault::new(Reason::DirectRefused, text));
+            return Err(Fault::new(Reason::HeaderName, text));
         }
         let target = SocketAddr::new(local.ip(), header.port);
         let port = self.ports.get(header.port);
@@ -63,8 +63,17 @@ impl Inbound {
 
     async fn read_header(&self, io: &mut Prefixed<Stream>) -> Result<TransportHeader, Fault> {
         let read = tokio::time::timeout(self.detect_timeout, transport_header::read(io)).await;
-        read.map_err(|_| refused("no transport header in time"))?
-            .map_err(|error| Fault::new(Reason::DirectRefused, error))
+        read.map_err(|_| Reason::HeaderTimeout)?.map_err(|error| Fault::new(unreadable(&error), error))
+    }
+}
+
+fn unreadable(error: &ReadError) -> Reason {
+    match error {
+        ReadError::Io(_) => Reason::HeaderTruncated,
+        ReadError::Invalid(InvalidHeader::TooLong(_)) => Reason::HeaderTooLong,
+        ReadError::Invalid(InvalidHeader::Port(_)) => Reason::HeaderPort,
+        ReadError::Invalid(InvalidHeader::Name) => Reason::HeaderName,
+        ReadError::Invalid(InvalidHeader::Preface | InvalidHeader::Message(_)) => Reason::HeaderMalformed,
     }
 }
 

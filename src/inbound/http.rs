@@ -261,7 +261,7 @@ impl Session {
             return;
         }
         let policy = self.port.policy();
-        self.metrics.errors.inbound_http(fault.reason, self.target, &policy.meta).incr();
+        self.metrics.errors.inbound_http(fault.reason, self.target, &policy.meta);
         info!(client = %self.client, target = %self.target, reason = fault.reason.row().name,
             "inbound request failed: {fault}");
     }

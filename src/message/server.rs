@@ -1,7 +1,8 @@
 //! Serving HTTP on one accepted connection, until it ends, the proxy drains, or an answer closes it.
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Context;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
@@ -20,6 +21,7 @@ use crate::model::endpoint::FlowControl;
 use crate::model::protocol::HttpVersion;
 
 use super::body::{Body, Observe};
+use super::frames::Frames;
 use super::guard::{Guard, Verdict};
 use super::vet::{self, Refused};
 
@@ -27,11 +29,16 @@ use super::vet::{self, Refused};
 /// request will be taken but with an answer, and one may be on its way.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
+/// Streams that a client may have reset before they were looked at. The library's 20 is what an application that
+/// honestly cancels 5,000 streams a second sends in 4 ms; how many it may reset in all is [`Frames`]' to say.
+const PENDING_RESETS: usize = 1024;
+
 /// Serves HTTP/1 and HTTP/2 towards the clients of one listener.
 #[derive(Clone)]
 pub struct HttpServer {
     h1: http1::Builder,
     h2: http2::Builder<TokioExecutor>,
+    header_list: u32,
 }
 
 impl HttpServer {
@@ -40,8 +47,8 @@ impl HttpServer {
         let mut h1 = http1::Builder::new();
         h1.max_header_size(vet::LIBRARY as usize);
         let mut h2 = http2::Builder::new(TokioExecutor::new());
-        h2.timer(TokioTimer::new())
-            .max_header_list_size(settings.max_header_list_size.unwrap_or(vet::LIBRARY));
+        let header_list = settings.max_header_list_size.unwrap_or(vet::LIBRARY);
+        h2.timer(TokioTimer::new()).max_header_list_size(header_list);
         match settings.flow_control {
             FlowControl::Adaptive => {
                 h2.adaptive_window(true);
@@ -60,13 +67,13 @@ impl HttpServer {
         if let Some(size) = settings.max_frame_size {
             h2.max_frame_size(size);
         }
-        if let Some(streams) = settings.max_pending_accept_reset_streams {
-            h2.max_pending_accept_reset_streams(streams);
-        }
+        h2.max_pending_accept_reset_streams(
+            settings.max_pending_accept_reset_streams.unwrap_or(PENDING_RESETS),
+        );
         if let Some(size) = settings.max_send_buf_size {
             h2.max_send_buf_size(size as usize);
         }
-        Self { h1, h2 }
+        Self { h1, h2, header_list }
     }
 
     /// Serves one connection. `close` asks for a graceful end: HTTP/1 finishes its request, HTTP/2
@@ -115,7 +122,27 @@ impl HttpServer {
                 conn.await.map_err(broken)
             }
             HttpVersion::Http2 => {
-                let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), service_fn(respond)));
+                let io = Frames::of_client(io, self.header_list);
+                let verdict = io.verdict();
+                let respond = service_fn(|req| {
+                    let (hasty, answer) = (verdict.is_hasty(), respond(req));
+                    async move {
+                        if hasty {
+                            // A stream that has been reset is dropped here, before it costs anything.
+                            tokio::task::yield_now().await;
+                        }
+                        answer.await
+                    }
+                });
+                let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), respond));
+                let failed = |error| match verdict.on(&error) {
+                    Some(reason) => Fault::new(reason, error),
+                    None => broken(error),
+                };
+                let turn = |conn: Pin<&mut _>, cx: &mut Context<'_>| {
+                    verdict.begin_turn();
+                    Future::poll(conn, cx)
+                };
                 let ending = async {
                     tokio::select! {
                         () = drain.signaled() => {}
@@ -126,10 +153,13 @@ impl HttpServer {
                     // Requests that have arrived are answered, also where the end has begun: the last stream is
                     // named a round trip after the client was told to open no more.
                     biased;
-                    ended = conn.as_mut() => return ended.map_err(broken),
+                    ended = poll_fn(|cx| turn(conn.as_mut(), cx)) => {
+                        return ended.map_err(failed);
+                    }
                     () = ending => conn.as_mut().graceful_shutdown(),
                 }
-                conn.await.map_err(broken)
+                let ended = poll_fn(|cx| turn(conn.as_mut(), cx)).await;
+                ended.map_err(failed)
             }
         }
     }

@@ -53,12 +53,13 @@ impl Listener {
         self.listener.local_addr()
     }
 
-    /// Accepts until drained, serving each connection in a task of its own. To be run as a task that the drain
-    /// waits for.
-    pub async fn serve<F>(self, drain: Drain, serve: impl Fn(Accepted) -> F)
+    /// Accepts until drained, serving each connection in a task of its own. `failed` is told each time that nothing
+    /// could be accepted although somebody waits. To be run as a task that the drain waits for.
+    pub async fn serve<F>(self, drain: Drain, serve: impl Fn(Accepted) -> F, failed: impl Fn())
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let mut failing = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -66,10 +67,16 @@ impl Listener {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted.and_then(|(io, client)| self.accepted(io, client)) {
-                Ok(conn) => drain.spawn(serve(conn)),
+                Ok(conn) => {
+                    failing = false;
+                    drain.spawn(serve(conn));
+                }
                 Err(error) if is_about_one_connection(&error) => debug!(%error, "connection lost at accept"),
                 Err(error) => {
-                    warn!(%error, "cannot accept; retrying");
+                    failed();
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(%error, "cannot accept; retrying, and saying no more until one is accepted");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

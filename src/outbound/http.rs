@@ -78,7 +78,7 @@ impl Session {
             Err(fault) => fault,
         };
         let row = fault.reason.row();
-        self.metrics.errors.outbound_http(fault.reason).incr();
+        self.metrics.errors.outbound_http(fault.reason);
         info!(client = %self.client, orig_dst = %self.dest.target, reason = row.name, "outbound request failed: {fault}");
         if fault.reason == Reason::StreamReset && asked.version == Version::HTTP_2 {
             return Err(fault);

@@ -1,10 +1,11 @@
 //! How often did the proxy itself fail, and at what?
 //!
 //! Failures to carry a request or connection, labelled by the one table of reasons (contract 6.1). Refusals by policy are
-//! not failures: they are counted with the authorizations.
+//! not failures: they are counted with the authorizations. The labels of those families are few and old; our own
+//! `causeway_faults_total` names each reason.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::labels::Labels;
 use super::metric::Counter;
@@ -18,7 +19,12 @@ pub struct Errors {
     inbound_tcp: Family<Counter>,
     outbound_http: Family<Counter>,
     outbound_tcp: Family<Counter>,
+    inbound: Reasons,
+    outbound: Reasons,
 }
+
+/// How often each reason was met, in the order of [`Reason::ALL`].
+struct Reasons([AtomicU64; Reason::ALL.len()]);
 
 impl Errors {
     pub fn new(budget: &Budget) -> Self {
@@ -27,25 +33,44 @@ impl Errors {
             inbound_tcp: budget.family("inbound_tcp_errors_total"),
             outbound_http: budget.family("outbound_http_errors_total"),
             outbound_tcp: budget.family("outbound_tcp_errors_total"),
+            inbound: Reasons::new(),
+            outbound: Reasons::new(),
         }
     }
 
-    pub fn inbound_http(&self, reason: Reason, target: SocketAddr, server: &ResourceRef) -> Arc<Counter> {
+    /// Counts a request that failed inbound.
+    pub fn inbound_http(&self, reason: Reason, target: SocketAddr, server: &ResourceRef) {
+        self.inbound.count(reason);
         let labels = Labels::new().with("error", reason.row().label).target(target);
-        self.inbound_http.get(&labels.srv(server, target.port()))
+        self.inbound_http.get(&labels.srv(server, target.port())).incr();
     }
 
-    pub fn inbound_tcp(&self, reason: Reason, target: SocketAddr) -> Arc<Counter> {
-        self.inbound_tcp.get(&Labels::new().with("error", reason.row().label).target(target))
+    /// Counts a connection that failed inbound.
+    pub fn inbound_tcp(&self, reason: Reason, target: SocketAddr) {
+        self.inbound.count(reason);
+        self.inbound_tcp.get(&Labels::new().with("error", reason.row().label).target(target)).incr();
     }
 
-    pub fn outbound_http(&self, reason: Reason) -> Arc<Counter> {
-        self.outbound_http.get(&Labels::new().with("error", reason.row().label))
+    /// Counts a request that failed outbound.
+    pub fn outbound_http(&self, reason: Reason) {
+        self.outbound.count(reason);
+        self.outbound_http.get(&Labels::new().with("error", reason.row().label)).incr();
     }
 
-    /// `target` is the original destination.
-    pub fn outbound_tcp(&self, reason: Reason, target: SocketAddr) -> Arc<Counter> {
-        self.outbound_tcp.get(&Labels::new().target(target).with("error", reason.row().label))
+    /// Counts a connection that failed outbound; `target` is the original destination.
+    pub fn outbound_tcp(&self, reason: Reason, target: SocketAddr) {
+        self.outbound.count(reason);
+        self.outbound_tcp.get(&Labels::new().target(target).with("error", reason.row().label)).incr();
+    }
+
+    /// Counts an attempt to accept for which there was no descriptor.
+    pub fn inbound_accept(&self) {
+        self.inbound.count(Reason::NoDescriptors);
+    }
+
+    /// The same, outbound.
+    pub fn outbound_accept(&self) {
+        self.outbound.count(Reason::NoDescriptors);
     }
 
     pub fn render(&self, page: &mut Page) {
@@ -54,6 +79,38 @@ impl Errors {
         page.counters("inbound_tcp_errors_total", tcp, &self.inbound_tcp);
         page.counters("outbound_http_errors_total", http, &self.outbound_http);
         page.counters("outbound_tcp_errors_total", tcp, &self.outbound_tcp);
+        page.family(
+            FAULTS,
+            "counter",
+            "Requests and connections that the proxy failed, by the reason's name.",
+        );
+        self.inbound.render(page, "inbound");
+        self.outbound.render(page, "outbound");
+    }
+}
+
+const FAULTS: &str = "causeway_faults_total";
+
+impl Reasons {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    fn count(&self, reason: Reason) {
+        // The order is tested; a reason must not panic here.
+        if let Some(count) = self.0.get(reason as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn render(&self, page: &mut Page, direction: &str) {
+        for (reason, count) in Reason::ALL.iter().zip(&self.0) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                let labels = Labels::new().with("direction", direction).with("reason", reason.row().name);
+                page.sample(FAULTS, labels.as_str(), count);
+            }
+        }
     }
 }
 
@@ -65,10 +122,11 @@ mod tests {
     fn errors_carry_their_cause_and_place() {
         let errors = Errors::new(&Budget::new(crate::telemetry::RETAIN_IDLE));
         let target = "10.0.0.1:80".parse().unwrap();
-        errors.inbound_http(Reason::ConnectFailed, target, &ResourceRef::default_named("deny")).incr();
-        errors.inbound_tcp(Reason::TlsDetectTimeout, target).incr();
-        errors.outbound_http(Reason::FailFast).add(2);
-        errors.outbound_tcp(Reason::IdentityRequired, target).incr();
+        errors.inbound_http(Reason::ConnectFailed, target, &ResourceRef::default_named("deny"));
+        errors.inbound_tcp(Reason::TlsDetectTimeout, target);
+        errors.outbound_http(Reason::FailFast);
+        errors.outbound_http(Reason::FailFast);
+        errors.outbound_tcp(Reason::IdentityRequired, target);
         let mut page = Page::default();
         errors.render(&mut page);
         let text = page.finish();
@@ -82,6 +140,10 @@ mod tests {
                 format!(r#"inbound_tcp_errors_total{{error="tls detection timeout",{at}}} 1"#),
                 r#"outbound_http_errors_total{error="failfast"} 2"#.to_string(),
                 format!(r#"outbound_tcp_errors_total{{{at},error="identity required"}} 1"#),
+                r#"causeway_faults_total{direction="inbound",reason="connect-failed"} 1"#.to_string(),
+                r#"causeway_faults_total{direction="inbound",reason="tls-detect-timeout"} 1"#.to_string(),
+                r#"causeway_faults_total{direction="outbound",reason="failfast"} 2"#.to_string(),
+                r#"causeway_faults_total{direction="outbound",reason="identity-required"} 1"#.to_string(),
             ]
         );
     }

@@ -1,0 +1,20 @@
+//! Bad neighbours: whatever they send, the others are served as before, and nothing of it is kept.
+//!
+//! The real program runs in a pod of its own network, so these tests need root; without it they say so and pass, and
+//! fail with `CAUSEWAY_REQUIRE_NETNS=1`. By default attacks are a tenth of what they are meant to be;
+//! `CAUSEWAY_NEIGHBOURS=full` runs them whole. Each prints what it measured:
+//! `cargo test --test neighbours -- --nocapture --test-threads 1`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod app;
+mod control;
+mod h2;
+mod siege;
+mod world;
+
+mod descriptors;
+mod floods;
+mod silence;
+mod slow;
+mod upgrade;

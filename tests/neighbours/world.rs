@@ -1,0 +1,298 @@
+//! A pod with the real program as its proxy, the application beside it, and neighbours outside.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use causeway::demo::namespace::{self, Namespace};
+use causeway::demo::network::Network;
+use causeway::demo::process::{Process, Program};
+use causeway::redirect::{self, Rules};
+use causeway::tls::testing::TestCa;
+use parking_lot::{Mutex, MutexGuard};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::app;
+use crate::control::{self, Control};
+
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
+pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
+const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+const APP: u16 = 8080;
+const DIRECT: u16 = 4143;
+const ADMIN: u16 = 4191;
+const PROXY_USER: u32 = 2102;
+
+pub(crate) const ID: &str = "pod.demo.serviceaccount.identity.linkerd.cluster.local";
+
+/// Which listener of the proxy is meant, and so who is the neighbour: somebody outside, or the pod's application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Inbound,
+    Outbound,
+    /// The inbound listener's own port.
+    Direct,
+}
+
+pub(crate) struct World {
+    // Before the namespace that it lives in.
+    proxy: Process,
+    pub(crate) runtime: Runtime,
+    pub(crate) ca: Arc<TestCa>,
+    outside: Namespace,
+    pod: Namespace,
+    _network: Network,
+    folder: TempDir,
+    /// Tests measure, so they run one after the other.
+    _alone: MutexGuard<'static, ()>,
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Whether everything is to be run as large as it is meant, which takes minutes.
+pub(crate) fn full() -> bool {
+    std::env::var("CAUSEWAY_NEIGHBOURS").is_ok_and(|size| size == "full")
+}
+
+/// So many in a full run, a tenth otherwise.
+pub(crate) fn many(count: usize) -> usize {
+    if full() { count } else { count / 10 }
+}
+
+/// What the proxy waits for a ClientHello, a header or HTTP.
+pub(crate) fn detect_timeout() -> Duration {
+    Duration::from_secs(if full() { 10 } else { 2 })
+}
+
+impl World {
+    /// `None` where the machine gives no namespaces and none are required.
+    pub(crate) fn new() -> Option<Self> {
+        Self::with(None, &[])
+    }
+
+    /// A proxy with so few descriptors, and some variables set otherwise.
+    pub(crate) fn with(descriptors: Option<usize>, changes: &[(&str, &str)]) -> Option<Self> {
+        let alone = ALONE.lock();
+        let (outside, pod) = (namespace("outside")?, namespace("pod")?);
+        let network = Network::new().unwrap();
+        network.attach(&outside, OUTSIDE).unwrap();
+        network.attach(&pod, POD).unwrap();
+        for namespace in [&outside, &pod] {
+            let range = "/proc/sys/net/ipv4/ip_local_port_range";
+            namespace.run(move || std::fs::write(range, "10000 65000")).unwrap().unwrap();
+        }
+        pod.run(|| redirect::install(&Rules::default())).unwrap().unwrap();
+        let ca = Arc::new(TestCa::new("neighbours"));
+        let control = start_far_side(&outside, &pod, &ca);
+        let folder = folder();
+        let launcher = launcher(folder.path(), descriptors);
+        let mut env = environment(folder.path(), control, &ca);
+        env.extend(changes.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.to_string())));
+        let log = std::fs::File::create(folder.path().join("proxy.log")).unwrap();
+        let program = Program::causeway(&launcher).args(["proxy"]).env(env).uid(PROXY_USER).output(log);
+        let proxy = program.start(&pod).unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let world = Self { proxy, runtime, ca, outside, pod, _network: network, folder, _alone: alone };
+        world.until("the proxy serves", || world.try_get(Side::Inbound) && world.try_get(Side::Outbound));
+        Some(world)
+    }
+
+    /// A blocking connection as a neighbour of this side makes it.
+    pub(crate) fn connect(&self, side: Side) -> TcpStream {
+        self.try_connect(side).unwrap()
+    }
+
+    pub(crate) fn try_connect(&self, side: Side) -> std::io::Result<TcpStream> {
+        let (from, to) = self.way(side);
+        let io = from.run(move || TcpStream::connect_timeout(&to, Duration::from_secs(10))).unwrap()?;
+        io.set_nodelay(true)?;
+        io.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(io)
+    }
+
+    /// The same for an async attacker. Closing it is a reset, so that thousands leave no ports behind.
+    pub(crate) async fn dial(&self, side: Side) -> tokio::net::TcpStream {
+        let (from, to) = self.way(side);
+        let socket = from.socket().unwrap();
+        socket.set_zero_linger().unwrap();
+        let io = socket.connect(to).await.unwrap();
+        io.set_nodelay(true).unwrap();
+        io
+    }
+
+    fn way(&self, side: Side) -> (&Namespace, SocketAddr) {
+        match side {
+            Side::Inbound => (&self.outside, (POD, APP).into()),
+            Side::Outbound => (&self.pod, (SERVICE, 80).into()),
+            Side::Direct => (&self.outside, (POD, DIRECT).into()),
+        }
+    }
+
+    pub(crate) fn try_get(&self, side: Side) -> bool {
+        let Ok(mut io) = self.try_connect(side) else { return false };
+        let _ = io.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let mut answer = String::new();
+        let _ = io.read_to_string(&mut answer);
+        answer.ends_with(app::HELLO)
+    }
+
+    /// Looks again until it holds, for ten seconds.
+    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(10), "not in time: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the proxy has said so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("proxy.log")).unwrap_or_default()
+    }
+
+    /// How often the proxy met a reason.
+    pub(crate) fn faults(&self, direction: &str, reason: &str) -> u64 {
+        let series = format!("causeway_faults_total{{direction=\"{direction}\",reason=\"{reason}\"}} ");
+        let page = self.metrics();
+        page.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap_or(0)
+    }
+
+    /// For a failed test: what was counted, and the end of the log.
+    pub(crate) fn said(&self) -> String {
+        let (page, log) = (self.metrics(), self.log());
+        let counted = page.lines().filter(|line| line.starts_with("causeway_faults"));
+        let lines: Vec<_> = log.lines().collect();
+        counted.chain(lines[lines.len().saturating_sub(10)..].iter().copied()).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn metrics(&self) -> String {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN));
+        let mut io = self.pod.run(move || TcpStream::connect(to)).unwrap().unwrap();
+        io.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        io.write_all(b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        io.read_to_string(&mut page).unwrap();
+        page
+    }
+
+    /// Resident bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let statm = std::fs::read_to_string(self.proc("statm")).unwrap();
+        statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    /// Processor time so far, user and system.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(self.proc("stat")).unwrap();
+        let after_name = stat.rsplit(") ").next().unwrap();
+        let ticks: u64 =
+            after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    fn proc(&self, file: &str) -> PathBuf {
+        format!("/proc/{}/{file}", self.proxy.id()).into()
+    }
+}
+
+/// The application beside the proxy and the one outside, and the control plane, on a thread of their own.
+fn start_far_side(outside: &Namespace, pod: &Namespace, ca: &Arc<TestCa>) -> SocketAddr {
+    let listen = |namespace: &Namespace, addr: SocketAddr| {
+        let listener = namespace.listen(addr).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    };
+    let beside = listen(pod, (POD, APP).into());
+    let away = listen(outside, (OUTSIDE, APP).into());
+    let controller = listen(pod, (Ipv4Addr::LOCALHOST, 0).into());
+    let addr = controller.local_addr().unwrap();
+    let control = Control { ca: ca.clone(), endpoint: (OUTSIDE, APP).into() };
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let serve = async move {
+        let own = |listener| tokio::net::TcpListener::from_std(listener).unwrap();
+        tokio::join!(app::serve(own(beside)), app::serve(own(away)), control::serve(own(controller), control))
+    };
+    // Ends with the process.
+    std::thread::Builder::new().name("far-side".into()).spawn(move || runtime.block_on(serve)).unwrap();
+    addr
+}
+
+/// What the injector writes into a pod (contract 1.3).
+fn environment(folder: &Path, control: SocketAddr, ca: &TestCa) -> Vec<(String, String)> {
+    let (dir, control) = (folder.to_str().unwrap(), control.to_string());
+    let detect = format!("{}s", detect_timeout().as_secs());
+    let rows = [
+        ("LOG", "warn,linkerd=info"),
+        ("OUTBOUND_LISTEN_ADDRS", "127.0.0.1:4140"),
+        ("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
+        ("ADMIN_LISTEN_ADDR", "0.0.0.0:4191"),
+        ("INBOUND_IPS", &POD.to_string()),
+        ("INBOUND_DEFAULT_POLICY", "all-unauthenticated"),
+        ("POLICY_SVC_ADDR", &control),
+        ("POLICY_WORKLOAD", "{\"ns\":\"demo\", \"pod\":\"pod\"}\n"),
+        ("POLICY_CLUSTER_NETWORKS", "10.0.0.0/8"),
+        ("DESTINATION_SVC_ADDR", &control),
+        ("DESTINATION_CONTEXT", "{\"ns\":\"demo\", \"pod\":\"pod\"}\n"),
+        ("IDENTITY_DIR", dir),
+        ("IDENTITY_TRUST_ANCHORS", ca.root_pem()),
+        ("IDENTITY_TOKEN_FILE", &format!("{dir}/token")),
+        ("IDENTITY_SVC_ADDR", &control),
+        ("IDENTITY_LOCAL_NAME", ID),
+        ("INBOUND_CONNECT_TIMEOUT", "100ms"),
+        ("OUTBOUND_CONNECT_TIMEOUT", "1000ms"),
+        ("INBOUND_ACCEPT_KEEPALIVE", "10000ms"),
+        ("OUTBOUND_CONNECT_KEEPALIVE", "10000ms"),
+        ("INBOUND_ACCEPT_USER_TIMEOUT", "30s"),
+        ("OUTBOUND_CONNECT_USER_TIMEOUT", "30s"),
+        ("INBOUND_SERVER_HTTP2_KEEP_ALIVE_INTERVAL", "10s"),
+        ("INBOUND_SERVER_HTTP2_KEEP_ALIVE_TIMEOUT", "3s"),
+        ("OUTBOUND_SERVER_HTTP2_KEEP_ALIVE_INTERVAL", "10s"),
+        ("OUTBOUND_SERVER_HTTP2_KEEP_ALIVE_TIMEOUT", "3s"),
+        ("INBOUND_DETECT_TIMEOUT", &detect),
+        ("OUTBOUND_DETECT_TIMEOUT", &detect),
+    ];
+    rows.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.to_string())).collect()
+}
+
+/// Files of the identity, which the proxy's user may read and add to.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(PROXY_USER), Some(PROXY_USER)).unwrap();
+    std::fs::write(folder.path().join("token"), "token").unwrap();
+    folder
+}
+
+/// The program under test: this build's, unless `CAUSEWAY_NEIGHBOURS_BIN` names another.
+fn launcher(folder: &Path, descriptors: Option<usize>) -> PathBuf {
+    let named = std::env::var_os("CAUSEWAY_NEIGHBOURS_BIN").map(PathBuf::from);
+    let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_causeway").into());
+    let Some(descriptors) = descriptors else { return program };
+    let script = folder.join("launcher");
+    let text = format!("#!/bin/sh\nulimit -n {descriptors}\nexec {} \"$@\"\n", program.display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+/// A namespace, or a loud skip.
+fn namespace(name: &str) -> Option<Namespace> {
+    match Namespace::new(name) {
+        Ok(namespace) => Some(namespace),
+        Err(e @ namespace::Error::Create { .. }) if std::env::var_os("CAUSEWAY_REQUIRE_NETNS").is_none() => {
+            eprintln!("SKIPPED, nothing was tested: {e}");
+            None
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
