@@ -1,4 +1,7 @@
 //! The program: chooses an allocator and hands over.
+//!
+//! The allocator gives freed memory back on a thread of its own. Without it, it does so only while the program goes on
+//! allocating, and a proxy that has become idle would keep what it once needed.
 
 use std::process::ExitCode;
 

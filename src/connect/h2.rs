@@ -20,8 +20,21 @@ use super::client::{Client, Unanswered};
 use super::resend::{Kept, is_refusal};
 
 /// Connections to one endpoint at most. In a bare pair four were no faster than one, so more are
-/// opened only when the peer allows no further stream on the ones there are.
-const MOST: usize = 8;
+/// opened only when there is no room for a further stream on the ones there are.
+const MOST: usize = 128;
+
+/// Streams of one connection at most, whatever the peer allows: what their callers leave unread, a window for each,
+/// must not fill the window of the connection, or none of its streams goes on.
+const STREAMS: u32 = 128;
+
+/// Windows of a connection are made large enough for as many streams, up to so many bytes.
+const ROOMY: u32 = 16 * 1024 * 1024;
+/// For windows of streams so large that a connection's holds hardly any.
+const FEWEST: u32 = 16;
+
+/// Bytes of a request's body that wait for the peer, for each stream. The library's mebibyte is what a thousand
+/// requests to a peer that does not read would cost in gigabytes.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// RFC 9113, 6.9.1. The library panics beyond it.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
@@ -43,6 +56,8 @@ pub(super) struct Connections {
     dialling: tokio::sync::Mutex<()>,
     /// Attempts that failed, ever.
     failures: AtomicUsize,
+    /// Streams of one connection at most.
+    streams: usize,
 }
 
 struct Connection {
@@ -69,6 +84,7 @@ impl Connections {
             open: ArcSwap::default(),
             dialling: tokio::sync::Mutex::default(),
             failures: AtomicUsize::new(0),
+            streams: streams(windows(settings, endpoint)),
         }
     }
 
@@ -112,7 +128,8 @@ impl Connections {
     fn with_room(&self) -> Option<Lease> {
         let open = self.open.load();
         let room = |c: &&Arc<Connection>| {
-            !c.sender.is_closed() && c.in_flight.load(Ordering::Relaxed) < c.allowed.load(Ordering::Relaxed)
+            let allowed = c.allowed.load(Ordering::Relaxed).min(self.streams);
+            !c.sender.is_closed() && c.in_flight.load(Ordering::Relaxed) < allowed
         };
         open.iter().find(room).map(Lease::on)
     }
@@ -179,19 +196,12 @@ impl Drop for Stream {
 fn builder(settings: &Settings, endpoint: &Http2Params) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_header_list_size(vet::LIBRARY);
-    match endpoint.flow_control {
-        Some(FlowControl::Adaptive) => {
+    match windows(settings, endpoint) {
+        None => {
             builder.adaptive_window(true);
         }
-        Some(FlowControl::Fixed { connection_window, stream_window }) => {
-            builder
-                .initial_connection_window_size(connection_window.min(LARGEST_WINDOW))
-                .initial_stream_window_size(stream_window.min(LARGEST_WINDOW));
-        }
-        None => {
-            builder
-                .initial_connection_window_size(settings.connection_window)
-                .initial_stream_window_size(settings.stream_window);
+        Some([connection, stream]) => {
+            builder.initial_connection_window_size(connection).initial_stream_window_size(stream);
         }
     }
     if let Some(keep_alive) = endpoint.keep_alive.or(settings.keep_alive) {
@@ -203,11 +213,48 @@ fn builder(settings: &Settings, endpoint: &Http2Params) -> Builder<TokioExecutor
     if let Some(size) = endpoint.max_frame_size {
         builder.max_frame_size(size.clamp(16_384, 16_777_215));
     }
-    if let Some(size) = endpoint.max_send_buf_size {
-        builder.max_send_buf_size(size as usize);
-    }
+    builder.max_send_buf_size(endpoint.max_send_buf_size.map_or(SEND_BUFFER, |size| size as usize));
     if let Some(streams) = endpoint.max_concurrent_reset_streams {
         builder.max_concurrent_reset_streams(streams as usize);
     }
     builder
+}
+
+/// The windows of a connection and of each of its streams; `None` where they adapt.
+fn windows(settings: &Settings, endpoint: &Http2Params) -> Option<[u32; 2]> {
+    let (connection, stream) = match endpoint.flow_control {
+        Some(FlowControl::Adaptive) => return None,
+        Some(FlowControl::Fixed { connection_window, stream_window }) => (connection_window, stream_window),
+        None => (settings.connection_window, settings.stream_window),
+    };
+    let roomy = stream.saturating_mul(STREAMS).min(ROOMY);
+    Some([connection.max(roomy), stream].map(|window| window.min(LARGEST_WINDOW)))
+}
+
+/// How many streams have their windows in their connection's.
+fn streams(windows: Option<[u32; 2]>) -> usize {
+    let fit = windows.map_or(STREAMS, |[connection, stream]| connection / stream.max(1));
+    fit.clamp(FEWEST, STREAMS) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_nobody_reads_leave_their_connection_a_window() {
+        let settings = Settings { stream_window: 65_535, connection_window: 1 << 20, keep_alive: None };
+        let of = |connection_window, stream_window| {
+            let flow_control = Some(FlowControl::Fixed { connection_window, stream_window });
+            windows(&settings, &Http2Params { flow_control, ..Http2Params::default() })
+        };
+        let ours = windows(&settings, &Http2Params::default());
+        assert_eq!((ours, streams(ours)), (Some([65_535 * 128, 65_535]), 128));
+        let large = of(1 << 20, 1 << 20);
+        assert_eq!((large, streams(large)), (Some([16 << 20, 1 << 20]), 16));
+        let largest = of(u32::MAX, u32::MAX);
+        assert_eq!((largest, streams(largest)), (Some([LARGEST_WINDOW; 2]), 16));
+        let small = of(65_535, 1024);
+        assert_eq!((small, streams(small)), (Some([1024 * 128, 1024]), 128));
+    }
 }

@@ -29,6 +29,15 @@ use super::vet::{self, Refused};
 /// request will be taken but with an answer, and one may be on its way.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
+/// Streams of one connection at once, unless the environment says otherwise: the library's own number.
+const STREAMS: u32 = 200;
+/// A connection's window has room for as many streams' windows, up to so many bytes.
+const ROOMY: u32 = 16 * 1024 * 1024;
+
+/// Bytes of an answer that wait for its client, for each stream. Of the library's 400 KiB a thousand streams that
+/// nobody reads held half a gigabyte.
+const SEND_BUFFER: usize = 32 * 1024;
+
 /// Streams that a client may have reset before they were looked at. The library's 20 is what an application that
 /// honestly cancels 5,000 streams a second sends in 4 ms; how many it may reset in all is [`Frames`]' to say.
 const PENDING_RESETS: usize = 1024;
@@ -54,25 +63,24 @@ impl HttpServer {
                 h2.adaptive_window(true);
             }
             FlowControl::Fixed { connection_window, stream_window } => {
-                h2.initial_connection_window_size(connection_window)
+                // Requests that an application leaves unread must not hold up the others of their connection.
+                let streams = settings.max_concurrent_streams.unwrap_or(STREAMS).min(STREAMS);
+                let roomy = stream_window.saturating_mul(streams).min(ROOMY);
+                h2.initial_connection_window_size(connection_window.max(roomy))
                     .initial_stream_window_size(stream_window);
             }
         }
         if let Some(keep_alive) = settings.keep_alive {
             h2.keep_alive_interval(keep_alive.interval).keep_alive_timeout(keep_alive.timeout);
         }
-        if let Some(streams) = settings.max_concurrent_streams {
-            h2.max_concurrent_streams(streams);
-        }
+        h2.max_concurrent_streams(settings.max_concurrent_streams.unwrap_or(STREAMS));
         if let Some(size) = settings.max_frame_size {
             h2.max_frame_size(size);
         }
         h2.max_pending_accept_reset_streams(
             settings.max_pending_accept_reset_streams.unwrap_or(PENDING_RESETS),
         );
-        if let Some(size) = settings.max_send_buf_size {
-            h2.max_send_buf_size(size as usize);
-        }
+        h2.max_send_buf_size(settings.max_send_buf_size.map_or(SEND_BUFFER, |size| size as usize));
         Self { h1, h2, header_list }
     }
 
