@@ -15,6 +15,7 @@ mod world;
 
 mod descriptors;
 mod floods;
+mod heads;
 mod silence;
 mod slow;
 mod upgrade;

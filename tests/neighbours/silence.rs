@@ -27,9 +27,9 @@ async fn shake_hands_as(world: &World, store: &causeway::tls::CredentialStore) -
 }
 
 /// Waits until the proxy has closed a connection.
-async fn closed(mut io: impl AsyncReadExt + Unpin) {
+pub(crate) async fn closed(mut io: impl AsyncReadExt + Unpin) {
     let mut dropped = [0; 1024];
-    let limit = detect_timeout() * 4;
+    let limit = Duration::from_secs(60);
     let ended = async { while matches!(io.read(&mut dropped).await, Ok(1..)) {} };
     tokio::time::timeout(limit, ended).await.expect("the proxy closes a silent connection");
 }
