@@ -158,7 +158,7 @@ pub fn broken(carry: Carry, error: hyper::Error, blame: Option<Reason>) -> Fault
 }
 
 /// Whether a failure is a reset of the request's own HTTP/2 stream.
-fn is_reset(error: &hyper::Error) -> bool {
+pub fn is_reset(error: &hyper::Error) -> bool {
     h2_error(error).is_some_and(::h2::Error::is_reset)
 }
 

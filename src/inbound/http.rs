@@ -285,9 +285,11 @@ async fn forward(
         let ready = timeout(failfast, app.ready(carry)).await.map_err(|_| Reason::FailFast)??;
         match ready.send(req).await {
             Ok(answer) => return Ok(answer),
-            // An idle connection had just been closed, or one that the application leaves: a new one will say
-            // what is wrong, if anything.
-            Err(Unanswered::Unsent(back, _) | Unanswered::Refused(back, _)) if again => req = *back,
+            // An idle connection had just been closed: a new one will say what is wrong, if anything.
+            Err(Unanswered::Unsent(back, _)) if again => req = *back,
+            // One that the application leaves: it may take another. What it refuses by the stream goes back to the
+            // sender, who knows of other endpoints, and would multiply what is sent again here.
+            Err(Unanswered::Refused(back, error)) if again && !client::is_reset(&error) => req = *back,
             Err(Unanswered::Unsent(_, error)) => return Err(Fault::new(Reason::UpstreamBroken, error)),
             Err(Unanswered::Refused(_, error)) => return Err(client::broken(carry, error, None)),
             Err(Unanswered::Broken(error, blame)) => return Err(client::broken(carry, error, blame)),

@@ -183,3 +183,18 @@ async fn what_an_application_refuses_is_sent_to_it_again() {
         }
     }
 }
+
+/// What proxies send again does not multiply along the way.
+#[tokio::test]
+async fn what_an_application_always_refuses_is_sent_four_times_in_all() {
+    for kind in [Kind::Http2, Kind::Grpc] {
+        let pair = Pair::new().await;
+        let (app, seen) = refusing(&pair.bb, usize::MAX).await;
+        pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(app.addr)]));
+        let mut client = pair.client(kind).await;
+        let req = client.request("/").method("POST").body(full("the body")).unwrap();
+        let error = client.try_send(req).await.unwrap_err();
+        assert_eq!(reset(&error), Some(Reason::REFUSED_STREAM));
+        assert_eq!(seen.load(Ordering::Relaxed), 4);
+    }
+}
