@@ -192,7 +192,8 @@ async fn names_leave_series_within_the_budget_and_memory_flat() {
             requests(pair, kind, unmeshed, next, until).await;
         };
         let (before, after) = measured(what, &pair, send).await;
-        assert_eq!((after.series, after.absorbed), (before.series, before.absorbed), "{what}");
+        // In a long run idle series may go meanwhile.
+        assert!(after.series <= before.series && after.absorbed == before.absorbed, "{what}");
     }
 
     let app = seen(&pair.bb).await;
@@ -212,5 +213,5 @@ async fn names_leave_series_within_the_budget_and_memory_flat() {
         hellos(connect, next, until).await;
     };
     let (before, after) = measured("server names, outbound", &pair, send).await;
-    assert_eq!((after.series, after.absorbed), (before.series, before.absorbed));
+    assert!(after.series <= before.series && after.absorbed == before.absorbed, "{before:?} {after:?}");
 }
