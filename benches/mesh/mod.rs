@@ -21,7 +21,7 @@ use causeway::demo::namespace::{self, Namespace};
 use causeway::demo::network::Network;
 use causeway::demo::node;
 use causeway::demo::world::World;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::time::{Instant, sleep};
 
 use crate::load::apps::Listeners;
@@ -82,12 +82,12 @@ impl Way {
         let network = Network::new()?;
         let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
         let to = Ipv4Addr::new(10, 22, 0, 3);
-        network.attach(&client, Ipv4Addr::new(10, 22, 0, 2))?;
-        network.attach(&server, to)?;
+        network.attach(&client, &[Ipv4Addr::new(10, 22, 0, 2).into()])?;
+        network.attach(&server, &[to.into()])?;
         listeners(&server)?.start()?;
         let pods = Arc::new((client, server));
         let from = pods.clone();
-        let targets = targets(to, move || Ok(from.0.socket()?));
+        let targets = targets(to, move || Ok(from.0.socket((to, 0).into())?));
         let inside = Inside::Pods(pods, network);
         Ok(Self {
             name: "direct",
@@ -115,14 +115,14 @@ impl Way {
         // Copies that the proxies' user may run, wherever they were built.
         let launcher = copy(Path::new(env!("CARGO_BIN_EXE_causeway")), &folder.path().join("causeway"))?;
         let proxy = proxy.map(|path| copy(path, &folder.path().join("proxy"))).transpose()?;
-        let plan = Plan { manifests: CLUSTER, control: CONTROL, pods: net(22), services: net(23) };
+        let plan = Plan { manifests: CLUSTER, control: CONTROL.into(), pods: net(22), services: net(23) };
         let running = proxy.clone();
         let world = World::start(&launcher, folder.path(), &[plan], |_| running.clone(), |_| {}).await?;
         let world = Arc::new(world);
         listeners(pod(&world, "server")?)?.start()?;
         let to = service(&world).await?;
         let from = world.clone();
-        let targets = targets(to, move || Ok(pod(&from, "client")?.socket()?));
+        let targets = targets(to, move || Ok(pod(&from, "client")?.socket((to, 0).into())?));
         let proxies = ["client", "server"].into_iter().map(|name| Process::of_pod(&world, name));
         Ok(Self {
             name,
@@ -156,8 +156,8 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<PathBuf> {
     Ok(to.to_owned())
 }
 
-fn net(second: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16)
+fn net(second: u8) -> IpNet {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16).into()
 }
 
 fn listeners(pod: &Namespace) -> anyhow::Result<Listeners> {

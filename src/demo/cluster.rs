@@ -1,12 +1,12 @@
 //! What is a cluster of the demo? A folder of manifests, a control plane that reads it, and the pods that it lists.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
@@ -22,9 +22,9 @@ use super::process::Program;
 pub struct Plan {
     pub manifests: Manifests,
     /// The control plane's address, also the name server's.
-    pub control: Ipv4Addr,
-    pub pods: Ipv4Net,
-    pub services: Ipv4Net,
+    pub control: IpAddr,
+    pub pods: IpNet,
+    pub services: IpNet,
 }
 
 /// A cluster whose control plane runs.

@@ -1,7 +1,7 @@
 //! How does a pod that the control plane lists come to run? As on a node: network, redirection, the proxy with what the
 //! injector put into its environment, and the application's containers once the proxy is ready.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub const PROXY_UID: u32 = 2102;
 pub struct Settings {
     pub cluster: &'static str,
     /// Where the cluster's names are resolved.
-    pub nameserver: Ipv4Addr,
+    pub nameserver: IpAddr,
     /// Pods get folders below.
     pub folder: PathBuf,
     /// A causeway binary to start programs with.
@@ -49,7 +49,8 @@ pub async fn run(
 ) -> anyhow::Result<Pod> {
     let mut pod = make(network, settings, listed)?;
     let program = proxy(settings, listed, &pod, token)?;
-    pod.namespace().run(|| redirect::install(&rules()))?.context("cannot install the redirect rules")?;
+    let rules = rules(listed.ip);
+    pod.namespace().run(move || redirect::install(&rules))?.context("cannot install the redirect rules")?;
     pod.start(PROXY, program)?;
     await_ready(network, &mut pod).await?;
     for container in &listed.containers {
@@ -79,9 +80,9 @@ fn make(network: &Network, settings: &Settings, listed: &listing::Pod) -> anyhow
     Ok(Pod::new(network, identity, folder)?)
 }
 
-/// What `linkerd-init` is told by default (controlplane 5.5). The demo's network has no IPv6.
-fn rules() -> Rules {
-    Rules { proxy_uid: Some(PROXY_UID), ipv6: false, ..Rules::default() }
+/// What `linkerd-init` is told by default (controlplane 5.5), for the family of the pod's address.
+fn rules(pod: IpAddr) -> Rules {
+    Rules { proxy_uid: Some(PROXY_UID), ipv6: pod.is_ipv6(), ..Rules::default() }
 }
 
 /// The proxy with the injected environment, of which only the paths of files differ: the machine's file system is the

@@ -1,6 +1,6 @@
 //! Which pods does a cluster want to run? What its control plane answers at `/api/v1/pods`.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 pub struct Pod {
     pub name: String,
     pub namespace: String,
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     pub service_account: String,
     /// The workload it belongs to.
     pub owner: Owner,

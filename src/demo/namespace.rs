@@ -92,13 +92,13 @@ impl Namespace {
         answer.recv().map_err(|_| ended())
     }
 
-    /// A socket of this namespace that is not connected yet; connect it from any runtime.
+    /// A socket of this namespace that is not connected yet; connect it to `to` from any runtime.
     ///
     /// # Errors
     /// When the kernel gives no socket.
-    pub fn socket(&self) -> Result<TcpSocket, Error> {
-        let open = || {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    pub fn socket(&self, to: SocketAddr) -> Result<TcpSocket, Error> {
+        let open = move || {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
             Ok(socket)
         };

@@ -9,8 +9,9 @@
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,6 +24,8 @@ use super::namespace::{self, Namespace};
 /// The router's own address: every pod's gateway, and the source of what the node sends. Private, so that it counts as
 /// a cluster network (controlplane 3.3), and outside the pod and service networks.
 pub const NODE: Ipv4Addr = Ipv4Addr::new(172, 31, 255, 1);
+/// The same in IPv6.
+pub const NODE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x31, 0x255, 0, 0, 0, 0, 1);
 
 /// Why a namespace could not be joined to the others.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +54,14 @@ impl Network {
     pub fn new() -> Result<Self, Error> {
         let router = Namespace::new("router")?;
         router.io("switch forwarding on", || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?;
+        if has_ipv6() {
+            router.io("switch forwarding on", || std::fs::write(IPV6_FORWARDING, "1"))?;
+            trust_addresses(&router)?;
+        }
         netlink(&router, |links| async move {
             links.loopback_up().await?;
-            links.address(LOOPBACK, NODE).await
+            links.address(LOOPBACK, NODE.into()).await?;
+            if has_ipv6() { links.address(LOOPBACK, NODE6.into()).await } else { Ok(()) }
         })?;
         Ok(Self { router: Arc::new(router), links: AtomicU32::new(0) })
     }
@@ -64,19 +72,26 @@ impl Network {
         &self.router
     }
 
-    /// Gives `pod` the address `addr` and a way to everything else on this network.
+    /// Gives `pod` these addresses, one of a family at most, and a way to everything else on this network.
     ///
     /// # Errors
     /// Says at which step; a half-joined namespace is of no use and should be dropped.
-    pub fn attach(&self, pod: &Namespace, addr: Ipv4Addr) -> Result<(), Error> {
+    pub fn attach(&self, pod: &Namespace, addrs: &[IpAddr]) -> Result<(), Error> {
         let number = self.links.fetch_add(1, Ordering::Relaxed);
         let (near, far) = (format!("pod{number}"), format!("peer{number}"));
         let namespace = pod.net()?;
         let peer = far.clone();
-        netlink(&self.router, move |links| async move { links.reach(&near, &peer, namespace, addr).await })?;
+        if has_ipv6() {
+            trust_addresses(pod)?;
+        }
+        let (addrs, reached) = (addrs.to_vec(), addrs.to_vec());
+        netlink(
+            &self.router,
+            move |links| async move { links.reach(&near, &peer, namespace, &reached).await },
+        )?;
         netlink(pod, move |links| async move {
             links.loopback_up().await?;
-            links.join(&far, addr).await
+            links.join(&far, &addrs).await
         })
     }
 }
@@ -91,27 +106,42 @@ impl Links {
         self.up(LOOPBACK).await
     }
 
-    /// The router's half: a link whose far end goes to `namespace`, and the route to `addr` through it.
-    async fn reach(&self, near: &str, far: &str, namespace: File, addr: Ipv4Addr) -> Step<()> {
+    /// The router's half: a link whose far end goes to `namespace`, and routes to its addresses through it.
+    async fn reach(&self, near: &str, far: &str, namespace: File, addrs: &[IpAddr]) -> Step<()> {
         let links = self.0.link();
         links.add(LinkVeth::new(near, far).build()).execute().await.map_err(|e| ("make a link", e))?;
         let (near, far) = (self.index(near).await?, self.index(far).await?);
         let moved = LinkUnspec::new_with_index(far).setns_by_fd(namespace.as_raw_fd()).build();
         links.set(moved).execute().await.map_err(|e| ("move a link into the pod", e))?;
         self.up(near).await?;
-        self.direct(addr, near).await
+        for addr in addrs {
+            if addr.is_ipv6() {
+                // Unlike ARP, neighbour discovery answers for the addresses of the asked link alone.
+                self.address(near, NODE6.into()).await?;
+            }
+            self.direct(*addr, near).await?;
+        }
+        Ok(())
     }
 
     /// The pod's half: the link becomes `eth0`, and everything goes through it.
-    async fn join(&self, link: &str, addr: Ipv4Addr) -> Step<()> {
+    async fn join(&self, link: &str, addrs: &[IpAddr]) -> Step<()> {
         let index = self.index(link).await?;
         let renamed = LinkUnspec::new_with_index(index).name("eth0").build();
         self.0.link().set(renamed).execute().await.map_err(|e| ("rename the pod's link", e))?;
         self.up(index).await?;
-        self.address(index, addr).await?;
-        self.direct(NODE, index).await?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(NODE).build();
-        self.0.route().add(route).execute().await.map_err(|e| ("add the default route", e))
+        for addr in addrs {
+            self.address(index, *addr).await?;
+            let route = if addr.is_ipv4() {
+                self.direct(NODE.into(), index).await?;
+                RouteMessageBuilder::<Ipv4Addr>::new().gateway(NODE).build()
+            } else {
+                self.direct(NODE6.into(), index).await?;
+                RouteMessageBuilder::<Ipv6Addr>::new().gateway(NODE6).output_interface(index).build()
+            };
+            self.0.route().add(route).execute().await.map_err(|e| ("add the default route", e))?;
+        }
+        Ok(())
     }
 
     async fn index(&self, name: &str) -> Step<u32> {
@@ -125,20 +155,45 @@ impl Links {
         self.0.link().set(up).execute().await.map_err(|e| ("switch a link on", e))
     }
 
-    async fn address(&self, index: u32, addr: Ipv4Addr) -> Step<()> {
-        let add = self.0.address().add(index, IpAddr::V4(addr), 32);
+    async fn address(&self, index: u32, addr: IpAddr) -> Step<()> {
+        let add = self.0.address().add(index, addr, whole(addr));
         add.execute().await.map_err(|e| ("add an address", e))
     }
 
     /// `addr` is at the other end of this link.
-    async fn direct(&self, addr: Ipv4Addr, index: u32) -> Step<()> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(addr, 32)
-            .output_interface(index)
-            .scope(RouteScope::Link)
-            .build();
+    async fn direct(&self, addr: IpAddr, index: u32) -> Step<()> {
+        let route = match addr {
+            IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(v4, whole(addr))
+                .output_interface(index)
+                .scope(RouteScope::Link)
+                .build(),
+            IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(v6, whole(addr))
+                .output_interface(index)
+                .build(),
+        };
         self.0.route().add(route).execute().await.map_err(|e| ("add a route", e))
     }
+}
+
+/// The prefix length of one address alone.
+fn whole(addr: IpAddr) -> u8 {
+    if addr.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether the kernel speaks IPv6 at all.
+fn has_ipv6() -> bool {
+    Path::new(IPV6_FORWARDING).exists()
+}
+
+/// Nobody else may have a pod's address, so there is no need to ask around before it is used.
+fn trust_addresses(namespace: &Namespace) -> Result<(), Error> {
+    Ok(namespace.io("switch duplicate address detection off", || {
+        ["all", "default"]
+            .iter()
+            .try_for_each(|links| std::fs::write(format!("/proc/sys/net/ipv6/conf/{links}/accept_dad"), "0"))
+    })?)
 }
 
 /// Runs `work` on the namespace's thread with a netlink socket of that namespace.
@@ -163,3 +218,4 @@ where
 
 /// The first link of every network namespace.
 const LOOPBACK: u32 = 1;
+const IPV6_FORWARDING: &str = "/proc/sys/net/ipv6/conf/all/forwarding";

@@ -2,7 +2,7 @@
 //! plain HTTP from the router's namespace to the pod's own address.
 
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub async fn get(
     path: &str,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), Error> {
-    let socket = from.socket()?;
+    let socket = from.socket(addr)?;
     let answer = timeout(limit, exchange(socket, addr, path)).await;
     answer.map_err(|_| Error::Timeout { addr, path: path.to_owned(), limit })?
 }
@@ -64,7 +64,7 @@ pub async fn fetch(from: &Namespace, addr: SocketAddr, path: &str, limit: Durati
 
 /// Kubelet's probes of the proxy container (controlplane 5.3), until aborted: `/ready` from 2 s on and `/live` from
 /// 10 s on, each every 10 s.
-pub async fn probe(node: Arc<Namespace>, title: String, pod: Ipv4Addr) {
+pub async fn probe(node: Arc<Namespace>, title: String, pod: IpAddr) {
     let now = Instant::now();
     let mut ready = interval_at(now + Duration::from_secs(2), PROBE_PERIOD);
     let mut live = interval_at(now + Duration::from_secs(10), PROBE_PERIOD);
@@ -97,7 +97,7 @@ pub async fn forward(
         loop {
             let Ok((mut client, _)) = listener.accept().await else { return };
             while open.try_join_next().is_some() {}
-            let Ok(socket) = node.socket() else { return };
+            let Ok(socket) = node.socket(pod) else { return };
             open.spawn(async move {
                 // Whoever is forwarded sees a failure as a closed connection.
                 if let Ok(Ok(mut server)) = timeout(PROBE_TIMEOUT, socket.connect(pod)).await {

@@ -2,7 +2,7 @@
 //! over the image's so that names resolve as they do in Kubernetes: `resolv.conf` first of all.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -32,9 +32,9 @@ pub struct Identity {
     pub name: String,
     /// Kubernetes namespace.
     pub namespace: String,
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// The cluster's name server.
-    pub nameserver: Ipv4Addr,
+    pub nameserver: IpAddr,
 }
 
 /// One pod: its namespaces, its folder and its running containers.
@@ -54,7 +54,7 @@ impl Pod {
     /// Says what could not be made.
     pub fn new(network: &Network, identity: Identity, folder: PathBuf) -> Result<Self, Error> {
         let namespace = Namespace::new(&identity.title)?;
-        network.attach(&namespace, identity.addr)?;
+        network.attach(&namespace, &[identity.addr])?;
         let pod = Self { containers: Vec::new(), namespace, identity, folder };
         pod.lay_files()?;
         Ok(pod)

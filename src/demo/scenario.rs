@@ -2,13 +2,13 @@
 //! with the values that hold it.
 
 use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 use tokio::signal::unix::{SignalKind, signal};
@@ -142,8 +142,8 @@ fn say(what: &str) {
 
 /// The pod and service networks must not meet: the clusters are one flat network.
 fn plans() -> [Plan; 2] {
-    let net = |second: u8| Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16);
-    let control = |last: u8| Ipv4Addr::new(172, 31, 255, last);
+    let net = |second: u8| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16));
+    let control = |last: u8| IpAddr::from(Ipv4Addr::new(172, 31, 255, last));
     [
         Plan { manifests: guide::EAST, control: control(11), pods: net(22), services: net(23) },
         Plan { manifests: guide::WEST, control: control(12), pods: net(42), services: net(43) },

@@ -1,7 +1,7 @@
 //! Two pods with their proxies, and the ways between them.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -74,7 +74,7 @@ pub(crate) enum Port {
 pub(crate) struct Stage {
     mesh: Arc<Mesh>,
     pub(crate) pairing: Pairing,
-    service: Ipv4Addr,
+    service: IpAddr,
     next: BTreeMap<u16, AtomicU16>,
 }
 
@@ -119,9 +119,9 @@ impl Stage {
         let ip = match way {
             Way::Meshed => self.service,
             Way::FromOutside => pod,
-            Way::ToOutside => NODE,
+            Way::ToOutside => NODE.into(),
         };
-        let names = [(self.service, "<service>"), (pod, "<pod>"), (NODE, "<outside>")];
+        let names = [(self.service, "<service>"), (pod, "<pod>"), (NODE.into(), "<outside>")];
         let seen = Seen::new(names.map(|(ip, name)| (format!("{ip}:{port}"), name)));
         let target = SocketAddr::from((ip, port));
         let tasks = Arc::default();
@@ -146,7 +146,7 @@ impl Road {
             Way::FromOutside => self.mesh.world.network().router(),
             Way::Meshed | Way::ToOutside => self.mesh.pod("client"),
         };
-        let connecting = from.socket().unwrap().connect(self.target);
+        let connecting = from.socket(self.target).unwrap().connect(self.target);
         tokio::time::timeout(DEADLINE, connecting).await.unwrap().unwrap()
     }
 

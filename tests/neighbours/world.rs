@@ -81,8 +81,8 @@ impl World {
         let alone = ALONE.lock();
         let (outside, pod) = (namespace("outside")?, namespace("pod")?);
         let network = Network::new().unwrap();
-        network.attach(&outside, OUTSIDE).unwrap();
-        network.attach(&pod, POD).unwrap();
+        network.attach(&outside, &[OUTSIDE.into()]).unwrap();
+        network.attach(&pod, &[POD.into()]).unwrap();
         for namespace in [&outside, &pod] {
             let range = "/proc/sys/net/ipv4/ip_local_port_range";
             namespace.run(move || std::fs::write(range, "10000 65000")).unwrap().unwrap();
@@ -119,7 +119,7 @@ impl World {
     /// The same for an async attacker. Closing it is a reset, so that thousands leave no ports behind.
     pub(crate) async fn dial(&self, side: Side) -> tokio::net::TcpStream {
         let (from, to) = self.way(side);
-        let socket = from.socket().unwrap();
+        let socket = from.socket(to).unwrap();
         socket.set_zero_linger().unwrap();
         let io = socket.connect(to).await.unwrap();
         io.set_nodelay(true).unwrap();

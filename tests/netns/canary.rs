@@ -50,8 +50,8 @@ fn without_a_mesh_the_same_canaries_are_on_the_wire() {
     let requests = serve_http(&world.bob, HTTP, "thanks");
     let pieces = serve_echo(&world.bob, OPAQUE);
     let capture = Capture::start(world.network.router());
-    request(&world.alice, BOB, HTTP, &format!("x-canary: {IN_HEADER}\r\n"), IN_BODY);
-    dial(&world.alice, BOB, OPAQUE).write_all(IN_STREAM.as_bytes()).unwrap();
+    request(&world.alice, BOB.into(), HTTP, &format!("x-canary: {IN_HEADER}\r\n"), IN_BODY);
+    dial(&world.alice, BOB.into(), OPAQUE).write_all(IN_STREAM.as_bytes()).unwrap();
     requests.recv_timeout(mesh::DEADLINE).unwrap();
     pieces.recv_timeout(mesh::DEADLINE).unwrap();
     let wire = capture.finish();

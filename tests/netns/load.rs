@@ -113,6 +113,8 @@ async fn answer(
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) answered: Vec<u64>,
+    /// Requests above the last stream of a connection that went away: no application may have seen them.
+    pub(crate) refused: Vec<u64>,
     /// Requests that a connection took, and which got no good answer.
     pub(crate) failed: Vec<String>,
 }
@@ -121,6 +123,7 @@ enum End {
     Answered(u64),
     /// The connection had ended before it took the request.
     NotTaken,
+    Refused(u64),
     Failed(String),
 }
 
@@ -152,6 +155,7 @@ impl Load {
         let all = join_all((0..connections).map(|_| self.worker(from, to, kind, connections))).await;
         all.into_iter().fold(Tally::default(), |mut sum, one| {
             sum.answered.extend(one.answered);
+            sum.refused.extend(one.refused);
             sum.failed.extend(one.failed);
             sum
         })
@@ -193,6 +197,7 @@ impl Tally {
         match end {
             End::Answered(id) => self.answered.push(id),
             End::NotTaken => {}
+            End::Refused(id) => self.refused.push(id),
             End::Failed(why) => self.failed.push(why),
         }
     }
@@ -209,7 +214,7 @@ type Answering = std::pin::Pin<Box<dyn Future<Output = End> + Send>>;
 impl Sender {
     /// `None` where nobody listens any more.
     pub(crate) async fn connect(from: &Namespace, to: SocketAddr, kind: Kind) -> Option<Self> {
-        let io = from.socket().unwrap().connect(to).await.ok()?;
+        let io = from.socket(to).unwrap().connect(to).await.ok()?;
         io.set_nodelay(true).unwrap();
         let io = TokioIo::new(io);
         if kind == Kind::Http1 {
@@ -250,6 +255,7 @@ async fn judge(
         Err(_) => return End::Failed(format!("{id}: no answer")),
         Ok(Err(mut failed)) => match failed.take_message() {
             Some(_) => return End::NotTaken,
+            None if is_refusal(failed.error()) => return End::Refused(id),
             None => return End::Failed(format!("{id}: {:?}", failed.into_error())),
         },
         Ok(Ok(rsp)) => rsp,
@@ -260,6 +266,11 @@ async fn judge(
         return End::Answered(id);
     }
     End::Failed(format!("{id}: {status} {headers:?} {body:?}"))
+}
+
+fn is_refusal(error: &hyper::Error) -> bool {
+    let h2 = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| h2.is_go_away() && h2.is_remote())
 }
 
 fn request(kind: Kind, id: u64) -> Request<Body> {

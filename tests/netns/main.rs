@@ -8,6 +8,8 @@
 mod canary;
 mod demo;
 mod drain;
+mod iptables;
+mod ipv6;
 mod load;
 mod mesh;
 mod network;

@@ -1,7 +1,7 @@
 //! The guide's two clusters with a second service beside `bb`, whose far side is the test itself.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ use causeway::demo::guide::Manifests;
 use causeway::demo::namespace::Namespace;
 use causeway::demo::node;
 use causeway::demo::world::World;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::time::Instant;
 
 use crate::world::namespace;
@@ -97,6 +97,20 @@ impl Mesh {
         Self::of(&plans(EAST, WEST), proxy).await
     }
 
+    /// The same clusters, whose pods have IPv6 addresses and no others.
+    pub(crate) async fn ipv6() -> Option<Self> {
+        let plan = |last: u16, pods: &str, services: &str, manifests| Plan {
+            manifests,
+            control: Ipv6Addr::new(0xfd00, 0x31, 0x255, 0, 0, 0, 0, last).into(),
+            pods: pods.parse().unwrap(),
+            services: services.parse().unwrap(),
+        };
+        let [east, west] = plans(EAST, WEST).map(|plan| plan.manifests);
+        let east = plan(11, "fd00:22::/64", "fd00:23::/112", east);
+        let west = plan(12, "fd00:42::/64", "fd00:43::/112", west);
+        Self::of(&[east, west], |_| None).await
+    }
+
     /// Clusters of these plans.
     pub(crate) async fn of(plans: &[Plan], proxy: impl Fn(&str) -> Option<PathBuf>) -> Option<Self> {
         namespace("probe")?;
@@ -114,12 +128,12 @@ impl Mesh {
     }
 
     /// The address of the pod of a deployment.
-    pub(crate) fn pod_ip(&self, deployment: &str) -> Ipv4Addr {
+    pub(crate) fn pod_ip(&self, deployment: &str) -> IpAddr {
         self.world.pods().iter().find(|running| running.listed.owner.name == deployment).unwrap().listed.ip
     }
 
     /// The cluster IP of a service in `cluster`, if it has one now.
-    pub(crate) async fn cluster_ip(&self, cluster: &str, service: &str) -> Option<Ipv4Addr> {
+    pub(crate) async fn cluster_ip(&self, cluster: &str, service: &str) -> Option<IpAddr> {
         let plan = self.world.clusters().iter().find(|c| c.name() == cluster).unwrap().plan;
         let api = SocketAddr::from((plan.control, 8085));
         let json =
@@ -130,7 +144,7 @@ impl Mesh {
     }
 
     /// A service's address, waited for.
-    pub(crate) async fn service(&self, cluster: &str, service: &str) -> Ipv4Addr {
+    pub(crate) async fn service(&self, cluster: &str, service: &str) -> IpAddr {
         let began = Instant::now();
         loop {
             if let Some(ip) = self.cluster_ip(cluster, service).await {
@@ -160,7 +174,7 @@ fn launcher(folder: &Path) -> PathBuf {
 
 /// East and west with these manifests.
 pub(crate) fn plans(east: Files, west: Files) -> [Plan; 2] {
-    let control = |last: u8| Ipv4Addr::new(172, 31, 255, last);
+    let control = |last: u8| IpAddr::from(Ipv4Addr::new(172, 31, 255, last));
     let east = Manifests { cluster: "east", files: east };
     let west = Manifests { cluster: "west", files: west };
     [
@@ -170,12 +184,12 @@ pub(crate) fn plans(east: Files, west: Files) -> [Plan; 2] {
 }
 
 /// A network of pods or services.
-pub(crate) fn network(second: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16)
+pub(crate) fn network(second: u8) -> IpNet {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16).into()
 }
 
 /// A TCP connection from a pod, as its application would open it.
-pub(crate) fn dial(from: &Namespace, to: Ipv4Addr, port: u16) -> TcpStream {
+pub(crate) fn dial(from: &Namespace, to: IpAddr, port: u16) -> TcpStream {
     let to = SocketAddr::from((to, port));
     let stream = from.run(move || TcpStream::connect_timeout(&to, DEADLINE)).unwrap().unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -212,7 +226,7 @@ pub(crate) fn serve_echo(pod: &Namespace, port: u16) -> mpsc::Receiver<Vec<u8>> 
 }
 
 fn each_connection(pod: &Namespace, port: u16, serve: impl Fn(TcpStream) + Clone + Send + 'static) {
-    let listener: TcpListener = pod.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    let listener: TcpListener = pod.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let serve = serve.clone();
@@ -247,7 +261,7 @@ fn content_length(head: &str) -> usize {
 }
 
 /// One request on a connection of its own; the answer's head and body.
-pub(crate) fn request(from: &Namespace, to: Ipv4Addr, port: u16, headers: &str, body: &str) -> String {
+pub(crate) fn request(from: &Namespace, to: IpAddr, port: u16, headers: &str, body: &str) -> String {
     let mut stream = dial(from, to, port);
     let length = body.len();
     write!(stream, "POST / HTTP/1.1\r\nhost: sink\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")

@@ -1,7 +1,7 @@
 //! The control plane goes away and comes back: what was known goes on, what changes is followed.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ async fn no_request_fails_while_a_control_plane_is_away_and_changes_are_followed
     follows_changes(&mesh, sink).await;
 }
 
-async fn follows_changes(mesh: &Mesh, sink: Ipv4Addr) {
+async fn follows_changes(mesh: &Mesh, sink: IpAddr) {
     // An endpoint: the port of the pods behind the service.
     let _second = serve_http(mesh.pod("bb"), 9003, "second");
     mesh.edit("east", "90-sink.yaml", "targetPort: 9001", "targetPort: 9003");
@@ -72,7 +72,7 @@ async fn follows_changes(mesh: &Mesh, sink: Ipv4Addr) {
 }
 
 /// One request on a new connection; the answer's body.
-fn ask(mesh: &Mesh, sink: Ipv4Addr) -> String {
+fn ask(mesh: &Mesh, sink: IpAddr) -> String {
     let answer = request(mesh.pod("slow-cooker"), sink, HTTP, "", "");
     answer.rsplit("\r\n\r\n").next().unwrap().to_owned()
 }

@@ -111,8 +111,8 @@ fn pods() -> Option<(Network, Vec<Pod>, tempfile::TempDir)> {
             title: format!("west/{name}"),
             name: name.to_owned(),
             namespace: "mc-demo".to_owned(),
-            addr,
-            nameserver: std::net::Ipv4Addr::new(10, 42, 0, 53),
+            addr: addr.into(),
+            nameserver: std::net::Ipv4Addr::new(10, 42, 0, 53).into(),
         };
         let folder = folder.path().join(name);
         std::fs::create_dir(&folder).unwrap();

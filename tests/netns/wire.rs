@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use causeway::demo::namespace::Namespace;
@@ -70,9 +70,9 @@ impl Streams {
     }
 
     /// Bytes sent to this address.
-    pub(crate) fn sent_to(&self, addr: Ipv4Addr, port: u16) -> usize {
-        let to = SocketAddrV4::new(addr, port);
-        self.0.iter().filter(|((_, dst), _)| *dst == to).map(|(_, stream)| stream.len()).sum()
+    pub(crate) fn sent_to(&self, addr: impl Into<IpAddr>, port: u16) -> usize {
+        let to = SocketAddr::new(addr.into(), port);
+        self.0.iter().filter(|((_, dst), _)| SocketAddr::V4(*dst) == to).map(|(_, stream)| stream.len()).sum()
     }
 }
 

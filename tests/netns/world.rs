@@ -1,15 +1,19 @@
 //! Two pods on a network, and connections between them with deadlines.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use causeway::demo::namespace::{self, Namespace};
 use causeway::demo::network::Network;
+use causeway::net::orig_dst::unmapped;
 use socket2::SockRef;
 
 pub(crate) const ALICE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
 pub(crate) const BOB: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
+/// The same pods in IPv6.
+pub(crate) const ALICE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 2);
+pub(crate) const BOB6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x23, 0, 0, 0, 0, 0, 2);
 const DEADLINE: Duration = Duration::from_secs(5);
 
 pub(crate) struct World {
@@ -23,8 +27,8 @@ impl World {
     pub(crate) fn new() -> Option<Self> {
         let (alice, bob) = (namespace("alice")?, namespace("bob")?);
         let network = Network::new().unwrap();
-        network.attach(&alice, ALICE).unwrap();
-        network.attach(&bob, BOB).unwrap();
+        network.attach(&alice, &[ALICE.into(), ALICE6.into()]).unwrap();
+        network.attach(&bob, &[BOB.into(), BOB6.into()]).unwrap();
         Some(Self { alice, bob, network })
     }
 }
@@ -41,15 +45,15 @@ pub(crate) fn namespace(name: &str) -> Option<Namespace> {
     }
 }
 
-/// A listener on every address of the namespace; accepting has a deadline.
+/// A listener on every address of the namespace, of both families; accepting has a deadline.
 pub(crate) fn listen(namespace: &Namespace, port: u16) -> TcpListener {
-    let listener = namespace.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    let listener = namespace.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).unwrap();
     SockRef::from(&listener).set_read_timeout(Some(DEADLINE)).unwrap();
     listener
 }
 
-pub(crate) fn connect(namespace: &Namespace, addr: Ipv4Addr, port: u16) -> TcpStream {
-    let to = SocketAddr::from((addr, port));
+pub(crate) fn connect(namespace: &Namespace, addr: impl Into<IpAddr>, port: u16) -> TcpStream {
+    let to = SocketAddr::new(addr.into(), port);
     namespace.run(move || TcpStream::connect_timeout(&to, DEADLINE)).unwrap().unwrap()
 }
 
@@ -61,12 +65,13 @@ pub(crate) fn arrival(listener: &TcpListener, mut client: TcpStream) -> Arrival 
     accepted.set_read_timeout(Some(DEADLINE)).unwrap();
     accepted.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"canary");
-    let meant = SockRef::from(&accepted).original_dst_v4().ok().and_then(|addr| addr.as_socket_ipv4());
-    Arrival { from, meant }
+    let (from, socket) = (unmapped(from), SockRef::from(&accepted));
+    let meant = if from.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    Arrival { from, meant: meant.ok().and_then(|addr| addr.as_socket()) }
 }
 
 pub(crate) struct Arrival {
     pub(crate) from: SocketAddr,
     /// What `SO_ORIGINAL_DST` says.
-    pub(crate) meant: Option<SocketAddrV4>,
+    pub(crate) meant: Option<SocketAddr>,
 }

@@ -100,11 +100,14 @@ fn discovery(env: &mut Env, pod: &Pod, settings: &Settings) {
 }
 
 fn listeners(env: &mut Env, pod: &Pod, settings: &Settings) {
-    env.literal("LINKERD2_PROXY_CONTROL_LISTEN_ADDR", format!("0.0.0.0:{CONTROL_PORT}"));
-    env.literal("LINKERD2_PROXY_ADMIN_LISTEN_ADDR", format!("0.0.0.0:{ADMIN_PORT}"));
+    let ipv6 = settings.pod_network.addr().is_ipv6();
+    let (any, also) =
+        if ipv6 { ("[::]", format!(",[::1]:{OUTBOUND_PORT}")) } else { ("0.0.0.0", String::new()) };
+    env.literal("LINKERD2_PROXY_CONTROL_LISTEN_ADDR", format!("{any}:{CONTROL_PORT}"));
+    env.literal("LINKERD2_PROXY_ADMIN_LISTEN_ADDR", format!("{any}:{ADMIN_PORT}"));
     env.literal("LINKERD2_PROXY_OUTBOUND_LISTEN_ADDR", format!("127.0.0.1:{OUTBOUND_PORT}"));
-    env.literal("LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{OUTBOUND_PORT}"));
-    env.literal("LINKERD2_PROXY_INBOUND_LISTEN_ADDR", format!("0.0.0.0:{INBOUND_PORT}"));
+    env.literal("LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{OUTBOUND_PORT}{also}"));
+    env.literal("LINKERD2_PROXY_INBOUND_LISTEN_ADDR", format!("{any}:{INBOUND_PORT}"));
     env.field("LINKERD2_PROXY_INBOUND_IPS", "status.podIPs");
     let ports = pod.annotations.get("config.linkerd.io/pod-inbound-ports").cloned();
     env.literal("LINKERD2_PROXY_INBOUND_PORTS", ports.unwrap_or_else(|| inbound_ports(pod)));

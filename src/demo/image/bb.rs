@@ -1,7 +1,7 @@
 //! `bb terminus`: a server that answers every request with the same text.
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -39,15 +39,22 @@ enum Strategy {
 /// When the port cannot be listened on.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Strategy::Terminus { h1_server_port, response_text } = args.strategy;
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, h1_server_port))
-        .await
-        .with_context(|| format!("cannot listen on port {h1_server_port}"))?;
+    let listener =
+        listen(h1_server_port).await.with_context(|| format!("cannot listen on port {h1_server_port}"))?;
     println!("terminus serving HTTP/1.1 on {}", listener.local_addr()?);
     tokio::select! {
         () = serve(listener, Bytes::from(response_text)) => {}
         signal = super::slow_cooker::asked_to_stop() => signal?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Both families where the machine has both.
+async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
+    }
 }
 
 async fn serve(listener: TcpListener, text: Bytes) {
