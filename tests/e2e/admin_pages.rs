@@ -58,6 +58,9 @@ every_kind! {
             ..pair.bb.endpoint(pair.bb.admin)
         };
         pair.world.script().policy(pair.service, &detect(forward(meshed)));
+        // The admin port answers before there is a certificate, but not over TLS.
+        let mut probe = local(&pair.bb, kind).await;
+        until_answer(&mut probe, "/ready", "a certificate", |a| says(a, 200, "ready\n")).await;
         assert!(says(&pair.client(kind).await.get("/live").await, 200, "live\n"));
     }
 
