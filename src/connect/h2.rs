@@ -97,12 +97,12 @@ impl Connections {
         if let Some(lease) = self.with_room() {
             return Ok(lease);
         }
+        let usable: Vec<_> = self.usable();
         if self.failures.load(Ordering::Relaxed) != failures {
             // The attempt waited for has failed. Were each waiter to try for itself, the last would wait
             // for all of them.
-            return Err(Error::JustFailed(client.endpoint.addr));
+            return crowded(&usable).ok_or(Error::JustFailed(client.endpoint.addr));
         }
-        let usable: Vec<_> = self.usable();
         if usable.len() >= MOST {
             // All full: wait for a stream on the least busy one, inside its queue.
             let least = usable.iter().min_by_key(|c| c.in_flight.load(Ordering::Relaxed));
@@ -110,10 +110,13 @@ impl Connections {
                 return Ok(Lease::on(connection));
             }
         }
-        let dialled = self.dial(client).await.inspect_err(|_| {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        });
-        let connection = Arc::new(dialled?);
+        let connection = match self.dial(client).await {
+            Ok(connection) => Arc::new(connection),
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                return crowded(&usable).ok_or(error);
+            }
+        };
         let lease = Lease::on(&connection);
         let mut open = usable;
         open.push(connection);
@@ -156,6 +159,14 @@ impl Connections {
         });
         Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed })
     }
+}
+
+/// A place on a connection that has more streams than ours to allow, and not yet more than the peer's: better than
+/// none.
+fn crowded(usable: &[Arc<Connection>]) -> Option<Lease> {
+    let allowed =
+        |c: &&Arc<Connection>| c.in_flight.load(Ordering::Relaxed) < c.allowed.load(Ordering::Relaxed);
+    usable.iter().filter(allowed).min_by_key(|c| c.in_flight.load(Ordering::Relaxed)).map(Lease::on)
 }
 
 impl Lease {

@@ -128,12 +128,22 @@ impl Siege<'_> {
         let over = AtomicBool::new(false);
         let mut latencies = std::thread::scope(|scope| {
             let asking = scope.spawn(|| if self.http2 { ask_http2(io, &over) } else { ask(io, &over) });
+            // Also where it panics: the scope waits for its threads.
+            let ends = Ends(&over);
             meanwhile();
-            over.store(true, Ordering::Relaxed);
+            drop(ends);
             asking.join().unwrap()
         });
         latencies.sort();
         Latencies(latencies)
+    }
+}
+
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -167,7 +177,11 @@ fn ask_http2(io: TcpStream, over: &AtomicBool) -> Vec<Duration> {
         while latencies.is_empty() || !over.load(Ordering::Relaxed) {
             let asked = Instant::now();
             let req = http::Request::get("http://neighbour/").body(Empty::<Bytes>::new()).unwrap();
-            let answered = async { sender.send_request(req).await.unwrap().into_body().collect().await };
+            let answered = async {
+                let rsp = sender.send_request(req).await.unwrap();
+                assert_eq!(rsp.status(), 200, "{:?}", rsp.headers());
+                rsp.into_body().collect().await
+            };
             let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
             let body = answered.expect("an honest neighbour is answered").unwrap().to_bytes();
             assert_eq!(body, HELLO);
