@@ -26,6 +26,7 @@ use causeway::tls::client::ClientStream;
 use causeway::tls::testing::TestCa;
 use causeway::tls::{self, CredentialStore};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// Whom the application is told of.
 pub const CLIENT: &str = "client.fuzz.serviceaccount.identity.linkerd.cluster.local";
@@ -81,6 +82,8 @@ impl Setting {
             ips: Vec::new(),
             own_port: 1,
             detect_timeout: TIMEOUT,
+            failfast: TIMEOUT,
+            in_flight: Arc::new(Semaphore::new(1024)),
             http: HttpServer::new(&server_http2()),
             apps: Apps::new(Arc::new(connector), http_settings(), metrics.clone()),
             metrics: metrics.clone(),
