@@ -173,7 +173,16 @@ fn pid(mesh: &Mesh, deployment: &str, number: usize) -> Pid {
 
 fn ended(mesh: &mut Mesh, deployment: &str, number: usize) -> ExitStatus {
     let mut pods = mesh.world.pods_mut().iter_mut().filter(|pod| pod.listed.owner.name == deployment);
-    let (container, status) = pods.nth(number).unwrap().pod.ended().unwrap();
+    let pod = &mut pods.nth(number).unwrap().pod;
+    // Its first thread has ended; the others may need a moment more.
+    let began = Instant::now();
+    let (container, status) = loop {
+        match pod.ended() {
+            Some(ended) => break ended,
+            None => assert!(began.elapsed() < DEADLINE, "the proxy does not end"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     assert_eq!(container, PROXY);
     status
 }
