@@ -95,6 +95,8 @@ pub struct Inbound {
     pub ports: BTreeSet<u16>,
     /// Ports that are opaque until the controller says otherwise.
     pub opaque_ports: BTreeSet<u16>,
+    /// The names that a gateway leads to; empty: this is none.
+    pub gateway_suffixes: Suffixes,
     pub default_policy: DefaultPolicy,
     pub cluster_networks: Vec<IpNet>,
 }
@@ -302,6 +304,12 @@ impl Inbound {
     pub fn default_server(&self, port: u16) -> ServerPolicy {
         let opaque = self.opaque_ports.contains(&port);
         self.default_policy.server(opaque, self.detect_timeout, &self.cluster_networks)
+    }
+}
+
+impl Suffixes {
+    pub fn is_empty(&self) -> bool {
+        !self.every_name && self.names.is_empty()
     }
 }
 

@@ -147,10 +147,12 @@ pub(super) fn inbound(
         dial_from: around.dial_from,
     };
     let defaults = config.clone();
+    // A gateway's own policy is that of its own port.
+    let own = (!config.inbound.gateway_suffixes.is_empty()).then_some(bound.inbound);
     let ports = PortsConfig {
         workload: config.policy.workload.clone(),
         default: Box::new(move |port| defaults.inbound.default_server(port)),
-        pinned: config.inbound.ports.iter().copied().chain([bound.admin]).collect(),
+        pinned: config.inbound.ports.iter().copied().chain([bound.admin]).chain(own).collect(),
         idle: config.inbound.discovery_idle_timeout,
         patience: patience(config, &config.policy.control),
     };

@@ -149,10 +149,9 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
         let networks = LINKERD2_PROXY_POLICY_CLUSTER_NETWORKS.name;
         env.invalid(&LINKERD2_PROXY_INBOUND_DEFAULT_POLICY, format!("{networks} to be set with this value"));
     }
-    let gateway = env.value(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES);
-    if gateway != Suffixes::default() {
-        // It would become ready, and then refuse all that it is for.
-        env.invalid(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES, "nothing: gateways are not supported yet");
+    let gateway_suffixes: Suffixes = env.value(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES);
+    if !gateway_suffixes.is_empty() {
+        env.not_carried(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES, "connections for these names are refused");
     }
     let listen = env.or_default(&LINKERD2_PROXY_INBOUND_LISTEN_ADDR);
     Some(Inbound {
@@ -169,6 +168,7 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
         ips: env.value(&LINKERD2_PROXY_INBOUND_IPS),
         ports,
         opaque_ports: env.value(&LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION),
+        gateway_suffixes,
         default_policy,
         cluster_networks,
         listen: listen?,

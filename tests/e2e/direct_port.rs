@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::client::Kind;
 use crate::pair::Pair;
 use crate::raw::{exchange, read_to_end};
-use crate::sandbox::{identity, within};
+use crate::sandbox::{Sandbox, identity, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: bb\r\nconnection: close\r\n\r\n";
 
@@ -103,6 +103,21 @@ async fn bytes_that_are_no_header_are_refused() {
     }
     assert_eq!(pair.app.connections(), 0);
     pair.get(Kind::Http2).await.assert_answered();
+}
+
+#[tokio::test]
+async fn a_gateway_serves_its_pod_and_refuses_whom_it_would_lead_to() {
+    let suffixes = [("LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES", "svc.cluster.local.")];
+    let pair = Pair::with(Sandbox::new().await, &[], &suffixes).await;
+    pair.get(Kind::Http2).await.assert_answered();
+    for session in [None, Some(HttpVersion::Http2)] {
+        let name = Some("api.demo.svc.cluster.local".parse().unwrap());
+        assert_eq!(answer_to(&pair, &TransportHeader { port: 80, name, session }.encode()).await, "");
+    }
+    let io = TcpStream::connect(pair.bb.admin).await.unwrap();
+    let page = exchange(io, "GET /metrics HTTP/1.1\r\nhost: bb\r\nconnection: close\r\n\r\n").await;
+    let counted = r#"causeway_faults_total{direction="inbound",reason="transport-header-name"} 2"#;
+    assert!(page.contains(counted), "{page}");
 }
 
 #[tokio::test]

@@ -142,9 +142,9 @@ fn listeners() -> Vec<Case> {
         case("LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", get!(inbound.opaque_ports), ("25,587", Is("{25, 587}")), ("smtp", FATAL), Is("{}")),
         text("LINKERD2_PROXY_INBOUND_PORTS_REQUIRE_IDENTITY", get!(inbound.ports), ("80", "{4191}"), "{4191}"),
         text("LINKERD2_PROXY_INBOUND_PORTS_REQUIRE_TLS", get!(inbound.ports), ("not looked at", "{4191}"), "{4191}"),
-        // Good is what changes nothing: gateways are refused.
-        case("LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES", get!(inbound.listen), (" , ", Is("0.0.0.0:4143")),
-            ("svc.cluster.local.", Outcome::Fatal(Some("nothing: gateways are not supported yet"))), Is("0.0.0.0:4143")),
+        case("LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES", get!(inbound.gateway_suffixes),
+            ("svc.cluster.local.", Warned("Suffixes { every_name: false, names: [DnsName(\"svc.cluster.local\")] }")),
+            ("a b", FATAL), Is("Suffixes { every_name: false, names: [] }")),
         case("LINKERD2_PROXY_INGRESS_MODE", |c| show((c.outbound.ingress_mode, c.outbound.informational_headers)),
             ("true", Warned("(true, false)")), ("yes", FATAL), FATAL),
         case("LINKERD2_PROXY_INBOUND_DEFAULT_POLICY", get!(inbound.default_policy), ("deny", Is("Deny")), ("Deny", FATAL), FATAL),
