@@ -85,8 +85,7 @@ fn rules(pod: IpAddr) -> Rules {
     Rules { proxy_uid: Some(PROXY_UID), ipv6: pod.is_ipv6(), ..Rules::default() }
 }
 
-/// The proxy with the injected environment, of which only the paths of files differ: the machine's file system is the
-/// pod's too.
+/// The proxy with the injected environment to the letter: what it names is mounted there.
 fn proxy(settings: &Settings, listed: &listing::Pod, pod: &Pod, token: &str) -> anyhow::Result<Program> {
     let (identity, token_file) = (pod.folder().join("identity"), pod.folder().join("token"));
     std::fs::create_dir(&identity)?;
@@ -100,16 +99,19 @@ fn proxy(settings: &Settings, listed: &listing::Pod, pod: &Pod, token: &str) -> 
     };
     give(&token_file)?;
     give(&identity)?;
-    Ok(program
-        .uid(PROXY_UID)
-        .env(listed.proxy_env.iter().cloned())
-        .env([("LINKERD2_PROXY_IDENTITY_DIR", identity), ("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", token_file)]))
+    pod.mount(identity, injected(listed, IDENTITY_DIR)?)?;
+    pod.mount(token_file, injected(listed, TOKEN_FILE)?)?;
+    Ok(program.uid(PROXY_UID).env(listed.proxy_env.iter().cloned()))
+}
+
+fn injected<'a>(listed: &'a listing::Pod, name: &str) -> anyhow::Result<&'a str> {
+    let value = listed.proxy_env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    value.with_context(|| format!("{}: no {name} was injected", listed.name))
 }
 
 /// Other proxies do not make their key themselves: a program that starts before them does (contract 2.1).
 fn make_key(folder: &Path, listed: &listing::Pod) -> anyhow::Result<()> {
-    let name = listed.proxy_env.iter().find(|(name, _)| name == LOCAL_NAME).map(|(_, value)| value);
-    let name = name.with_context(|| format!("{}: no {LOCAL_NAME} was injected", listed.name))?;
+    let name = injected(listed, LOCAL_NAME)?;
     let name = name.parse().with_context(|| format!("{LOCAL_NAME}={name:?}: expected a DNS name"))?;
     Documents::load_or_make(folder, &name)?;
     Ok(())
@@ -151,6 +153,8 @@ async fn await_ready(network: &Network, pod: &mut Pod) -> anyhow::Result<()> {
     }
 }
 
+const IDENTITY_DIR: &str = "LINKERD2_PROXY_IDENTITY_DIR";
 const LOCAL_NAME: &str = "LINKERD2_PROXY_IDENTITY_LOCAL_NAME";
+const TOKEN_FILE: &str = "LINKERD2_PROXY_IDENTITY_TOKEN_FILE";
 /// Generous: a certificate takes milliseconds, a busy machine seconds.
 const READY_WITHIN: Duration = Duration::from_secs(30);

@@ -114,10 +114,22 @@ impl Namespace {
         self.io(&format!("listen on {addr}"), move || TcpListener::bind(addr))
     }
 
-    /// Lays `source` over the file `target`, for processes of this namespace only.
+    /// Puts an empty folder in the place of `target`, for processes of this namespace only.
     ///
     /// # Errors
-    /// When either file is missing.
+    /// When there is no such folder.
+    pub fn empty(&self, target: PathBuf) -> Result<(), Error> {
+        let what = format!("mount an empty folder over {}", target.display());
+        self.io(&what, move || {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            Ok(mount(None::<&str>, &target, Some("tmpfs"), flags, Some("mode=755"))?)
+        })
+    }
+
+    /// Lays `source`, a file or a folder, over `target`, for processes of this namespace only.
+    ///
+    /// # Errors
+    /// When either is missing.
     pub fn cover(&self, target: PathBuf, source: PathBuf) -> Result<(), Error> {
         let what = format!("mount {} over {}", source.display(), target.display());
         self.io(&what, move || {

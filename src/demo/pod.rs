@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
@@ -75,6 +75,32 @@ impl Pod {
         &self.folder
     }
 
+    /// Mounts `source`, a file or a folder, at `target`, which must be below `/var/run`: a pod has that to itself.
+    ///
+    /// # Errors
+    /// When it is elsewhere, or `source` is missing.
+    pub fn mount(&self, source: PathBuf, target: &str) -> Result<(), Error> {
+        let path = PathBuf::from(target);
+        if !path.starts_with(RUN) || path.components().any(|part| part == Component::ParentDir) {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, format!("not below {RUN}"));
+            return Err(Error::File { path, source });
+        }
+        Ok(self.place(source, path)?)
+    }
+
+    /// Lays `source` over what is made for it.
+    fn place(&self, source: PathBuf, target: PathBuf) -> Result<(), namespace::Error> {
+        let (folder, made) = (source.is_dir(), target.clone());
+        self.namespace.io(&format!("make {}", target.display()), move || {
+            if folder {
+                return std::fs::create_dir_all(made);
+            }
+            made.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::File::create(made).map(drop)
+        })?;
+        self.namespace.cover(target, source)
+    }
+
     /// The first container that has ended, and how.
     pub fn ended(&mut self) -> Option<(String, ExitStatus)> {
         self.containers.iter_mut().find_map(|(name, process)| Some((name.clone(), process.ended()?)))
@@ -127,13 +153,13 @@ impl Pod {
              options ndots:5\n"
         );
         let hosts = format!("127.0.0.1\tlocalhost\n{addr}\t{name}\n");
+        // An image has nothing there; on a machine services listen there that know nothing of the pod.
+        self.namespace.empty(RUN.into())?;
         self.lay("/etc/resolv.conf", &resolv)?;
-        // The C library may be told to ask other services first, which know nothing of the pod.
-        for (target, content) in [
-            ("/etc/hosts", hosts.as_str()),
-            ("/etc/nsswitch.conf", "hosts: files dns\n"),
-            ("/var/run/nscd/socket", ""),
-        ] {
+        // The C library may be told to ask other services first.
+        for (target, content) in
+            [("/etc/hosts", hosts.as_str()), ("/etc/nsswitch.conf", "hosts: files dns\n")]
+        {
             if Path::new(target).exists() {
                 self.lay(target, content)?;
             }
@@ -145,9 +171,16 @@ impl Pod {
         let name = target.rsplit('/').next().unwrap_or(target);
         let path = self.folder.join(name);
         std::fs::write(&path, content).map_err(|source| Error::File { path: path.clone(), source })?;
-        Ok(self.namespace.cover(PathBuf::from(target), path)?)
+        // Some machines have a link there, into the folder that is empty here.
+        let (real, run) = (std::fs::canonicalize(target), std::fs::canonicalize(RUN));
+        match (real, run) {
+            (Ok(real), Ok(run)) if real.starts_with(&run) => Ok(self.place(path, real)?),
+            _ => Ok(self.namespace.cover(PathBuf::from(target), path)?),
+        }
     }
 }
 
+/// Where kubelet mounts what a pod is given.
+const RUN: &str = "/var/run";
 /// Enough to see why a program ended.
 const LINES_SHOWN: usize = 15;

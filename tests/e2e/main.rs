@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::large_futures, unreachable_pub)]
 
 mod application;
+#[path = "../chart/mod.rs"]
+mod chart;
 mod client;
 mod pair;
 mod policies;

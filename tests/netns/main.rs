@@ -6,8 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod canary;
+#[path = "../chart/mod.rs"]
+mod chart;
 mod demo;
 mod drain;
+mod injected;
 mod iptables;
 mod ipv6;
 mod load;

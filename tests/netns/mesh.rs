@@ -165,7 +165,7 @@ impl Mesh {
 }
 
 /// A copy of the binary that the proxies' user may run, wherever it was built.
-fn launcher(folder: &Path) -> PathBuf {
+pub(crate) fn launcher(folder: &Path) -> PathBuf {
     let copy = folder.join("causeway");
     std::fs::copy(env!("CARGO_BIN_EXE_causeway"), &copy).unwrap();
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
