@@ -93,7 +93,7 @@ impl Proxy {
         let metrics = Arc::new(Metrics::new(config.metrics.retain_idle));
         let (drain, shutdown) = (Drain::default(), CancellationToken::new());
         let store = sides::credential_store(&config)?;
-        let controllers = Controllers::new(&config, &store)?;
+        let controllers = Controllers::new(&config, &store, &metrics)?;
         let identity = sides::identity(&config, &store, &controllers, &metrics)?;
 
         let mut outbound_listeners = Vec::new();

@@ -18,18 +18,22 @@ use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 use tonic::body::Body;
 
 pub use self::answer::Answer;
 use self::connect::Session;
-use self::replicas::Replicas;
+use self::replicas::{Replica, Replicas};
 use self::resolve::Dns;
 use crate::backoff::Backoff;
+use crate::balance::Pick;
 use crate::config::Socket;
 use crate::model::endpoint::EndpointTls;
 use crate::model::name::{Authority, Host};
 use crate::model::{DnsName, WorkloadId};
+use crate::telemetry::controllers::Client;
+use crate::telemetry::requests::ResponseError;
 use crate::tls::CredentialStore;
 
 /// How long a request may wait for a connection (contract 1.4).
@@ -87,6 +91,7 @@ struct Reach {
     uri_authority: http::uri::Authority,
     dns: Dns,
     store: Arc<CredentialStore>,
+    counts: Arc<Client>,
 }
 
 impl Controller {
@@ -106,7 +111,9 @@ impl Controller {
         };
         let shown = Authority { port: authority.port.filter(|port| *port != 80), ..authority.clone() };
         let uri_authority = shown.to_string().parse().expect("names and addresses are spelled as in a URI");
-        let reach = Reach { config, session, authority, uri_authority, dns, store };
+        let counts = Arc::new(Client::new(&authority, session.expects()));
+        let dns = dns.counting(counts.resolutions.clone());
+        let reach = Reach { config, session, authority, uri_authority, dns, store, counts };
         Ok(Self(Arc::new(Replicas::new(reach))))
     }
 
@@ -117,6 +124,11 @@ impl Controller {
 
     pub fn authority(&self) -> &Authority {
         &self.0.reach().authority
+    }
+
+    /// What became of its requests, and of those of every [`fresh`](Self::fresh) one.
+    pub fn counts(&self) -> &Arc<Client> {
+        &self.0.reach().counts
     }
 }
 
@@ -131,12 +143,27 @@ impl tower_service::Service<Request<Body>> for Controller {
 
     fn call(&mut self, req: Request<Body>) -> Self::Future {
         let replicas = self.0.clone();
-        Box::pin(async move { send(&replicas, req).await })
+        let in_flight = self.counts().requests.start(req.headers());
+        Box::pin(async move {
+            match send(&replicas, req).await {
+                Ok((rsp, pick)) => {
+                    let recorder = in_flight.response(rsp.status(), rsp.headers());
+                    Ok(rsp.map(|body| Answer::new(body, pick, recorder)))
+                }
+                Err(error) => {
+                    in_flight.failed(ResponseError::of(&error));
+                    Err(error)
+                }
+            }
+        })
     }
 }
 
 /// Sends a request to a replica. What never left goes to another, until the failfast timeout has passed.
-async fn send(replicas: &Replicas, mut req: Request<Body>) -> Result<Response<Answer>, Error> {
+async fn send(
+    replicas: &Replicas,
+    mut req: Request<Body>,
+) -> Result<(Response<Incoming>, Pick<Replica>), Error> {
     *req.uri_mut() = replicas.reach().uri(req.uri());
     let deadline = Instant::now() + FAIL_FAST;
     loop {
@@ -144,7 +171,7 @@ async fn send(replicas: &Replicas, mut req: Request<Body>) -> Result<Response<An
         match lease.http.try_send_request(req).await {
             Ok(rsp) => {
                 replicas.answered(&lease);
-                return Ok(rsp.map(|body| Answer::new(body, lease.pick)));
+                return Ok((rsp, lease.pick));
             }
             Err(mut error) => {
                 replicas.lost(lease);

@@ -19,6 +19,7 @@ pub mod requests;
 pub mod streams;
 pub mod connections;
 pub mod balancers;
+pub mod controllers;
 pub mod authz;
 pub mod errors;
 pub mod process;
@@ -34,6 +35,7 @@ pub struct Metrics {
     pub authz: authz::Authorizations,
     pub balancers: balancers::Balancers,
     pub connections: connections::Connections,
+    pub controllers: controllers::Controllers,
     pub errors: errors::Errors,
     pub requests: requests::RequestFamilies,
     pub streams: streams::Streams,
@@ -52,6 +54,7 @@ impl Metrics {
             authz: authz::Authorizations::new(&budget),
             balancers: balancers::Balancers::default(),
             connections: connections::Connections::new(&budget),
+            controllers: controllers::Controllers::default(),
             errors: errors::Errors::new(&budget),
             requests: requests::RequestFamilies::new(&budget),
             streams: streams::Streams::new(&budget),
@@ -79,15 +82,18 @@ impl Metrics {
         self.authz.render(&mut page);
         self.errors.render(&mut page);
         self.requests.render(&mut page);
+        self.controllers.render_requests(&mut page);
         self.transport.render(&mut page);
         self.budget.render(&mut page);
         process::render_build(&mut page);
         if let Some(provider) = self.tls.get() {
             process::render_tls(&mut page, provider);
         }
+        self.controllers.render_resolutions(&mut page);
         if let Some(source) = self.certificate.get() {
             process::render_certificate(&mut page, source());
         }
+        self.controllers.render_balancers(&mut page);
         self.connections.render_inbound(&mut page);
         self.streams.render_inbound(&mut page);
         self.connections.render_outbound(&mut page);

@@ -8,6 +8,8 @@ use crate::config::{Config, Connect, ControlClient};
 use crate::controller::resolve::Dns;
 use crate::controller::{Controller, ControllerConfig, MissingIdentity};
 use crate::discover::{Limits, Patience};
+use crate::telemetry::Metrics;
+use crate::telemetry::controllers::Service;
 use crate::tls::CredentialStore;
 
 pub(super) struct Controllers {
@@ -17,15 +19,22 @@ pub(super) struct Controllers {
 }
 
 impl Controllers {
-    pub(super) fn new(config: &Config, store: &Arc<CredentialStore>) -> Result<Self, MissingIdentity> {
+    pub(super) fn new(
+        config: &Config,
+        store: &Arc<CredentialStore>,
+        metrics: &Metrics,
+    ) -> Result<Self, MissingIdentity> {
         let dns = Dns::system(config.dns);
-        let client = |control: &ControlClient| {
-            Controller::new(controller_config(config, control), dns.clone(), store.clone())
+        let client = |service, control: &ControlClient| {
+            let config = controller_config(config, control);
+            let controller = Controller::new(config, dns.clone(), store.clone())?;
+            metrics.controllers.show(service, controller.counts().clone());
+            Ok(controller)
         };
         Ok(Self {
-            policy: client(&config.policy.control)?,
-            destination: client(&config.destination.control)?,
-            identity: client(&config.identity.control)?,
+            policy: client(Service::Policy, &config.policy.control)?,
+            destination: client(Service::Destination, &config.destination.control)?,
+            identity: client(Service::Identity, &config.identity.control)?,
         })
     }
 }

@@ -6,20 +6,39 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::replicas::Replica;
 use crate::balance::Pick;
+use crate::telemetry::requests::{ResponseError, ResponseRecorder};
 
-/// A body, and the replica that it counts for until it says something.
+/// A body, the replica that it counts for until it says something, and what counts its end.
 #[derive(Debug)]
 pub struct Answer {
     body: Incoming,
     pick: Option<Pick<Replica>>,
+    recorder: Option<ResponseRecorder>,
 }
 
 impl Answer {
-    pub(super) fn new(body: Incoming, pick: Pick<Replica>) -> Self {
-        Self { body, pick: Some(pick) }
+    pub(super) fn new(body: Incoming, pick: Pick<Replica>, recorder: ResponseRecorder) -> Self {
+        Self { body, pick: Some(pick), recorder: Some(recorder) }
+    }
+
+    fn record(&mut self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) {
+        let Some(mut recorder) = self.recorder.take() else { return };
+        let now = Instant::now();
+        match frame {
+            None => recorder.end(None, now),
+            Some(Err(error)) => recorder.failed(ResponseError::of(error), now),
+            Some(Ok(frame)) => match frame.trailers_ref() {
+                Some(trailers) => recorder.end(Some(trailers), now),
+                None => {
+                    recorder.began();
+                    self.recorder = Some(recorder);
+                }
+            },
+        }
     }
 }
 
@@ -33,6 +52,7 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.pick = None;
+        self.record(frame.as_ref());
         Poll::Ready(frame)
     }
 

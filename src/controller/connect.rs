@@ -31,6 +31,16 @@ pub(super) enum Session {
     Mesh(EndpointTls),
 }
 
+impl Session {
+    /// Whom to find there.
+    pub(super) fn expects(&self) -> Option<&EndpointTls> {
+        match self {
+            Self::Plaintext => None,
+            Self::Mesh(expect) => Some(expect),
+        }
+    }
+}
+
 /// Why there is no connection to one address.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,10 +67,7 @@ pub(super) async fn open(
             socket::apply(&config.socket, &io).map(|()| io)
         };
         let io = tcp.await.map_err(|error| Error::Tcp { addr, error })?;
-        let expect = match session {
-            Session::Plaintext => return start(io, addr, config).await,
-            Session::Mesh(expect) => expect,
-        };
+        let Some(expect) = session.expects() else { return start(io, addr, config).await };
         let connected = tls::client::connect(store, io, expect, false).await;
         start(connected.map_err(|error| Error::Tls { addr, error })?.stream, addr, config).await
     };

@@ -19,6 +19,7 @@ use super::{Error, Reach};
 use crate::balance::{Balancer, Pick};
 use crate::model::name::Host;
 use crate::model::outbound::Load;
+use crate::telemetry::balancers::{Balancing, State};
 
 /// All replicas. Looking for them begins with the first request, and ends with this.
 pub(super) struct Replicas {
@@ -64,7 +65,9 @@ impl Replicas {
     pub(super) fn new(reach: Reach) -> Self {
         let balancer = Balancer::new(Load::default());
         let shared = Shared { reach, balancer, lost: Notify::new(), trouble: Mutex::default() };
-        Self { shared: Arc::new(shared), following: OnceLock::new() }
+        let shared = Arc::new(shared);
+        shared.reach.counts.balances(&shared);
+        Self { shared, following: OnceLock::new() }
     }
 
     pub(super) fn reach(&self) -> &Reach {
@@ -154,6 +157,7 @@ impl Shared {
                 member
             })
         };
+        self.reach.counts.resets.incr();
         self.balancer.reset(addrs.iter().map(member));
     }
 
@@ -178,6 +182,12 @@ impl Shared {
             }
         }
         pick.abandon();
+    }
+}
+
+impl Balancing for Shared {
+    fn state(&self) -> State {
+        self.balancer.state()
     }
 }
 

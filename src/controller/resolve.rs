@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::config;
 use crate::model::DnsName;
 use crate::model::name::Host;
+use crate::telemetry::controllers::Resolutions;
 
 /// No answer, good or bad, is asked for again before this.
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -23,6 +24,7 @@ const SHORTEST: Duration = Duration::from_secs(5);
 pub struct Dns {
     source: Source,
     ttl: config::Dns,
+    counts: Arc<Resolutions>,
 }
 
 /// What a name leads to.
@@ -73,13 +75,18 @@ impl Dns {
             |error| Source::NotConfigured(error.into()),
             |resolver| Source::Servers(resolver.into()),
         );
-        Self { source, ttl }
+        Self { source, ttl, counts: Arc::default() }
     }
 
     /// Knows these names and no others. Ports are theirs.
     #[doc(hidden)]
     pub fn fixed(names: &Names) -> Self {
-        Self { source: Source::Fixed(names.clone()), ttl: config::Dns::default() }
+        Self { source: Source::Fixed(names.clone()), ttl: config::Dns::default(), counts: Arc::default() }
+    }
+
+    /// The same, of which these are the counts.
+    pub fn counting(self, counts: Arc<Resolutions>) -> Self {
+        Self { counts, ..self }
     }
 
     /// Every address behind `name`.
@@ -89,28 +96,42 @@ impl Dns {
             Source::NotConfigured(error) => return Err(Error::NotConfigured(error.clone())),
             Source::Fixed(names) => return names.addrs(name),
         };
-        let failed = |error: NetError| {
-            let ttl = negative_ttl(&error).map(|ttl| self.clamped(ttl));
-            Error::Lookup { name: name.clone(), error: error.into(), ttl }
-        };
-        let absolute = Name::from_ascii(format!("{name}.")).map_err(|error| failed(error.into()))?;
-        let no_replicas = match resolver.lookup(absolute.clone(), RecordType::SRV).await {
-            Ok(found) => match self.found(found.answers(), replica) {
-                Some(found) => return Ok(found),
-                None => None,
-            },
-            Err(error) => negative_ttl(&error),
-        };
-        // No service records and no answer are the same: addresses are asked for next.
-        let found = resolver.lookup_ip(absolute).await.map_err(|error| match failed(error) {
-            Error::Lookup { name, error, ttl: None } => {
-                Error::Lookup { name, error, ttl: no_replicas.map(|ttl| self.clamped(ttl)) }
-            }
-            known => known,
+        let absolute = Name::from_ascii(format!("{name}.")).map_err(|error| Error::Lookup {
+            name: name.clone(),
+            error: Box::new(error.into()),
+            ttl: None,
         })?;
-        let addr = |data: &RData| data.ip_addr().map(|ip| SocketAddr::new(ip, port));
-        let found = self.found(found.as_lookup().answers(), addr);
+        let replicas = self.replicas(resolver, &absolute).await;
+        self.counts.replicas.count(replicas.is_ok());
+        // No service records and no answer are the same: addresses are asked for next.
+        let no_replicas = match replicas {
+            Ok(found) => return Ok(found),
+            Err(ttl) => ttl,
+        };
+        let found = self.addresses(resolver, absolute, port).await;
+        self.counts.addresses.count(matches!(found, Ok(Some(_))));
+        let found = found.map_err(|error| {
+            let ttl = negative_ttl(&error).or(no_replicas).map(|ttl| self.clamped(ttl));
+            Error::Lookup { name: name.clone(), error: error.into(), ttl }
+        })?;
         found.ok_or_else(|| Error::NoAddress(Host::Name(name.clone())))
+    }
+
+    /// What service records say, or how long it holds that there are none.
+    async fn replicas(&self, resolver: &TokioResolver, name: &Name) -> Result<Found, Option<Duration>> {
+        let found = resolver.lookup(name.clone(), RecordType::SRV).await;
+        self.found(found.map_err(|error| negative_ttl(&error))?.answers(), replica).ok_or(None)
+    }
+
+    async fn addresses(
+        &self,
+        resolver: &TokioResolver,
+        name: Name,
+        port: u16,
+    ) -> Result<Option<Found>, NetError> {
+        let found = resolver.lookup_ip(name).await?;
+        let addr = |data: &RData| data.ip_addr().map(|ip| SocketAddr::new(ip, port));
+        Ok(self.found(found.as_lookup().answers(), addr))
     }
 
     /// The addresses in `records`, for as long as all of them hold.

@@ -78,34 +78,38 @@ impl Balancers {
             Use::Http => "outbound_http_balancer",
             Use::Tcp => "outbound_tcp_balancer",
         };
-        let states = self.states(used);
-        if states.is_empty() {
-            return;
+        render(page, prefix, &self.states(used));
+    }
+}
+
+/// The families of balancers whose names begin with `prefix`; nothing at all where there is none.
+pub(super) fn render(page: &mut Page, prefix: &str, states: &[(Arc<str>, State)]) {
+    if states.is_empty() {
+        return;
+    }
+    let name = format!("{prefix}_endpoints");
+    page.family(&name, "gauge", "Endpoints of a backend, by whether they are ready.");
+    for (labels, state) in states {
+        let pending = state.members.saturating_sub(state.ready);
+        for (kind, count) in [("ready", state.ready), ("pending", pending)] {
+            page.sample(&name, &format!("endpoint_state=\"{kind}\",{labels}"), count);
         }
-        let name = format!("{prefix}_endpoints");
-        page.family(&name, "gauge", "Endpoints of a backend, by whether they are ready.");
-        for (labels, state) in &states {
-            let pending = state.members.saturating_sub(state.ready);
-            for (kind, count) in [("ready", state.ready), ("pending", pending)] {
-                page.sample(&name, &format!("endpoint_state=\"{kind}\",{labels}"), count);
-            }
-        }
-        let name = format!("{prefix}_p2c_endpoints");
-        page.family(&name, "gauge", "Endpoints that a backend's balancer chooses from.");
-        states.iter().for_each(|(labels, state)| page.sample(&name, labels, state.members));
-        let name = format!("{prefix}_p2c_updates");
-        page.family(&name, "counter", "Updates of a backend's endpoints.");
-        for (labels, state) in &states {
-            let ops = [("Reset", state.resets), ("Add", state.additions), ("Remove", state.removals)];
-            for (op, count) in ops {
-                page.sample(&format!("{name}_total"), &format!("op=\"{op}\",{labels}"), count);
-            }
+    }
+    let name = format!("{prefix}_p2c_endpoints");
+    page.family(&name, "gauge", "Endpoints that a backend's balancer chooses from.");
+    states.iter().for_each(|(labels, state)| page.sample(&name, labels, state.members));
+    let name = format!("{prefix}_p2c_updates");
+    page.family(&name, "counter", "Updates of a backend's endpoints.");
+    for (labels, state) in states {
+        let ops = [("Reset", state.resets), ("Add", state.additions), ("Remove", state.removals)];
+        for (op, count) in ops {
+            page.sample(&format!("{name}_total"), &format!("op=\"{op}\",{labels}"), count);
         }
     }
 }
 
 impl State {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.ready += other.ready;
         self.members += other.members;
         self.resets += other.resets;

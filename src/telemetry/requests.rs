@@ -1,7 +1,8 @@
 //! How many requests were carried, how did they end, and how long did they take?
 //!
 //! One [`Requests`] stands for one set of ENDPOINT labels (contract 6.1). A request is counted when it
-//! starts and its response when the response *stream* ends, with latency measured over all of it.
+//! starts and its response when the response *stream* ends, with latency measured over all of it, or
+//! until it [`began`](ResponseRecorder::began) where that is told.
 //! Classification is contract 3.10's: by status, or by `grpc-status` for gRPC requests.
 
 use std::error::Error;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::labels::{InboundTarget, Labels};
 use super::metric::{ByKey, Counter, Histogram, LatencyMs};
 use super::page::Page;
-use super::registry::{Budget, Family, Metric};
+use super::registry::{Budget, Family, Metric, Scraped};
 use crate::error::causes;
 use crate::message::body;
 use crate::model::peer::NoServerTls;
@@ -77,6 +78,7 @@ pub struct ResponseRecorder {
     in_flight: Option<InFlight>,
     status: StatusCode,
     grpc_status: Option<u16>,
+    began: bool,
 }
 
 impl RequestFamilies {
@@ -99,24 +101,30 @@ impl RequestFamilies {
     }
 
     pub fn render(&self, page: &mut Page) {
-        let series = self.0.scrape();
-        if series.is_empty() {
-            return;
+        render(page, "", &self.0.scrape());
+    }
+}
+
+/// The families of these series, whose names begin with `prefix`; nothing at all where there is none.
+pub(super) fn render(page: &mut Page, prefix: &str, series: &[Scraped<Requests>]) {
+    if series.is_empty() {
+        return;
+    }
+    let name = format!("{prefix}request_total");
+    page.family(&name, "counter", "HTTP requests.");
+    series.iter().for_each(|(labels, one)| page.sample(&name, labels, one.total.value()));
+    let name = format!("{prefix}response_latency_ms");
+    page.family(&name, "histogram", "Milliseconds that responses took.");
+    for (labels, one) in series {
+        for (status, latency) in one.latencies.iter() {
+            page.latencies(&name, &format!("{labels},{}", status_code(status)), latency);
         }
-        page.family("request_total", "counter", "HTTP requests.");
-        series.iter().for_each(|(labels, one)| page.sample("request_total", labels, one.total.value()));
-        let help = "Milliseconds from a request's headers to the end of its response stream.";
-        page.family("response_latency_ms", "histogram", help);
-        for (labels, one) in &series {
-            for (status, latency) in one.latencies.iter() {
-                page.latencies("response_latency_ms", &format!("{labels},{}", status_code(status)), latency);
-            }
-        }
-        page.family("response_total", "counter", "HTTP responses.");
-        for (labels, one) in &series {
-            for (end, count) in one.responses.iter() {
-                page.sample("response_total", &format!("{labels},{}", ended(end)), count.value());
-            }
+    }
+    let name = format!("{prefix}response_total");
+    page.family(&name, "counter", "HTTP responses.");
+    for (labels, one) in series {
+        for (end, count) in one.responses.iter() {
+            page.sample(&name, &format!("{labels},{}", ended(end)), count.value());
         }
     }
 }
@@ -144,14 +152,15 @@ impl Requests {
         InFlight { requests: self.clone(), since: Instant::now(), grpc: is_grpc(headers) }
     }
 
-    fn record(&self, outcome: Outcome, took: Duration) {
+    fn took(&self, status: StatusCode, took: Duration) {
+        self.latencies.get(status).observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    fn ended(&self, outcome: Outcome) {
         let status = match outcome {
             Outcome::Http(status) | Outcome::Grpc(status, _) => Some(status),
             Outcome::Failed(status, _) => status,
         };
-        if let Some(status) = status {
-            self.latencies.get(status).observe(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        }
         self.responses.get((status, Class::of(outcome))).incr();
     }
 }
@@ -166,26 +175,35 @@ impl Metric for Requests {
 impl InFlight {
     /// The headers of the response have come; what remains is its stream.
     pub fn response(self, status: StatusCode, headers: &HeaderMap) -> ResponseRecorder {
-        ResponseRecorder { in_flight: Some(self), status, grpc_status: grpc_status(headers) }
+        ResponseRecorder { in_flight: Some(self), status, grpc_status: grpc_status(headers), began: false }
     }
 
     /// There will be no response.
     pub fn failed(self, error: ResponseError) {
-        self.finish(Outcome::Failed(None, error), Instant::now());
+        self.requests.ended(Outcome::Failed(None, error));
     }
 
     /// When the request's headers came.
     pub fn since(&self) -> Instant {
         self.since
     }
-
-    /// Counts the end, for whoever has judged it already.
-    pub fn finish(self, outcome: Outcome, at: Instant) {
-        self.requests.record(outcome, at.saturating_duration_since(self.since));
-    }
 }
 
 impl ResponseRecorder {
+    /// The first of the stream came: how long it goes on is no latency. Only the first call counts.
+    pub fn began(&mut self) {
+        if !self.began {
+            self.measure(Instant::now());
+        }
+    }
+
+    fn measure(&mut self, at: Instant) {
+        if let Some(in_flight) = self.in_flight.as_ref().filter(|_| !self.began) {
+            in_flight.requests.took(self.status, at.saturating_duration_since(in_flight.since));
+        }
+        self.began = true;
+    }
+
     /// The stream ended as it should.
     pub fn end(mut self, trailers: Option<&HeaderMap>, at: Instant) {
         self.close(trailers.and_then(grpc_status), at);
@@ -193,18 +211,19 @@ impl ResponseRecorder {
 
     /// The stream broke.
     pub fn failed(mut self, error: ResponseError, at: Instant) {
+        self.measure(at);
         if let Some(in_flight) = self.in_flight.take() {
-            in_flight.finish(Outcome::Failed(Some(self.status), error), at);
+            in_flight.requests.ended(Outcome::Failed(Some(self.status), error));
         }
     }
 
     fn close(&mut self, trailing: Option<u16>, at: Instant) {
+        self.measure(at);
         if let Some(in_flight) = self.in_flight.take() {
-            let outcome = match in_flight.grpc {
+            in_flight.requests.ended(match in_flight.grpc {
                 true => Outcome::Grpc(self.status, self.grpc_status.or(trailing)),
                 false => Outcome::Http(self.status),
-            };
-            in_flight.finish(outcome, at);
+            });
         }
     }
 }

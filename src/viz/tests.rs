@@ -12,7 +12,6 @@ use super::*;
 use crate::model::peer::NoTls;
 use crate::model::{Peer, ResourceRef};
 use crate::telemetry::labels::InboundTarget;
-use crate::telemetry::requests::Outcome;
 use crate::telemetry::{Metrics, RETAIN_IDLE};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -42,7 +41,8 @@ impl Pod {
             self.metrics.authz.http_allow(&at, route, authz).incr();
             requests
                 .start(&HeaderMap::new())
-                .finish(Outcome::Http(StatusCode::from_u16(status).unwrap()), Instant::now());
+                .response(StatusCode::from_u16(status).unwrap(), &HeaderMap::new())
+                .end(None, Instant::now());
         }
     }
 }

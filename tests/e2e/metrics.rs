@@ -26,18 +26,14 @@ const ABSENT: &[(&str, &str)] = &[
     ("tokio_rt_", "only builds with the runtime's unstable metrics have them"),
     ("outbound_http_balancer_queue_", "no queue stands before a balancer: a request waits for itself"),
     ("outbound_tcp_balancer_queue_", "as above"),
-    ("control_identity_balancer_", "what is balanced over towards controllers is not shown yet"),
-    ("control_destination_balancer_", "as above"),
-    ("control_policy_balancer_", "as above"),
+    ("control_identity_balancer_queue_", "as above"),
+    ("control_destination_balancer_queue_", "as above"),
+    ("control_policy_balancer_queue_", "as above"),
 ];
 
-/// Families that need what this scenario has not: TLS towards the control plane, DNS.
-const ELSEWHERE: &[&str] = &[
-    "control_request_total",
-    "control_response_total",
-    "control_response_latency_ms",
-    "control_dns_resolutions",
-];
+/// Families whose labels need what this scenario has not, TLS towards the control plane: see `netns`.
+const ELSEWHERE: &[&str] =
+    &["control_request_total", "control_response_total", "control_response_latency_ms"];
 
 /// A page, condensed: each family's type, and what its samples look like.
 #[derive(Debug, Default)]
@@ -121,10 +117,10 @@ fn labels(line: &str) -> Vec<(String, String)> {
 impl Shape {
     /// What the reference has and this has not.
     fn missing(&self, reference: &Self) -> Vec<String> {
-        let expected = |family: &str| !is_absent(family) && !ELSEWHERE.contains(&family);
-        let families = reference.families.iter().filter(|(name, _)| expected(name));
+        let families = reference.families.iter().filter(|(name, _)| !is_absent(name));
         let families = families.filter(|(name, kind)| self.families.get(*name) != Some(kind));
-        let samples = reference.samples.iter().filter(|(family, _)| expected(family));
+        let here = |family: &str| !is_absent(family) && !ELSEWHERE.contains(&family);
+        let samples = reference.samples.iter().filter(|(family, _)| here(family));
         let samples = samples.filter(|sample| !self.samples.contains(*sample));
         let families = families.map(|(name, kind)| format!("{name} {kind}"));
         families.chain(samples.map(|(_, sample)| sample.clone())).collect()

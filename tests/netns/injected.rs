@@ -2,7 +2,7 @@
 //! folders of a pod.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
@@ -14,6 +14,7 @@ use causeway::demo::guide::Manifests;
 use causeway::demo::kubelet::{self, PROXY};
 use causeway::demo::listing;
 use causeway::demo::network::Network;
+use causeway::demo::node::{self, ADMIN};
 use causeway::demo::pod::Pod;
 
 use crate::chart::{self, Kind};
@@ -84,6 +85,8 @@ struct Stage {
     cluster: Cluster,
     network: Network,
     launcher: PathBuf,
+    /// In place of our own.
+    proxy: Option<PathBuf>,
     folder: tempfile::TempDir,
 }
 
@@ -94,9 +97,17 @@ struct Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_stock_injector_renders_boots_and_carries_requests() {
+async fn what_a_stock_injector_renders_boots_carries_requests_and_shows_the_control_plane() {
+    boots_carries_and_shows(None).await;
+    // So that what is asked of ours is what the reference does.
+    if let Some(reference) = std::env::var_os("LINKERD2_PROXY_BIN") {
+        boots_carries_and_shows(Some(reference.into())).await;
+    }
+}
+
+async fn boots_carries_and_shows(proxy: Option<PathBuf>) {
     let control = Ipv4Addr::new(172, 31, 255, 11).into();
-    let Some(stage) = Stage::new(control, [network(22), network(23)]).await else { return };
+    let Some(stage) = Stage::new(control, [network(22), network(23)], proxy).await else { return };
     // The second of each deployment meets all of the template's conditions.
     let callers =
         [stage.run("caller", 0, Kind::Default).await, stage.run("caller", 1, Kind::EveryOption).await];
@@ -107,13 +118,14 @@ async fn what_a_stock_injector_renders_boots_and_carries_requests() {
         for (server, seen) in servers.iter().zip(&seen) {
             carries(caller, server, seen);
         }
+        stage.counts_the_control_plane(caller).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_s_environment_boots() {
     let control = Ipv4Addr::new(172, 31, 255, 11).into();
-    let Some(stage) = Stage::new(control, [network(22), network(23)]).await else { return };
+    let Some(stage) = Stage::new(control, [network(22), network(23)], None).await else { return };
     let gateway = stage.run("linkerd-gateway", 0, Kind::Gateway).await;
     let log = std::fs::read_to_string(gateway.pod.log(PROXY)).unwrap();
     assert!(
@@ -130,7 +142,7 @@ async fn our_own_injector_renders_what_a_stock_one_does() {
         (Ipv4Addr::new(172, 31, 255, 11).into(), [network(22), network(23)]),
         (IpAddr::from(control[0]), ipv6),
     ] {
-        let Some(stage) = Stage::new(control, networks).await else { return };
+        let Some(stage) = Stage::new(control, networks, None).await else { return };
         for (deployment, kind) in
             [("caller", Kind::Default), ("server", Kind::Default), ("linkerd-gateway", Kind::Gateway)]
         {
@@ -147,7 +159,11 @@ async fn our_own_injector_renders_what_a_stock_one_does() {
 
 impl Stage {
     /// `None` where the machine gives no namespaces and none are required.
-    async fn new(control: IpAddr, [pods, services]: [ipnet::IpNet; 2]) -> Option<Self> {
+    async fn new(
+        control: IpAddr,
+        [pods, services]: [ipnet::IpNet; 2],
+        proxy: Option<PathBuf>,
+    ) -> Option<Self> {
         namespace("probe")?;
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
@@ -157,7 +173,7 @@ impl Stage {
         let launcher = launcher(folder.path());
         let mut cluster = Cluster::start(&network, &launcher, folder.path(), plan).unwrap();
         let listed = cluster.pods(&network).await.unwrap();
-        Some(Self { listed, cluster, network, launcher, folder })
+        Some(Self { listed, cluster, network, launcher, proxy, folder })
     }
 
     fn listed(&self, deployment: &str, number: usize) -> &listing::Pod {
@@ -202,13 +218,43 @@ impl Stage {
             nameserver: self.cluster.plan.control,
             folder: self.folder.path().join("pods"),
             launcher: self.launcher.clone(),
-            proxy: None,
+            proxy: self.proxy.clone(),
         };
         let token = self.token(&listed);
         let pod = kubelet::run(&self.network, &settings, &listed, &token).await.unwrap();
         let rendered: BTreeMap<_, _> = listed.proxy_env.iter().cloned().collect();
         assert_eq!(environ(pod.id(PROXY).unwrap()), rendered, "nothing else, and nothing otherwise");
         Running { pod, listed }
+    }
+
+    /// Found by name and reached over TLS, it is in the metrics under the labels of the reference's.
+    async fn counts_the_control_plane(&self, pod: &Running) {
+        let admin = SocketAddr::new(pod.listed.ip, ADMIN);
+        let page = node::fetch(self.network.router(), admin, "/metrics", DEADLINE).await.unwrap();
+        let page = std::str::from_utf8(&page).unwrap();
+        for (client, addr, account) in [
+            ("identity", "linkerd-identity-headless.linkerd.svc.cluster.local:8080", "linkerd-identity"),
+            ("destination", "linkerd-dst-headless.linkerd.svc.cluster.local:8086", "linkerd-destination"),
+            ("policy", "linkerd-policy.linkerd.svc.cluster.local:8090", "linkerd-destination"),
+        ] {
+            let server = format!("{account}.linkerd.serviceaccount.identity.linkerd.cluster.local");
+            let labels = format!("addr=\"{addr}\",tls=\"true\",server_id=\"{server}\"");
+            let looked_up = format!("control_dns_resolutions_total{{client=\"{client}\"");
+            for series in [
+                format!("control_request_total{{{labels}}}"),
+                format!("control_response_latency_ms_count{{{labels},status_code=\"200\"}}"),
+                format!("{looked_up},record_type=\"SRV\",result=\"not_found\"}}"),
+                format!("{looked_up},record_type=\"A/AAAA\",result=\"ok\"}}"),
+                format!("control_{client}_balancer_p2c_updates_total{{op=\"Reset\",addr=\"{addr}\"}}"),
+            ] {
+                let line = page.lines().find_map(|line| line.strip_prefix(&format!("{series} ")));
+                let count: Option<u64> = line.map(|count| count.parse().unwrap());
+                assert!(count > Some(0), "{series}: {count:?} in {page}");
+            }
+        }
+        let certified = "status_code=\"200\",classification=\"success\",grpc_status=\"0\",error=\"\"} 1";
+        let mut answers = page.lines().filter(|line| line.starts_with("control_response_total{"));
+        assert!(answers.any(|line| line.ends_with(certified)), "{page}");
     }
 
     fn token(&self, listed: &listing::Pod) -> String {

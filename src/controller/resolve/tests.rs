@@ -44,7 +44,7 @@ pub(in crate::controller) async fn server(name: &'static str, records: Vec<RData
     options.attempts = 1;
     let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let resolver = builder.with_options(options).build().unwrap();
-    Dns { source: Source::Servers(resolver.into()), ttl: config::Dns::default() }
+    Dns { source: Source::Servers(resolver.into()), ttl: config::Dns::default(), counts: Arc::default() }
 }
 
 /// The service record of a replica at this address.

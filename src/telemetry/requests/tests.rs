@@ -123,6 +123,23 @@ async fn latency_runs_to_the_end_of_the_stream_by_status() {
     assert_eq!(text.matches("response_latency_ms_count").count(), 1, "no response, no latency");
 }
 
+#[tokio::test(start_paused = true)]
+async fn latency_of_a_stream_that_is_told_to_begin_ends_there() {
+    let families = RequestFamilies::new(&Budget::new(RETAIN));
+    let requests = outbound(&families);
+    let mut response = requests.start(&headers(GRPC)).response(StatusCode::OK, &headers(NONE));
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_millis(42)).await;
+        response.began();
+    }
+    let sum = format!("response_latency_ms_sum{{{OUTBOUND},status_code=\"200\"}} 42");
+    assert!(page(&families).lines().any(|l| l == sum), "{}", page(&families));
+    response.end(Some(&headers(&[("grpc-status", "0")])), Instant::now());
+    let text = page(&families);
+    assert!(text.lines().any(|l| l == sum), "{text}");
+    assert!(text.contains(r#"classification="success",grpc_status="0",error=""} 1"#), "{text}");
+}
+
 #[test]
 fn inbound_requests_of_one_label_set_share_their_counts() {
     let families = RequestFamilies::new(&Budget::new(RETAIN));
