@@ -9,8 +9,10 @@
 //! requests are asked on each connection or stream, instead of for a time; without `--bench`, or with `--test`,
 //! everything runs once and briefly.
 
+#[path = "../../tests/control/mod.rs"]
 mod control;
 mod cost;
+mod knowledge;
 #[path = "../load/mod.rs"]
 mod load;
 mod pair;

@@ -15,8 +15,8 @@ use causeway::tls::testing::TestCa;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
-use super::control::{self, EAST, Service, WEST, World};
 use super::cost::PROXIES;
+use super::knowledge::{self, EAST, Service, WEST, World};
 use super::load::apps::Apps;
 use super::load::{Dial, Targets};
 
@@ -49,7 +49,7 @@ impl Pair {
             ],
             inbound_port: OnceLock::new(),
         });
-        let controller = control::start(world.clone())?;
+        let controller = knowledge::start(world.clone())?;
         let identities = tempfile::tempdir()?;
         let anchors = world.ca.root_pem();
         let [west, east] = PROXIES;

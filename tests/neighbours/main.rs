@@ -8,8 +8,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod app;
+#[path = "../control/mod.rs"]
 mod control;
 mod h2;
+mod knowledge;
 mod siege;
 mod world;
 

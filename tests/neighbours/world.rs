@@ -19,7 +19,8 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::app;
-use crate::control::{self, Control};
+use crate::control;
+use crate::knowledge::Knowledge;
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
 pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
@@ -216,11 +217,13 @@ fn start_far_side(outside: &Namespace, pod: &Namespace, ca: &Arc<TestCa>) -> Soc
     let away = listen(outside, (OUTSIDE, APP).into());
     let controller = listen(pod, (Ipv4Addr::LOCALHOST, 0).into());
     let addr = controller.local_addr().unwrap();
-    let control = Control { ca: ca.clone(), endpoint: (OUTSIDE, APP).into() };
+    let known = Arc::new(Knowledge { ca: ca.clone(), endpoint: (OUTSIDE, APP).into() });
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let serve = async move {
         let own = |listener| tokio::net::TcpListener::from_std(listener).unwrap();
-        tokio::join!(app::serve(own(beside)), app::serve(own(away)), control::serve(own(controller), control))
+        tokio::join!(app::serve(own(beside)), app::serve(own(away)), async {
+            control::serve(own(controller), known).await.unwrap();
+        })
     };
     // Ends with the process.
     std::thread::Builder::new().name("far-side".into()).spawn(move || runtime.block_on(serve)).unwrap();
