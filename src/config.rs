@@ -124,6 +124,8 @@ pub struct Socket {
     /// Keepalive is on in any case; `None` leaves its time to the kernel.
     pub keepalive: Option<Duration>,
     pub user_timeout: Option<Duration>,
+    /// `SO_MARK`, of sockets that the proxy opens; those that it accepts have none.
+    pub mark: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
 
 use crate::config;
 use crate::error::{Fault, Reason};
@@ -128,7 +127,7 @@ impl Connector {
             return Err(Error::NoIdentity(target));
         }
         let tcp = |error| Error::Tcp(target, error);
-        let io = self.connect(target).await.map_err(tcp)?;
+        let io = socket::connect(&self.options, target, self.dial_from).await.map_err(tcp)?;
         let Some(expect) = expect else { return Ok(Stream::plain(io)) };
         let tagged = to.inbound_port.is_some() || to.authority_override.is_some();
         let connected = tls::client::connect(&self.store, io, expect, tagged)
@@ -139,19 +138,6 @@ impl Connector {
             stream.write_all(&transport_header(to, session).encode()).await.map_err(tcp)?;
         }
         Ok(stream)
-    }
-
-    async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
-        let io = match self.dial_from {
-            None => TcpStream::connect(target).await?,
-            Some(from) => {
-                let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-                socket.bind(SocketAddr::new(from, 0))?;
-                socket.connect(target).await?
-            }
-        };
-        socket::apply(&self.options, &io)?;
-        Ok(io)
     }
 }
 

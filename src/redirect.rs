@@ -29,6 +29,9 @@ pub struct Rules {
     pub proxy_uid: Option<u32>,
     /// Traffic of this group is never redirected: `--proxy-gid`.
     pub proxy_gid: Option<u32>,
+    /// Traffic with this mark is never redirected: for proxies without a user of their own, which the contract does
+    /// not know.
+    pub proxy_mark: Option<u32>,
     /// The only incoming ports to redirect, or all if empty: `--ports-to-redirect`.
     pub inbound_redirected: Vec<RangeInclusive<u16>>,
     /// Incoming ports left alone: `--inbound-ports-to-ignore`.
@@ -49,6 +52,7 @@ impl Default for Rules {
             outbound_port: 4140,
             proxy_uid: Some(2102),
             proxy_gid: None,
+            proxy_mark: None,
             inbound_redirected: Vec::new(),
             inbound_ignored: vec![4190..=4191, 4567..=4568],
             outbound_ignored: vec![4567..=4568],
@@ -130,6 +134,7 @@ fn outbound(rules: &Rules) -> Vec<Rule> {
     let mut chain: Vec<Rule> = Vec::new();
     chain.extend(rules.proxy_uid.map(|uid| Rule::new("sent by the proxy's user").uid(uid).leave()));
     chain.extend(rules.proxy_gid.map(|gid| Rule::new("sent by the proxy's group").gid(gid).leave()));
+    chain.extend(rules.proxy_mark.map(|mark| Rule::new("marked by the proxy").mark(mark).leave()));
     chain.push(Rule::new("stays in the pod").leaves_by("lo").leave());
     chain.extend(rules.outbound_ignored.iter().map(|ports| ignore_ports(ports, "ignored outbound ports")));
     chain.push(Rule::new("to the outbound port").tcp().redirect(rules.outbound_port));

@@ -24,7 +24,7 @@ impl Controllers {
         store: &Arc<CredentialStore>,
         metrics: &Metrics,
     ) -> Result<Self, MissingIdentity> {
-        let dns = Dns::system(config.dns);
+        let dns = Dns::system(config.dns, config.mark);
         let client = |service, control: &ControlClient| {
             let config = controller_config(config, control);
             let controller = Controller::new(config, dns.clone(), store.clone())?;

@@ -1,13 +1,17 @@
 //! The environment of a process, and the files that it names.
 //!
-//! What is no text at all, and files that cannot be used, are mistakes like any other: they stand in the
-//! same report, and end the process with the same exit code (contract 1.1, 2.1).
+//! What is no text at all, files that cannot be used, and a mark that may not be set are mistakes like any
+//! other: they stand in the same report, and end the process with the same exit code (contract 1.1, 2.1).
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use super::variables::{LINKERD2_PROXY_IDENTITY_DIR, LINKERD2_PROXY_IDENTITY_TOKEN_FILE, rows};
+use socket2::{Domain, Socket, Type};
+
+use super::variables::{
+    CAUSEWAY_MARK, LINKERD2_PROXY_IDENTITY_DIR, LINKERD2_PROXY_IDENTITY_TOKEN_FILE, rows,
+};
 use super::{Config, ConfigError, ConfigErrors};
 
 pub(super) fn config(source: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigErrors> {
@@ -15,6 +19,7 @@ pub(super) fn config(source: &dyn Fn(&str) -> Option<OsString>) -> Result<Config
     let mut errors: Vec<_> = rows().iter().filter_map(|row| not_text(row.name, source(row.name)?)).collect();
     errors.extend(text(LINKERD2_PROXY_IDENTITY_TOKEN_FILE.name).and_then(|path| token_file(&path)));
     errors.extend(text(LINKERD2_PROXY_IDENTITY_DIR.name).and_then(|path| documents(&path)));
+    errors.extend(text(CAUSEWAY_MARK.name).and_then(|value| mark(&value)));
     match Config::from_env(&text) {
         Ok(config) if errors.is_empty() => Ok(config),
         Ok(_) => Err(ConfigErrors(errors)),
@@ -50,4 +55,12 @@ fn documents(path: &str) -> Option<ConfigError> {
         Err(error) => format!("a folder that is there ({error})"),
     };
     Some(ConfigError::Invalid { name: LINKERD2_PROXY_IDENTITY_DIR.name, value: path.into(), expected })
+}
+
+/// Without the privilege every connection would fail, one after the other. Whether it is a number is looked at elsewhere.
+fn mark(value: &str) -> Option<ConfigError> {
+    let mark = value.parse().ok()?;
+    let marked = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| socket.set_mark(mark));
+    let expected = format!("nothing, or CAP_NET_ADMIN to set it with ({})", marked.err()?);
+    Some(ConfigError::Invalid { name: CAUSEWAY_MARK.name, value: value.into(), expected })
 }

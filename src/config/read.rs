@@ -10,7 +10,8 @@ use super::*;
 
 pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
     let mut env = Environment::new(source);
-    let (outbound, inbound, admin) = data_plane(&mut env);
+    let mark = env.optional(&CAUSEWAY_MARK);
+    let (outbound, inbound, admin) = data_plane(&mut env, mark);
     let limits = control::stream_limits(&mut env);
     let identity = identity::identity(&mut env);
     let destination = control::destination(&mut env, limits);
@@ -28,7 +29,6 @@ pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
         endpoint_enabled: env.value(&LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED),
     };
     let metrics = metrics(&mut env);
-    let mark = env.optional(&CAUSEWAY_MARK);
     env.finish(|ignored| {
         Some(Config {
             outbound: outbound?,
@@ -50,7 +50,10 @@ pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
     })
 }
 
-fn data_plane(env: &mut Environment<'_>) -> (Option<Outbound>, Option<Inbound>, Option<Admin>) {
+fn data_plane(
+    env: &mut Environment<'_>,
+    mark: Option<u32>,
+) -> (Option<Outbound>, Option<Inbound>, Option<Admin>) {
     let h2_stream_window = env.value(&LINKERD2_PROXY_HTTP2_INITIAL_STREAM_WINDOW_SIZE);
     let h2_connection_window = env.value(&LINKERD2_PROXY_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE);
     let admin = env.or_default(&LINKERD2_PROXY_ADMIN_LISTEN_ADDR).map(|listen| Admin { listen });
@@ -72,6 +75,7 @@ fn data_plane(env: &mut Environment<'_>) -> (Option<Outbound>, Option<Inbound>, 
         socket: Socket {
             keepalive: env.optional(&LINKERD2_PROXY_OUTBOUND_CONNECT_KEEPALIVE),
             user_timeout: env.optional(&LINKERD2_PROXY_OUTBOUND_CONNECT_USER_TIMEOUT),
+            mark,
         },
         h1_idle_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT),
         h1_max_idle: env.value(&LINKERD2_PROXY_OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT),
@@ -84,6 +88,7 @@ fn data_plane(env: &mut Environment<'_>) -> (Option<Outbound>, Option<Inbound>, 
         socket: Socket {
             keepalive: env.optional(&LINKERD2_PROXY_INBOUND_CONNECT_KEEPALIVE),
             user_timeout: env.optional(&LINKERD2_PROXY_INBOUND_CONNECT_USER_TIMEOUT),
+            mark,
         },
         h1_idle_timeout: env.value(&LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT),
         h1_max_idle: env.value(&LINKERD2_PROXY_MAX_IDLE_CONNS_PER_ENDPOINT),
@@ -102,6 +107,7 @@ fn outbound(env: &mut Environment<'_>, connect: Connect) -> Option<Outbound> {
         socket: Socket {
             keepalive: env.optional(&LINKERD2_PROXY_OUTBOUND_ACCEPT_KEEPALIVE),
             user_timeout: env.optional(&LINKERD2_PROXY_OUTBOUND_ACCEPT_USER_TIMEOUT),
+            mark: None,
         },
         backlog: env.optional(&LINKERD2_PROXY_OUTBOUND_TCP_LISTEN_BACKLOG),
     };
@@ -138,6 +144,7 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
         socket: Socket {
             keepalive: env.optional(&LINKERD2_PROXY_INBOUND_ACCEPT_KEEPALIVE),
             user_timeout: env.optional(&LINKERD2_PROXY_INBOUND_ACCEPT_USER_TIMEOUT),
+            mark: None,
         },
         backlog: env.optional(&LINKERD2_PROXY_INBOUND_TCP_LISTEN_BACKLOG),
     };

@@ -175,5 +175,5 @@ settings! {
     OTEL_RESOURCE_ATTRIBUTES: String = TEXT, None, "more span attributes, a line each";
     HOSTNAME: String = TEXT, None, "host name of spans";
 
-    CAUSEWAY_MARK: u32 = U32, None, "socket mark of the proxy's own connections";
+    CAUSEWAY_MARK: u32 = U32, None, "SO_MARK of the connections that the proxy opens, by which redirection can tell them; needs CAP_NET_ADMIN";
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::body::Body;
 
@@ -62,11 +61,8 @@ pub(super) async fn open(
 ) -> Result<Http2, Error> {
     let limit = config.connect_timeout;
     let opened = async {
-        let tcp = async {
-            let io = TcpStream::connect(addr).await?;
-            socket::apply(&config.socket, &io).map(|()| io)
-        };
-        let io = tcp.await.map_err(|error| Error::Tcp { addr, error })?;
+        let io =
+            socket::connect(&config.socket, addr, None).await.map_err(|error| Error::Tcp { addr, error })?;
         let Some(expect) = session.expects() else { return start(io, addr, config).await };
         let connected = tls::client::connect(store, io, expect, false).await;
         start(connected.map_err(|error| Error::Tls { addr, error })?.stream, addr, config).await

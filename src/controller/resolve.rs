@@ -1,13 +1,15 @@
 //! Where a controller's name leads, and for how long (contract 1.4): SRV records first, because they name
 //! every replica, then addresses with the configured port.
 
+mod sockets;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::TokioResolver;
+use hickory_resolver::Resolver;
 use hickory_resolver::net::{DnsError, NetError};
 use parking_lot::Mutex;
 
@@ -15,6 +17,7 @@ use crate::config;
 use crate::model::DnsName;
 use crate::model::name::Host;
 use crate::telemetry::controllers::Resolutions;
+use sockets::Sockets;
 
 /// No answer, good or bad, is asked for again before this.
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -38,7 +41,7 @@ pub struct Found {
 
 #[derive(Clone)]
 enum Source {
-    Servers(Arc<TokioResolver>),
+    Servers(Arc<Resolver<Sockets>>),
     NotConfigured(Arc<NetError>),
     Fixed(Names),
 }
@@ -65,9 +68,9 @@ pub enum Error {
 }
 
 impl Dns {
-    /// As this machine is configured (`/etc/resolv.conf`, `/etc/hosts`).
-    pub fn system(ttl: config::Dns) -> Self {
-        let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
+    /// As this machine is configured (`/etc/resolv.conf`, `/etc/hosts`); questions carry the mark.
+    pub fn system(ttl: config::Dns, mark: Option<u32>) -> Self {
+        let resolver = Resolver::builder(Sockets::new(mark)).and_then(|mut builder| {
             builder.options_mut().cache_size = 0;
             builder.build()
         });
@@ -118,14 +121,14 @@ impl Dns {
     }
 
     /// What service records say, or how long it holds that there are none.
-    async fn replicas(&self, resolver: &TokioResolver, name: &Name) -> Result<Found, Option<Duration>> {
+    async fn replicas(&self, resolver: &Resolver<Sockets>, name: &Name) -> Result<Found, Option<Duration>> {
         let found = resolver.lookup(name.clone(), RecordType::SRV).await;
         self.found(found.map_err(|error| negative_ttl(&error))?.answers(), replica).ok_or(None)
     }
 
     async fn addresses(
         &self,
-        resolver: &TokioResolver,
+        resolver: &Resolver<Sockets>,
         name: Name,
         port: u16,
     ) -> Result<Option<Found>, NetError> {

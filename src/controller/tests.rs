@@ -140,9 +140,12 @@ fn asked(addr: impl std::fmt::Display) -> Seen {
 async fn a_loopback_address_is_spoken_to_in_plaintext() {
     let mut server = Server::start("127.0.0.1:0", None).await;
     let store = TestCa::new("root").store(WEB);
-    let controller =
-        Controller::new(config("127.0.0.1", server.addr.port()), Dns::system(Default::default()), store)
-            .unwrap();
+    let controller = Controller::new(
+        config("127.0.0.1", server.addr.port()),
+        Dns::system(Default::default(), None),
+        store,
+    )
+    .unwrap();
     ask(&controller).await.unwrap();
     assert_eq!(server.next().await, Seen::Opened { client: None });
     assert_eq!(server.next().await, asked(server.addr));
@@ -179,10 +182,13 @@ async fn without_a_name_to_expect_there_is_no_controller() {
     let store = TestCa::new("root").store(WEB);
     for host in [HOST, "10.0.0.1"] {
         let config = ControllerConfig { name: None, ..config(host, 8086) };
-        assert!(Controller::new(config, Dns::system(Default::default()), store.clone()).is_err(), "{host}");
+        assert!(
+            Controller::new(config, Dns::system(Default::default(), None), store.clone()).is_err(),
+            "{host}"
+        );
     }
     let config = ControllerConfig { name: None, ..config("[::1]", 8086) };
-    assert!(Controller::new(config, Dns::system(Default::default()), store).is_ok());
+    assert!(Controller::new(config, Dns::system(Default::default(), None), store).is_ok());
 }
 
 #[tokio::test]
@@ -190,7 +196,8 @@ async fn port_80_is_not_spelled_out() {
     let store = TestCa::new("root").store(WEB);
     let uri = |port| {
         let controller =
-            Controller::new(config(HOST, port), Dns::system(Default::default()), store.clone()).unwrap();
+            Controller::new(config(HOST, port), Dns::system(Default::default(), None), store.clone())
+                .unwrap();
         controller.0.reach().uri(&Uri::from_static("/a/B")).to_string()
     };
     assert_eq!(uri(80), format!("http://{HOST}/a/B"));

@@ -1,9 +1,11 @@
-//! Options of TCP sockets (contract 3.1): no delay, keepalive, user timeout.
+//! Options of sockets (contract 3.1): no delay, keepalive, user timeout; and the mark of those that the proxy opens.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::config;
 
@@ -20,4 +22,55 @@ pub fn apply(options: &config::Socket, stream: &TcpStream) -> io::Result<()> {
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
     Ok(())
+}
+
+/// Connects, from an address of ours or from whichever the kernel takes. The mark is on the first packet already:
+/// redirection looks at that one.
+///
+/// # Errors
+/// What the kernel says. A mark needs `CAP_NET_ADMIN`.
+pub async fn connect(
+    options: &config::Socket,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    mark(&socket, options.mark)?;
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    let io = socket.connect(to).await?;
+    apply(options, &io)?;
+    Ok(io)
+}
+
+/// Sets `SO_MARK`, if there is one to set.
+///
+/// # Errors
+/// Without `CAP_NET_ADMIN`.
+pub fn mark(socket: &impl AsFd, mark: Option<u32>) -> io::Result<()> {
+    mark.map_or(Ok(()), |mark| SockRef::from(socket).set_mark(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_opened_is_marked_and_what_is_accepted_is_not() {
+        let options = config::Socket { mark: Some(7), ..Default::default() };
+        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+        let io = match connect(&options, listener.local_addr().unwrap(), None).await {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!("SKIPPED, nothing was tested: marks need CAP_NET_ADMIN: {error}");
+                return;
+            }
+            connected => connected.unwrap(),
+        };
+        assert_eq!(SockRef::from(&io).mark().unwrap(), 7);
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert_eq!(SockRef::from(&accepted).mark().unwrap(), 0);
+        let unmarked = connect(&Default::default(), listener.local_addr().unwrap(), None).await.unwrap();
+        assert_eq!(SockRef::from(&unmarked).mark().unwrap(), 0);
+    }
 }

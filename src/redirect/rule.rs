@@ -62,6 +62,10 @@ impl Rule {
         self.meta_is(MetaKey::SocketGroupId, gid.to_ne_bytes().to_vec())
     }
 
+    pub(super) fn mark(self, mark: u32) -> Self {
+        self.meta_is(MetaKey::Mark, mark.to_ne_bytes().to_vec())
+    }
+
     /// Output interface by its whole name. The register holds the name filled up with zeros.
     pub(super) fn leaves_by(self, interface: &str) -> Self {
         let mut name = interface.as_bytes().to_vec();

@@ -79,6 +79,8 @@ fn outbound(rules: &Rules) -> Vec<String> {
     let gid = rules.proxy_gid.map(|gid| format!("--gid-owner {gid}"));
     let owners = uid.into_iter().chain(gid);
     lines.extend(owners.map(|owner| format!("-A PROXY_INIT_OUTPUT -m owner {owner} -j RETURN")));
+    lines
+        .extend(rules.proxy_mark.map(|mark| format!("-A PROXY_INIT_OUTPUT -m mark --mark {mark} -j RETURN")));
     lines.push("-A PROXY_INIT_OUTPUT -o lo -j RETURN".to_owned());
     lines.extend(ignored("PROXY_INIT_OUTPUT", &rules.outbound_ignored));
     lines.push(format!("-A PROXY_INIT_OUTPUT -p tcp -j REDIRECT --to-port {}", rules.outbound_port));

@@ -1,9 +1,11 @@
 //! Redirect rules against real connections: ours, and the contract's by iptables. This process is root, so "the proxy's
 //! user" is played by uid 0.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 
+use causeway::config;
 use causeway::demo::namespace::Namespace;
+use causeway::net::socket;
 use causeway::redirect::{self, Rules};
 
 use crate::iptables::{Iptables, variants};
@@ -141,6 +143,32 @@ fn what_the_proxy_sends_is_left_alone() {
             }
         }
     });
+}
+
+#[test]
+fn what_the_proxy_marks_is_left_alone() {
+    each(|world, by, families| {
+        let rules = Rules { proxy_uid: None, proxy_mark: Some(7), ..Rules::default() };
+        by.install(&world.alice, rules);
+        let (direct, proxy) = (listen(&world.bob, 8080), listen(&world.alice, 4140));
+        for Family { bob, .. } in families {
+            arrival(&direct, marked(&world.alice, bob, 7));
+            arrival(&proxy, marked(&world.alice, bob, 8));
+            arrival(&proxy, connect(&world.alice, bob, 8080));
+        }
+    });
+}
+
+/// A connection as a proxy with `CAUSEWAY_MARK` opens it.
+fn marked(from: &Namespace, to: IpAddr, mark: u32) -> TcpStream {
+    let options = config::Socket { mark: Some(mark), ..Default::default() };
+    let open = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { socket::connect(&options, (to, 8080).into(), None).await?.into_std() })
+    };
+    let stream = from.run(open).unwrap().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    stream
 }
 
 #[test]

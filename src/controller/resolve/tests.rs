@@ -1,7 +1,6 @@
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, SOA, SRV};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::net::UdpSocket;
 
 use super::*;
@@ -42,7 +41,7 @@ pub(in crate::controller) async fn server(name: &'static str, records: Vec<RData
     let mut options = ResolverOpts::default();
     options.cache_size = 0;
     options.attempts = 1;
-    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let builder = Resolver::builder_with_config(config, Sockets::default());
     let resolver = builder.with_options(options).build().unwrap();
     Dns { source: Source::Servers(resolver.into()), ttl: config::Dns::default(), counts: Arc::default() }
 }

@@ -1,8 +1,12 @@
 //! Every variable of the table, set to a good value, a bad one and nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use causeway::config::{Config, Row, variables};
+use nix::unistd::geteuid;
 
 use super::cases::{Case, Outcome, cases};
 use super::process;
@@ -161,4 +165,25 @@ fn a_process_reports_all_mistakes_at_once_files_and_encoding_among_them() {
         assert!(found, "{place} … {expected} not in {}", ended.stderr);
     }
     assert_eq!(ended.stderr.lines().count(), 6, "{}", ended.stderr);
+}
+
+#[test]
+fn a_mark_that_may_not_be_set_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("causeway");
+    std::fs::copy(env!("CARGO_BIN_EXE_causeway"), &program).unwrap();
+    let mut env = required();
+    env.insert("CAUSEWAY_MARK".to_owned(), "7".to_owned());
+    let mut command = Command::new(program);
+    command.arg("proxy").env_clear().envs(&env);
+    if geteuid().is_root() {
+        // Anybody else will do.
+        command.uid(65534).gid(65534);
+    }
+    let ended = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(64), "{said}");
+    let problem = "CAUSEWAY_MARK=\"7\" is not valid: expected nothing, or CAP_NET_ADMIN to set it with";
+    assert!(said.lines().count() == 1 && said.starts_with(problem), "{said}");
 }
