@@ -3,6 +3,7 @@
 //! other roles.
 //!
 //! ```text
+//!   rootless · apart                            what takes root's place, and that of the proxies' own user
 //!   namespace ─▶ network ─▶ process ─▶ pod      a foot in a network, all joined, one program, what it finds around it
 //!   guide · listing ─▶ cluster ─▶ kubelet       manifests, the pods they ask for, their control plane, their start
 //!   image · node                                what containers run, what the node asks of them
@@ -12,9 +13,11 @@
 //! Nothing here is seen from outside: a namespace without a name ends with its thread and its processes, and its links
 //! end with it.
 
+pub mod rootless;
 pub mod namespace;
 pub mod network;
 pub mod process;
+pub mod apart;
 pub mod pod;
 pub mod image;
 pub mod node;

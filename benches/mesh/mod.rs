@@ -2,7 +2,7 @@
 //! world of its own that is otherwise the same: control plane, redirection, policy, load and applications. And two pods
 //! without proxies, for the direct way.
 //!
-//! This needs root, as the namespace tests do; without it the bench says so and measures nothing.
+//! This needs root; without it the bench says so and measures nothing.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use causeway::demo::kubelet::PROXY_UID;
+use causeway::demo::apart::PROXY_UID;
 use causeway::demo::node::ADMIN;
 use causeway::demo::world::World;
 use nix::sys::signal::{Signal, kill};

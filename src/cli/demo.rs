@@ -4,12 +4,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::unistd::geteuid;
 
-use crate::demo::{image, process, scenario};
+use crate::demo::{image, process, rootless, scenario};
 
 /// Run the pod-to-pod guide on this machine: two clusters, real pods, mTLS, and a caller that is refused.
 ///
 /// Exits with 0 only if the permitted caller succeeded and the other was refused every time.
+///
+/// Needs root, or a machine that lets its users make user namespaces; then it says what differs.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
@@ -36,6 +39,8 @@ struct Options {
 enum Role {
     #[command(hide = true)]
     Exec(process::Exec),
+    #[command(hide = true)]
+    Rootless(rootless::Inside),
     /// A program of a container.
     #[command(hide = true)]
     Image {
@@ -57,6 +62,12 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
     let Args { options, role } = args;
     if let Some(Role::Exec(exec)) = role {
         return Err(exec.run()).context("cannot start a program in a pod");
+    }
+    if role.is_none() && !geteuid().is_root() {
+        return Err(rootless::start_again(std::env::args_os().skip(1))).context("cannot start again");
+    }
+    if let Some(Role::Rootless(inside)) = role {
+        return Err(inside.run());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

@@ -2,13 +2,13 @@
 //! injector put into its environment, and the application's containers once the proxy is ready.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::time::{Instant, sleep};
 
+use super::apart::Apart;
 use super::network::Network;
 use super::node::{self, ADMIN};
 use super::pod::{Identity, Pod};
@@ -19,8 +19,6 @@ use crate::redirect::{self, Rules};
 
 /// Container name of the proxy (controlplane 5.3).
 pub const PROXY: &str = "linkerd-proxy";
-/// The proxy's user, whose traffic is not redirected (contract 1.1).
-pub const PROXY_UID: u32 = 2102;
 
 /// What the pods of one cluster have in common.
 #[derive(Clone, Debug)]
@@ -82,7 +80,7 @@ fn make(network: &Network, settings: &Settings, listed: &listing::Pod) -> anyhow
 
 /// What `linkerd-init` is told by default (controlplane 5.5), for the family of the pod's address.
 fn rules(pod: IpAddr) -> Rules {
-    Rules { proxy_uid: Some(PROXY_UID), ipv6: pod.is_ipv6(), ..Rules::default() }
+    Apart::here().rules(Rules { ipv6: pod.is_ipv6(), ..Rules::default() })
 }
 
 /// The proxy with the injected environment to the letter: what it names is mounted there.
@@ -97,11 +95,12 @@ fn proxy(settings: &Settings, listed: &listing::Pod, pod: &Pod, token: &str) -> 
             Program::new(&settings.launcher, other)
         }
     };
-    give(&token_file)?;
-    give(&identity)?;
+    let apart = Apart::here();
+    apart.give(&token_file)?;
+    apart.give(&identity)?;
     pod.mount(identity, injected(listed, IDENTITY_DIR)?)?;
     pod.mount(token_file, injected(listed, TOKEN_FILE)?)?;
-    Ok(program.uid(PROXY_UID).env(listed.proxy_env.iter().cloned()))
+    Ok(apart.proxy(program).env(listed.proxy_env.iter().cloned()))
 }
 
 fn injected<'a>(listed: &'a listing::Pod, name: &str) -> anyhow::Result<&'a str> {
@@ -115,16 +114,6 @@ fn make_key(folder: &Path, listed: &listing::Pod) -> anyhow::Result<()> {
     let name = name.parse().with_context(|| format!("{LOCAL_NAME}={name:?}: expected a DNS name"))?;
     Documents::load_or_make(folder, &name)?;
     Ok(())
-}
-
-/// Makes the proxy's user the owner of `path` and of what is in it.
-fn give(path: &Path) -> anyhow::Result<()> {
-    if path.is_dir() {
-        for file in std::fs::read_dir(path)? {
-            give(&file?.path())?;
-        }
-    }
-    Ok(chown(path, Some(PROXY_UID), Some(PROXY_UID))?)
 }
 
 fn write_private(path: &Path, content: &str) -> anyhow::Result<()> {

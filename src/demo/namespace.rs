@@ -185,5 +185,9 @@ fn enter() -> io::Result<()> {
 }
 
 fn privilege_hint(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::PermissionDenied { " (root is needed)" } else { "" }
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        " (CAP_SYS_ADMIN is needed: root's, or that of a user namespace)"
+    } else {
+        ""
+    }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use ipnet::{IpNet, Ipv4Net};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::geteuid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
+use super::apart::Apart;
 use super::cluster::Plan;
 use super::folder::Folder;
 use super::guide;
@@ -50,12 +50,13 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 async fn play(options: Options) -> anyhow::Result<ExitCode> {
-    if !geteuid().is_root() {
-        bail!(
-            "the demo makes network namespaces and starts proxies as another user, which needs root; try sudo"
-        );
-    }
     let reference = reference_proxy(&options)?;
+    if Apart::here() == Apart::ByMark {
+        if reference.is_some() {
+            bail!("--reference-proxy needs root: that proxy cannot mark its connections");
+        }
+        say(WITHOUT_ROOT);
+    }
     let proxy =
         |cluster: &str| reference.clone().filter(|_| options.reference_proxy.iter().any(|c| c == cluster));
     // The proxies' user passes through our folders; what is private says so itself.
@@ -120,7 +121,11 @@ async fn explain(world: &mut World, folder: &Folder) -> anyhow::Result<()> {
 }
 
 fn enter(tid: i32) -> String {
-    format!("nsenter -t {tid} -n -m")
+    match Apart::here() {
+        Apart::ByUser => format!("nsenter -t {tid} -n -m"),
+        // Whoever made the user namespace is root in it, but enters it first.
+        Apart::ByMark => format!("nsenter -t {tid} -U --preserve-credentials -n -m"),
+    }
 }
 
 fn reference_proxy(options: &Options) -> anyhow::Result<Option<PathBuf>> {
@@ -139,6 +144,9 @@ fn say(what: &str) {
     // Progress that nobody reads is no reason to stop.
     let _ = writeln!(io::stderr(), "causeway demo: {what}");
 }
+
+const WITHOUT_ROOT: &str = "without root, in a user namespace: proxies have no user of their own (2102), so redirection \
+                            tells their connections by a mark (CAUSEWAY_MARK); all else is the same";
 
 /// The pod and service networks must not meet: the clusters are one flat network.
 fn plans() -> [Plan; 2] {

@@ -23,6 +23,8 @@ mod tally;
 #[allow(dead_code, reason = "shared with the namespace tests")]
 #[path = "../netns/mesh.rs"]
 mod mesh;
+#[path = "../netns/namespace.rs"]
+mod namespace;
 #[allow(dead_code, reason = "shared with the namespace tests")]
 #[path = "../netns/world.rs"]
 mod world;

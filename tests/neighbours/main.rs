@@ -1,7 +1,7 @@
 //! Bad neighbours: whatever they send, the others are served as before, and nothing of it is kept.
 //!
-//! The real program runs in a pod of its own network, so these tests need root; without it they say so and pass, and
-//! fail with `CAUSEWAY_REQUIRE_NETNS=1`. By default attacks are a tenth of what they are meant to be;
+//! The real program runs in a pod of its own network, so these tests need namespaces, with root or without, as `netns`
+//! has them; where there are none they say so and pass, and fail with `CAUSEWAY_REQUIRE_NETNS=1`. By default attacks are a tenth of what they are meant to be;
 //! `CAUSEWAY_NEIGHBOURS=full` runs them whole. Each prints what it measured:
 //! `cargo test --test neighbours -- --nocapture --test-threads 1`.
 
@@ -12,6 +12,8 @@ mod app;
 mod control;
 mod h2;
 mod knowledge;
+#[path = "../netns/namespace.rs"]
+mod namespace;
 mod siege;
 mod world;
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use causeway::demo::namespace::{self, Namespace};
+use causeway::demo::apart::Apart;
+use causeway::demo::namespace::Namespace;
 use causeway::demo::network::Network;
 use causeway::demo::process::{Process, Program};
 use causeway::redirect::{self, Rules};
@@ -21,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::app;
 use crate::control;
 use crate::knowledge::Knowledge;
+use crate::namespace::namespace;
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
 pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
@@ -28,7 +30,6 @@ const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 const APP: u16 = 8080;
 const DIRECT: u16 = 4143;
 const ADMIN: u16 = 4191;
-const PROXY_USER: u32 = 2102;
 
 pub(crate) const ID: &str = "pod.demo.serviceaccount.identity.linkerd.cluster.local";
 
@@ -88,7 +89,7 @@ impl World {
             let range = "/proc/sys/net/ipv4/ip_local_port_range";
             namespace.run(move || std::fs::write(range, "10000 65000")).unwrap().unwrap();
         }
-        pod.run(|| redirect::install(&Rules::default())).unwrap().unwrap();
+        pod.run(|| redirect::install(&Apart::here().rules(Rules::default()))).unwrap().unwrap();
         let ca = Arc::new(TestCa::new("neighbours"));
         let control = start_far_side(&outside, &pod, &ca);
         let folder = folder();
@@ -96,8 +97,8 @@ impl World {
         let mut env = environment(folder.path(), control, &ca);
         env.extend(changes.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.to_string())));
         let log = std::fs::File::create(folder.path().join("proxy.log")).unwrap();
-        let program = Program::causeway(&launcher).args(["proxy"]).env(env).uid(PROXY_USER).output(log);
-        let proxy = program.start(&pod).unwrap();
+        let program = Program::causeway(&launcher).args(["proxy"]).env(env).output(log);
+        let proxy = Apart::here().proxy(program).start(&pod).unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let world = Self { proxy, runtime, ca, outside, pod, _network: network, folder, _alone: alone };
         world.until("the proxy serves", || world.try_get(Side::Inbound) && world.try_get(Side::Outbound));
@@ -271,7 +272,7 @@ fn environment(folder: &Path, control: SocketAddr, ca: &TestCa) -> Vec<(String, 
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::os::unix::fs::chown(folder.path(), Some(PROXY_USER), Some(PROXY_USER)).unwrap();
+    Apart::here().give(folder.path()).unwrap();
     std::fs::write(folder.path().join("token"), "token").unwrap();
     folder
 }
@@ -286,16 +287,4 @@ fn launcher(folder: &Path, descriptors: Option<usize>) -> PathBuf {
     std::fs::write(&script, text).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     script
-}
-
-/// A namespace, or a loud skip.
-fn namespace(name: &str) -> Option<Namespace> {
-    match Namespace::new(name) {
-        Ok(namespace) => Some(namespace),
-        Err(e @ namespace::Error::Create { .. }) if std::env::var_os("CAUSEWAY_REQUIRE_NETNS").is_none() => {
-            eprintln!("SKIPPED, nothing was tested: {e}");
-            None
-        }
-        Err(e) => panic!("{e}"),
-    }
 }

@@ -1,11 +1,13 @@
 //! The demo as a person runs it.
 
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
+use causeway::demo::apart::Apart;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use crate::world::namespace;
 
@@ -36,6 +38,50 @@ fn the_guide_runs_and_shows_its_tables() {
     let probes = row(&["probe", "default:all-unauthenticated", "default/probe"]);
     assert_eq!(probes[..3], ["0.0rps", "100.00%", "0.2rps"]);
     assert_nothing_left(&folder);
+}
+
+/// Without root, and told apart by a mark, the same holds.
+#[test]
+fn the_guide_runs_for_a_user_who_is_not_root() {
+    if !geteuid().is_root() || Apart::here() == Apart::ByMark {
+        eprintln!("SKIPPED: without root all of these tests show it");
+        return;
+    }
+    let (folder, installed) = (folder(), folder());
+    chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let program = installed.path().join("causeway");
+    std::fs::copy(env!("CARGO_BIN_EXE_causeway"), &program).unwrap();
+    let mut demo = Command::new(&program);
+    demo.args(["demo", "--duration", "6s"]).env("TMPDIR", folder.path()).uid(NOBODY).gid(NOBODY);
+    let demo = demo.stdin(Stdio::null()).output().unwrap();
+    let said = [demo.stdout, demo.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    if said[1].contains("cannot make a user namespace") {
+        assert!(std::env::var_os("CAUSEWAY_REQUIRE_NETNS").is_none(), "{}", said[1]);
+        eprintln!("SKIPPED, nothing was tested: {}", said[1]);
+        return;
+    }
+    assert!(demo.status.success(), "{}{}", said[0], said[1]);
+    assert!(said[1].contains("without root") && said[1].contains("CAUSEWAY_MARK"), "{}", said[1]);
+    assert!(said[0].contains("authorizationpolicy/bb-authz"), "{}", said[0]);
+    assert!(said[0].ends_with("all as the guide promises\n"), "{}", said[0]);
+    assert_nothing_left(&folder);
+}
+
+const NOBODY: u32 = 65534;
+
+#[test]
+fn where_user_namespaces_are_forbidden_the_switch_is_named() {
+    if namespace("probe").is_none() {
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_causeway");
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" demo rootless -- true";
+    let mut inside = Command::new(program);
+    inside.args(["demo", "rootless", "--", "sh", "-c", forbid, program]);
+    let ended = inside.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("`sysctl -w user.max_user_namespaces=10000`"), "{said}");
 }
 
 /// The reference proxy at either end of the guide's traffic. It is no part of the project, so this runs where one is

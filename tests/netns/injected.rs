@@ -9,6 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, SystemTime};
 
 use causeway::control::ca::{ServiceAccount, folder as certs};
+use causeway::demo::apart::Apart;
 use causeway::demo::cluster::{Cluster, Plan};
 use causeway::demo::guide::Manifests;
 use causeway::demo::kubelet::{self, PROXY};
@@ -222,7 +223,8 @@ impl Stage {
         };
         let token = self.token(&listed);
         let pod = kubelet::run(&self.network, &settings, &listed, &token).await.unwrap();
-        let rendered: BTreeMap<_, _> = listed.proxy_env.iter().cloned().collect();
+        let mut rendered: BTreeMap<_, _> = listed.proxy_env.iter().cloned().collect();
+        rendered.extend(Apart::here().env());
         assert_eq!(environ(pod.id(PROXY).unwrap()), rendered, "nothing else, and nothing otherwise");
         Running { pod, listed }
     }

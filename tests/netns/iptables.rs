@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::process::Command;
 use std::sync::mpsc;
 
+use causeway::demo::apart::Apart;
 use causeway::demo::namespace::Namespace;
 use causeway::redirect::{self, Rules};
 
@@ -34,8 +35,14 @@ impl Iptables {
         false
     }
 
-    /// Installs `rules` in a namespace that has none.
+    /// Installs `rules` in a namespace that has none. Without root there is no user 2102 whom a rule could name: instead
+    /// of the contract's rule for that user there is one for the mark.
     pub(crate) fn install(self, namespace: &Namespace, rules: &Rules) {
+        let rules = &if rules.proxy_uid == Rules::default().proxy_uid {
+            Apart::here().rules(rules.clone())
+        } else {
+            rules.clone()
+        };
         for (program, ipv6) in self.0.into_iter().zip([false, true]) {
             if !ipv6 || rules.ipv6 {
                 inbound(rules, ipv6).iter().chain(&outbound(rules)).for_each(|line| {
@@ -109,6 +116,9 @@ fn chunks(ports: &[RangeInclusive<u16>]) -> impl Iterator<Item = String> {
 fn run(namespace: &Namespace, program: &'static str, line: &str) -> Result<(), String> {
     let mut command = Command::new(program);
     command.args(["--wait", "10", "-t", "nat"]).args(line.split(' '));
+    // The lock that a machine's programs share is root's, and nobody else changes this namespace.
+    let lock = tempfile::NamedTempFile::new().unwrap();
+    command.env("XTABLES_LOCKFILE", lock.path());
     let said = format!("{program} -t nat {line}");
     let output = namespace.run(move || command.output()).unwrap();
     let output = output.map_err(|e| format!("{said}: {e} (Debian's package iptables has it)"))?;

@@ -1,7 +1,7 @@
 //! What only a real kernel can show: redirection, addresses of one's own, what is on the wire.
 //!
-//! These tests need root. Where namespaces cannot be made they say so and pass; with `CAUSEWAY_REQUIRE_NETNS=1` they
-//! fail instead.
+//! These tests need namespaces. Without root each runs again in a user namespace; where there are none either they say
+//! so and pass, and with `CAUSEWAY_REQUIRE_NETNS=1` they fail instead.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -15,6 +15,7 @@ mod iptables;
 mod ipv6;
 mod load;
 mod mesh;
+mod namespace;
 mod network;
 mod outage;
 mod pod;

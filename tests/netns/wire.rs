@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use causeway::demo::namespace::Namespace;
@@ -12,8 +14,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::world::{ALICE, BOB, World, arrival, connect, listen};
 
-/// A capture that is running.
-pub(crate) struct Capture(Socket);
+/// A capture that is running. A thread of its own keeps up with the wire: without root there is little room to queue.
+pub(crate) struct Capture {
+    frames: Receiver<Vec<u8>>,
+    /// The thread ends with it.
+    _running: Arc<()>,
+}
 
 /// Every TCP stream that was seen, one for each direction of a connection.
 pub(crate) struct Streams(BTreeMap<(SocketAddrV4, SocketAddrV4), Vec<u8>>);
@@ -24,12 +30,27 @@ impl Capture {
         let open = || {
             let socket =
                 Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(ETH_P_ALL.to_be()))))?;
-            // Forced past the limit, which is for users: a capture that lost packets proves nothing.
-            setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20))?;
-            socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+            // Past the limit if that is permitted. What is lost all the same is noticed as a gap.
+            if setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).is_err() {
+                socket.set_recv_buffer_size(64 << 20)?;
+            }
+            socket.set_read_timeout(Some(SILENCE))?;
             Ok::<_, io::Error>(socket)
         };
-        Self(router.run(open).unwrap().unwrap())
+        let mut socket = router.run(open).unwrap().unwrap();
+        let running = Arc::new(());
+        let (wanted, (tell, frames)) = (Arc::downgrade(&running), mpsc::channel());
+        std::thread::spawn(move || {
+            let mut frame = vec![0; 128 << 10];
+            while wanted.strong_count() > 0 {
+                match socket.read(&mut frame) {
+                    Ok(len) if tell.send(frame[..len].to_vec()).is_err() => return,
+                    Ok(_) => {}
+                    Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock, "{e}"),
+                }
+            }
+        });
+        Self { frames, _running: running }
     }
 
     /// Ends when the wire is silent for a moment, so call it after both ends have what they wanted.
@@ -38,29 +59,27 @@ impl Capture {
     }
 
     /// Ends when the wire is silent for a moment, or after `limit` where it never is.
-    pub(crate) fn finish_within(mut self, limit: Duration) -> Streams {
+    pub(crate) fn finish_within(self, limit: Duration) -> Streams {
         let deadline = tokio::time::Instant::now() + limit;
         let mut segments: BTreeMap<_, BTreeMap<u32, Vec<u8>>> = BTreeMap::new();
         let mut first: BTreeMap<_, u32> = BTreeMap::new();
-        let mut frame = vec![0; 128 << 10];
         while tokio::time::Instant::now() < deadline {
-            let len = match self.0.read(&mut frame) {
-                Ok(len) => len,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => panic!("{e}"),
+            let frame = match self.frames.recv_timeout(SILENCE) {
+                Ok(frame) => frame,
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => panic!("the capture has ended"),
             };
-            if let Some((flow, seq, payload)) = tcp(&frame[..len]) {
+            if let Some((flow, seq, payload)) = tcp(&frame) {
                 let start = *first.entry(flow).or_insert(seq);
                 // Each packet is seen on two links, and some are sent again: one of each will do.
-                segments.entry(flow).or_default().insert(seq.wrapping_sub(start), payload.to_vec());
+                let parts = segments.entry(flow).or_default();
+                let known = parts.entry(seq.wrapping_sub(start)).or_default();
+                if payload.len() > known.len() {
+                    *known = payload.to_vec();
+                }
             }
         }
-        Streams(
-            segments
-                .into_iter()
-                .map(|(flow, parts)| (flow, parts.into_values().flatten().collect()))
-                .collect(),
-        )
+        Streams(segments.into_iter().map(|(flow, parts)| (flow, joined(parts))).collect())
     }
 }
 
@@ -75,6 +94,19 @@ impl Streams {
         self.0.iter().filter(|((_, dst), _)| SocketAddr::V4(*dst) == to).map(|(_, stream)| stream.len()).sum()
     }
 }
+
+/// The bytes of segments, some of which may have been sent again in other pieces.
+fn joined(segments: BTreeMap<u32, Vec<u8>>) -> Vec<u8> {
+    segments.into_iter().fold(Vec::new(), |mut whole, (start, bytes)| {
+        let known = whole.len().checked_sub(usize::try_from(start).unwrap());
+        let known = known.expect("the capture lost packets, so it proves nothing");
+        whole.extend(bytes.get(known..).unwrap_or_default());
+        whole
+    })
+}
+
+/// A wire on which nothing is seen for so long is silent.
+const SILENCE: Duration = Duration::from_millis(200);
 
 type Segment<'a> = ((SocketAddrV4, SocketAddrV4), u32, &'a [u8]);
 

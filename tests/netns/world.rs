@@ -4,10 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use causeway::demo::namespace::{self, Namespace};
+use causeway::demo::namespace::Namespace;
 use causeway::demo::network::Network;
 use causeway::net::orig_dst::unmapped;
 use socket2::SockRef;
+
+pub(crate) use crate::namespace::namespace;
 
 pub(crate) const ALICE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
 pub(crate) const BOB: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
@@ -30,18 +32,6 @@ impl World {
         network.attach(&alice, &[ALICE.into(), ALICE6.into()]).unwrap();
         network.attach(&bob, &[BOB.into(), BOB6.into()]).unwrap();
         Some(Self { alice, bob, network })
-    }
-}
-
-/// A namespace, or a loud skip.
-pub(crate) fn namespace(name: &str) -> Option<Namespace> {
-    match Namespace::new(name) {
-        Ok(namespace) => Some(namespace),
-        Err(e @ namespace::Error::Create { .. }) if std::env::var_os("CAUSEWAY_REQUIRE_NETNS").is_none() => {
-            eprintln!("SKIPPED, nothing was tested: {e}");
-            None
-        }
-        Err(e) => panic!("{e}"),
     }
 }
 
