@@ -7,6 +7,7 @@ pub mod prefixed;
 pub mod relay;
 pub mod socket;
 pub mod transport_header;
+pub(crate) mod write_through;
 
 pub use listen::{Accepted, Listener};
 pub use orig_dst::OrigDst;
