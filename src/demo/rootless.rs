@@ -17,9 +17,9 @@ use super::process::OWN_BINARY;
 
 /// Why there is no such namespace, and what may help.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a user namespace: {source}. Run as root, or {remedy}")]
+#[error("cannot make a user namespace: {error}. Run as root, or {remedy}")]
 pub struct Refused {
-    source: io::Error,
+    error: io::Error,
     remedy: String,
 }
 
@@ -50,7 +50,7 @@ impl Inside {
             Ok(()) => {
                 Command::new(program).arg0(shown(program)).args(args).env_remove(ALLOCATOR).exec().into()
             }
-            Err(source) => Refused { source, remedy: remedy(sysctl) }.into(),
+            Err(error) => Refused { error, remedy: remedy(sysctl) }.into(),
         }
     }
 }
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn a_refusal_names_the_switch_that_forbids() {
         let debian = |name: &str| (name == "kernel.unprivileged_userns_clone").then(|| "0".to_owned());
-        let source = io::Error::from_raw_os_error(1);
-        let said = Refused { source, remedy: remedy(debian) }.to_string();
+        let error = io::Error::from_raw_os_error(1);
+        let said = Refused { error, remedy: remedy(debian) }.to_string();
         assert!(said.contains("`sysctl -w kernel.unprivileged_userns_clone=1`"), "{said}");
         assert!(said.contains("Operation not permitted") && said.contains("root"), "{said}");
         assert!(!said.contains("apparmor"), "{said}");

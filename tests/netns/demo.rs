@@ -82,6 +82,7 @@ fn where_user_namespaces_are_forbidden_the_switch_is_named() {
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("`sysctl -w user.max_user_namespaces=10000`"), "{said}");
+    assert_eq!(said.matches("os error").count(), 1, "{said}");
 }
 
 /// The reference proxy at either end of the guide's traffic. It is no part of the project, so this runs where one is
