@@ -47,6 +47,7 @@ impl<K: Kept> Observe for Track<K> {
     fn data(&mut self, bytes: usize) {
         if let Some(tracked) = &mut self.0 {
             tracked.kept.responded();
+            tracked.recorder.began();
             if let Some(record) = &tracked.record {
                 record.data(bytes);
             }

@@ -1,8 +1,8 @@
 //! How many requests were carried, how did they end, and how long did they take?
 //!
 //! One [`Requests`] stands for one set of ENDPOINT labels (contract 6.1). A request is counted when it
-//! starts and its response when the response *stream* ends, with latency measured over all of it, or
-//! until it [`began`](ResponseRecorder::began) where that is told.
+//! starts and its response when the response *stream* ends. Latency ends with the first of the body: so
+//! does the reference's, whatever contract 6.1 says.
 //! Classification is contract 3.10's: by status, or by `grpc-status` for gRPC requests.
 
 use std::error::Error;

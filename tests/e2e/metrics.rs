@@ -136,7 +136,7 @@ fn is_absent(family: &str) -> bool {
     ABSENT.iter().any(|(prefix, _)| family.starts_with(prefix))
 }
 
-async fn page(pod: &Pod) -> String {
+pub async fn page(pod: &Pod) -> String {
     let io = within("a connection", tokio::net::TcpStream::connect(pod.admin)).await.unwrap();
     let page = Client::new(Kind::Http1, io).await.get("/metrics").await;
     String::from_utf8(page.body.to_vec()).unwrap()

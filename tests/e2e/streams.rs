@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::client::{Kind, empty, full, pieces};
 use crate::every_kind;
+use crate::metrics::page;
 use crate::pair::{BB, Pair};
 use crate::policies::add;
 use crate::raw::{exchange, read_until};
@@ -34,6 +35,29 @@ every_kind! {
         for piece in ["one", "two", "three"] {
             send.send(piece.into()).await.unwrap();
             assert_eq!(next_piece(&mut answer).await, piece);
+        }
+        drop(send);
+        assert_eq!(within("the end", answer.collect()).await.unwrap().to_bytes(), "");
+    }
+
+    async fn latency_of_an_answer_ends_with_its_first_piece(kind: Kind) {
+        let pair = Pair::new().await;
+        let mut client = pair.client(kind).await;
+        let (send, body) = pieces();
+        send.send("first".into()).await.unwrap();
+        let req = client.request("/stream").method("POST").body(body).unwrap();
+        let mut answer = within("the head", client.start(req)).await.unwrap().into_body();
+        assert_eq!(next_piece(&mut answer).await, "first");
+        // It goes on, and has been measured.
+        for (pod, direction) in [(&pair.web, "outbound"), (&pair.bb, "inbound")] {
+            let page = page(pod).await;
+            let of = |family: &str| {
+                let target = format!("target_addr=\"{}\"", pair.app.addr);
+                let line = |line: &&str| line.starts_with(&format!("{family}{{direction=\"{direction}\"")) && line.contains(&target);
+                page.lines().filter(line).map(|line| line.rsplit(' ').next().unwrap()).collect::<Vec<_>>()
+            };
+            assert_eq!(of("response_latency_ms_count"), ["1"], "{direction}");
+            assert!(of("response_total").is_empty(), "{direction}");
         }
         drop(send);
         assert_eq!(within("the end", answer.collect()).await.unwrap().to_bytes(), "");

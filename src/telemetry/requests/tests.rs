@@ -103,7 +103,7 @@ fn failures_are_labelled_by_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn latency_runs_to_the_end_of_the_stream_by_status() {
+async fn latency_of_an_answer_without_a_body_runs_to_its_end_by_status() {
     let families = RequestFamilies::new(&Budget::new(RETAIN));
     let requests = outbound(&families);
     let response = requests.start(&headers(NONE)).response(StatusCode::OK, &headers(NONE));
@@ -124,7 +124,7 @@ async fn latency_runs_to_the_end_of_the_stream_by_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn latency_of_a_stream_that_is_told_to_begin_ends_there() {
+async fn latency_ends_with_the_first_of_the_body() {
     let families = RequestFamilies::new(&Budget::new(RETAIN));
     let requests = outbound(&families);
     let mut response = requests.start(&headers(GRPC)).response(StatusCode::OK, &headers(NONE));
