@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::error::{Fault, Reason};
+use crate::error::{Fault, Reason, causes};
 use crate::message::RequestBody;
 use crate::model::Endpoint;
 use crate::model::endpoint::ProtocolHint;
@@ -164,12 +164,5 @@ pub fn is_reset(error: &hyper::Error) -> bool {
 
 /// What HTTP/2 itself says of a failure.
 pub(super) fn h2_error(error: &hyper::Error) -> Option<&::h2::Error> {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(h2) = error.downcast_ref::<::h2::Error>() {
-            return Some(h2);
-        }
-        cause = error.source();
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
