@@ -13,6 +13,7 @@ use yaml::{Node, Value};
 
 mod base64;
 mod document;
+pub mod gateway;
 mod kubeconfig;
 pub mod link;
 pub mod names;
@@ -25,6 +26,7 @@ pub mod workload;
 mod yaml;
 
 pub use document::{Body, Document, Meta, ObjectName};
+pub use gateway::{Gateway, GatewayAddress};
 pub use kubeconfig::folder_of;
 pub use link::{Link, Secret};
 pub use policy::{AuthorizationPolicy, MeshTlsAuthentication, NetworkAuthentication, Server};

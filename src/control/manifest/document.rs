@@ -160,7 +160,7 @@ fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Opt
         "AuthorizationPolicy" => Body::AuthorizationPolicy(policy::read_authorization(reader, node)?),
         "MeshTLSAuthentication" => Body::MeshTlsAuthentication(policy::read_mesh_tls(reader, node)?),
         "NetworkAuthentication" => Body::NetworkAuthentication(policy::read_networks(reader, node)?),
-        _ => Body::Link(Box::new(link::read_link(reader, node)?)),
+        _ => Body::Link(Box::new(link::read_link(reader, node, version)?)),
     })
 }
 
@@ -203,16 +203,10 @@ pub(super) fn read_labels(reader: &mut Reader, parent: &Node, key: &str) -> BTre
     for (name, value) in &labels {
         let at = parent.get(key).and_then(|map| map.get(name)).or_else(|| parent.get(key)).unwrap_or(parent);
         if !names::is_qualified_key(name) {
-            reader.problem(
-                at,
-                format!("{name:?} is no key for a label"),
-                "an optional DNS prefix and '/', then a name",
-            );
+            reader.problem(at, format!("{name:?} is no key for a label"), names::KEY_FORM);
         }
         if !names::is_label_value(value) {
-            let expected =
-                "up to 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit";
-            reader.problem(at, format!("{value:?} is no value for the label {name}"), expected);
+            reader.problem(at, format!("{value:?} is no value for the label {name}"), names::VALUE_FORM);
         }
     }
     labels

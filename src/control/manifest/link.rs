@@ -1,5 +1,6 @@
 //! What joins clusters: the Link and the credentials Secrets.
 
+use super::gateway::{self, Gateway};
 use super::kubeconfig;
 use super::reader::Reader;
 use super::selector::{self, Selector};
@@ -10,7 +11,7 @@ use super::{base64, names};
 /// The type by which credentials Secrets are known (controlplane 1.2).
 pub const REMOTE_KUBECONFIG: &str = "mirror.linkerd.io/remote-kubeconfig";
 
-/// `spec` of a Link (controlplane 1.1), as far as remote discovery needs it.
+/// `spec` of a Link (controlplane 1.1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
     pub target_cluster_name: String,
@@ -18,8 +19,7 @@ pub struct Link {
     pub target_control_namespace: String,
     /// In the Link's own namespace.
     pub credentials_secret: At<String>,
-    /// Empty: no gateway.
-    pub gateway_address: String,
+    pub gateway: Option<Gateway>,
     /// Gateway mode. No terms select nothing (controlplane 1.1), in all three.
     pub selector: Selector,
     pub remote_discovery_selector: Selector,
@@ -36,7 +36,7 @@ pub struct Secret {
     pub remote: Option<At<String>>,
 }
 
-pub(super) fn read_link(reader: &mut Reader, node: &Node) -> Option<Link> {
+pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Option<Link> {
     let spec = reader.required_mapping(node, "spec")?;
     let name = reader.required_text(spec, "targetClusterName");
     if let Some(name) = name.as_ref().filter(|name| !names::is_label(name)) {
@@ -48,18 +48,44 @@ pub(super) fn read_link(reader: &mut Reader, node: &Node) -> Option<Link> {
     let text = |reader: &mut Reader, key: &str, default: &str| {
         reader.text(spec, key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.into())
     };
+    note_newer_fields(reader, spec, version);
     Some(Link {
         target_cluster_domain: text(reader, "targetClusterDomain", "cluster.local"),
         target_control_namespace: text(reader, "targetClusterLinkerdNamespace", "linkerd"),
-        gateway_address: text(reader, "gatewayAddress", ""),
+        gateway: gateway::read(reader, spec),
         selector: read_selector(reader, spec, "selector"),
         remote_discovery_selector: read_selector(reader, spec, "remoteDiscoverySelector"),
-        federated_selector: read_selector(reader, spec, "federatedServiceSelector"),
-        excluded_annotations: reader.texts(spec, "excludedAnnotations"),
-        excluded_labels: reader.texts(spec, "excludedLabels"),
+        federated_selector: match version {
+            "v1alpha1" => Selector::default(),
+            _ => read_selector(reader, spec, "federatedServiceSelector"),
+        },
+        excluded_annotations: read_exclusions(
+            reader,
+            spec,
+            version,
+            ["excludedAnnotations", "excludeAnnotations"],
+        ),
+        excluded_labels: read_exclusions(reader, spec, version, ["excludedLabels", "excludeLabels"]),
         target_cluster_name: name?,
         credentials_secret: At { value: secret?, at: secret_at },
     })
+}
+
+/// Fields with the first version that has them: an API server drops them from older ones.
+const SINCE: [(&str, &str); 5] = [
+    ("federatedServiceSelector", "v1alpha2"),
+    ("excludedAnnotations", "v1alpha3"),
+    ("excludeAnnotations", "v1alpha3"),
+    ("excludedLabels", "v1alpha3"),
+    ("excludeLabels", "v1alpha3"),
+];
+
+fn note_newer_fields(reader: &mut Reader, spec: &Node, version: &str) {
+    for (field, since) in SINCE {
+        if let Some(at) = spec.get(field).filter(|_| version < since) {
+            reader.note(at, format!("`{field}` does nothing in a Link of {version}; {since} has it"));
+        }
+    }
 }
 
 fn read_selector(reader: &mut Reader, spec: &Node, key: &str) -> Selector {
@@ -67,6 +93,14 @@ fn read_selector(reader: &mut Reader, spec: &Node, key: &str) -> Selector {
         Some(node) => selector::read(reader, node),
         None => Selector::default(),
     }
+}
+
+/// The code of Linkerd spells these fields with a `d`, its documentation without: both count.
+fn read_exclusions(reader: &mut Reader, spec: &Node, version: &str, spellings: [&str; 2]) -> Vec<String> {
+    if version < "v1alpha3" {
+        return Vec::new();
+    }
+    spellings.into_iter().flat_map(|key| reader.texts(spec, key)).collect()
 }
 
 pub(super) fn read_secret(reader: &mut Reader, node: &Node) -> Option<Secret> {

@@ -42,6 +42,9 @@ pub const LABEL_FORM: &str = "lower-case letters, digits and '-', starting and e
                               at most 63 bytes";
 pub const SUBDOMAIN_FORM: &str = "lower-case letters, digits, '-' and '.', each part starting and ending with \
                                   a letter or digit";
+pub const KEY_FORM: &str = "an optional DNS prefix and '/', then a name";
+pub const VALUE_FORM: &str =
+    "up to 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit";
 
 #[cfg(test)]
 mod tests {

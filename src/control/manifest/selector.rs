@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::reader::Reader;
 use super::yaml::Node;
+use super::{document, names};
 
 /// `matchLabels` and `matchExpressions`; all terms must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,11 +53,13 @@ impl Expression {
 }
 
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Selector {
-    let mut selector = Selector { labels: reader.text_map(node, "matchLabels"), expressions: Vec::new() };
+    let mut selector =
+        Selector { labels: document::read_labels(reader, node, "matchLabels"), expressions: Vec::new() };
     for term in reader.mappings(node, "matchExpressions") {
         let (key, operator) = (reader.required_text(term, "key"), reader.required_text(term, "operator"));
         let values = reader.texts(term, "values");
         let (Some(key), Some(operator)) = (key, operator) else { continue };
+        check_term(reader, term, &key, &values);
         let operator = match (operator.as_str(), values.is_empty()) {
             ("In", false) => Operator::In(values),
             ("NotIn", false) => Operator::NotIn(values),
@@ -71,6 +74,17 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Selector {
         selector.expressions.push(Expression { key, operator });
     }
     selector
+}
+
+fn check_term(reader: &mut Reader, term: &Node, key: &str, values: &[String]) {
+    if !names::is_qualified_key(key) {
+        let at = term.get("key").unwrap_or(term);
+        reader.problem(at, format!("{key:?} is no key for a label"), names::KEY_FORM);
+    }
+    for value in values.iter().filter(|value| !names::is_label_value(value)) {
+        let at = term.get("values").unwrap_or(term);
+        reader.problem(at, format!("{value:?} is no value for the label {key}"), names::VALUE_FORM);
+    }
 }
 
 #[cfg(test)]
