@@ -210,6 +210,9 @@ pub struct Pod {
     /// `None` until one is given out.
     pub ip: Option<IpAddr>,
     pub node_name: String,
+    /// Its name under the headless Service `subdomain`.
+    pub hostname: Option<String>,
+    pub subdomain: Option<String>,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     pub service_account: String,

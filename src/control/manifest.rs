@@ -22,6 +22,7 @@ mod reader;
 mod references;
 pub mod selector;
 pub mod service;
+pub mod stateful;
 pub mod workload;
 mod yaml;
 
@@ -32,6 +33,7 @@ pub use link::{Link, Secret};
 pub use policy::{AuthorizationPolicy, MeshTlsAuthentication, NetworkAuthentication, Server};
 pub use selector::Selector;
 pub use service::{EndpointSlice, Service};
+pub use stateful::StatefulSet;
 pub use workload::{Deployment, Pod, PodTemplate};
 
 /// Where something stands in a file; line and column count from 1.
@@ -144,6 +146,7 @@ pub struct Documents {
     pub namespaces: BTreeMap<String, Document>,
     pub service_accounts: BTreeMap<ObjectName, Document>,
     pub deployments: BTreeMap<ObjectName, (Meta, Deployment)>,
+    pub stateful_sets: BTreeMap<ObjectName, (Meta, StatefulSet)>,
     pub pods: BTreeMap<ObjectName, (Meta, Pod)>,
     pub services: BTreeMap<ObjectName, (Meta, Service)>,
     pub endpoint_slices: BTreeMap<ObjectName, (Meta, EndpointSlice)>,
@@ -190,6 +193,7 @@ impl Documents {
             Body::Namespace => earlier(self.namespaces.insert(name.name, document.clone())),
             Body::ServiceAccount => earlier(self.service_accounts.insert(name, document.clone())),
             Body::Deployment(body) => place(self.deployments.insert(name, (meta, (**body).clone()))),
+            Body::StatefulSet(body) => place(self.stateful_sets.insert(name, (meta, (**body).clone()))),
             Body::Pod(body) => place(self.pods.insert(name, (meta, (**body).clone()))),
             Body::Service(body) => place(self.services.insert(name, (meta, body.clone()))),
             Body::EndpointSlice(body) => place(self.endpoint_slices.insert(name, (meta, body.clone()))),

@@ -384,3 +384,43 @@ status: {phase: Running, podIP: 10.23.9.9, conditions: [{type: Ready, status: 'T
     assert_eq!(pods[0].ip, Some("10.23.9.9".parse().unwrap()));
     assert!(!pods[0].meshed(), "the webhook saw it already");
 }
+
+const STATEFUL: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: d, annotations: {linkerd.io/inject: enabled}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: d}
+spec: {clusterIP: None, ports: [{name: sql, port: 5000}], selector: {app: db}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: node, namespace: d}
+spec:
+  serviceName: db
+  replicas: 2
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: db, image: db}]}
+";
+
+#[test]
+fn a_stateful_sets_pods_are_numbered_and_reached_by_name() {
+    let world = alone(&[STATEFUL]);
+    let pods: Vec<_> = world.pods().map(|pod| pod.name.name.as_str()).collect();
+    assert_eq!(pods, ["node-0", "node-1"]);
+    let second = world.pod("d", "node-1").unwrap();
+    assert_eq!(second.labels["statefulset.kubernetes.io/pod-name"], "node-1");
+    assert_eq!(second.labels["linkerd.io/proxy-statefulset"], "node");
+    let ip = second.ip.unwrap();
+    assert_eq!(world.dns("node-1.db.d.svc.cluster.local."), [ip]);
+    assert_eq!(world.dns("db.d.svc.cluster.local.").len(), 2);
+    let set = world.destination("node-1.db.d.svc.cluster.local:5000", &Context::default()).unwrap();
+    assert_eq!(set.endpoints.keys().collect::<Vec<_>>(), [&SocketAddr::new(ip, 5000)]);
+    assert_eq!(set.endpoints.values().next().unwrap().labels["statefulset"], "node");
+    let profile = world.profile("node-1.db.d.svc.cluster.local:5000", &Context::default()).unwrap();
+    assert_eq!(profile.profile.endpoint.unwrap().addr.ip(), ip);
+}

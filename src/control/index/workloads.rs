@@ -1,11 +1,11 @@
 //! Pods, as the workload controllers and the injector would make them: given ones as they are, a
-//! Deployment's named as its ReplicaSet would name them.
+//! Deployment's named as its ReplicaSet would name them, a StatefulSet's by number.
 
 use std::collections::BTreeMap;
 
 use crate::control::hash;
 use crate::control::manifest::workload::{Deployment, PodSpec};
-use crate::control::manifest::{self, Documents, Meta};
+use crate::control::manifest::{self, Documents, Meta, StatefulSet};
 
 use super::{ObjectName, Pod, Settings, inject};
 
@@ -16,9 +16,17 @@ pub(super) fn pods(documents: &Documents, settings: &Settings) -> BTreeMap<Objec
         pods.insert(meta.name.clone(), given_pod(meta, pod, settings));
     }
     for (meta, deployment) in documents.deployments.values() {
-        if !has_given_pods(documents, meta, deployment) {
+        if !has_given_pods(documents, meta, deployment, "ReplicaSet") {
             for replica in 0..deployment.replicas {
                 let pod = derived_pod(meta, deployment, replica, settings);
+                pods.insert(pod.name.clone(), pod);
+            }
+        }
+    }
+    for (meta, set) in documents.stateful_sets.values() {
+        if !has_given_pods(documents, meta, &set.pods, "StatefulSet") {
+            for replica in 0..set.pods.replicas {
+                let pod = numbered_pod(meta, set, set.start.saturating_add(replica), settings);
                 pods.insert(pod.name.clone(), pod);
             }
         }
@@ -35,12 +43,13 @@ pub(super) fn pods(documents: &Documents, settings: &Settings) -> BTreeMap<Objec
     pods
 }
 
-/// Whether the folder holds the Deployment's pods themselves, as `kubectl get all` prints them.
-fn has_given_pods(documents: &Documents, meta: &Meta, deployment: &Deployment) -> bool {
+/// Whether the folder holds a workload's pods themselves, as `kubectl get all` prints them. `owner` is
+/// the kind that a pod names as its own.
+fn has_given_pods(documents: &Documents, meta: &Meta, deployment: &Deployment, owner: &str) -> bool {
     let owned = |pod: &Meta| {
-        let hash = pod.labels.get("pod-template-hash");
-        let set = hash.map(|hash| format!("{}-{hash}", meta.name.name));
-        pod.owners.iter().any(|owner| owner.kind == "ReplicaSet" && Some(&owner.name) == set.as_ref())
+        let hash = pod.labels.get("pod-template-hash").filter(|_| owner == "ReplicaSet");
+        let set = hash.map_or_else(|| meta.name.name.clone(), |hash| format!("{}-{hash}", meta.name.name));
+        pod.owners.iter().any(|found| found.kind == owner && found.name == set)
     };
     documents.pods.values().any(|(pod, _)| {
         pod.name.namespace == meta.name.namespace && deployment.selector.matches(&pod.labels) && owned(pod)
@@ -75,11 +84,31 @@ fn derived_pod(meta: &Meta, deployment: &Deployment, replica: u32, settings: &Se
     made
 }
 
+/// One of a StatefulSet's pods, which keeps its name when it is made again.
+fn numbered_pod(meta: &Meta, set: &StatefulSet, number: u32, settings: &Settings) -> Pod {
+    let name = ObjectName::new(&meta.name.namespace, &format!("{}-{number}", meta.name.name));
+    let mut made = from_spec(name, &set.pods.template.spec, settings);
+    made.hostname = Some(made.name.name.clone());
+    made.subdomain = Some(set.service_name.clone()).filter(|service| !service.is_empty());
+    made.labels.clone_from(&set.pods.template.labels);
+    let own = [
+        ("apps.kubernetes.io/pod-index", number.to_string()),
+        ("controller-revision-hash", format!("{}-{}", meta.name.name, set.pods.template_hash)),
+        ("statefulset.kubernetes.io/pod-name", made.name.name.clone()),
+    ];
+    made.labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    made.annotations.clone_from(&set.pods.template.annotations);
+    made.owner = ("statefulset".into(), meta.name.name.clone());
+    made
+}
+
 fn from_spec(name: ObjectName, spec: &PodSpec, settings: &Settings) -> Pod {
     Pod {
         uid: uid(&name),
         ip: None,
         node_name: spec.node_name.clone().unwrap_or_else(|| settings.node_name.clone()),
+        hostname: spec.hostname.clone(),
+        subdomain: spec.subdomain.clone(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         service_account: spec.service_account.clone(),

@@ -131,6 +131,7 @@ pub(in crate::control) fn namespaces(documents: &Documents, settings: &Settings)
     let installed = ["default", &settings.control_namespace, &settings.mirror_namespace];
     let used = (documents.service_accounts.keys())
         .chain(documents.deployments.keys())
+        .chain(documents.stateful_sets.keys())
         .chain(documents.pods.keys())
         .chain(documents.services.keys())
         .map(|name| &*name.namespace);
@@ -252,7 +253,7 @@ fn pod_endpoint(service: &Service, pod: &Pod) -> Option<ServiceEndpoint> {
     Some(ServiceEndpoint {
         ip: pod.ip?,
         ready: pod.ready,
-        hostname: None,
+        hostname: pod.hostname.clone().filter(|_| pod.subdomain.as_ref() == Some(&service.name.name)),
         pod: Some(pod.name.clone()),
         ports: ports.collect(),
         annotations: BTreeMap::new(),

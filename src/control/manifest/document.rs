@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::reader::Reader;
 use super::yaml::Node;
-use super::{Place, link, names, policy, service, workload};
+use super::{Place, link, names, policy, service, stateful, workload};
 
 /// Namespace and name, in the order in which everything is sorted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,7 @@ pub enum Body {
     Namespace,
     ServiceAccount,
     Deployment(Box<workload::Deployment>),
+    StatefulSet(Box<stateful::StatefulSet>),
     Pod(Box<workload::Pod>),
     Service(service::Service),
     EndpointSlice(service::EndpointSlice),
@@ -79,6 +80,7 @@ impl Body {
             Self::Namespace => "Namespace",
             Self::ServiceAccount => "ServiceAccount",
             Self::Deployment(_) => "Deployment",
+            Self::StatefulSet(_) => "StatefulSet",
             Self::Pod(_) => "Pod",
             Self::Service(_) => "Service",
             Self::EndpointSlice(_) => "EndpointSlice",
@@ -93,13 +95,14 @@ impl Body {
 }
 
 /// Group, kind and the versions that are read (controlplane 1.1, 3.1).
-const KINDS: [(&str, &str, &[&str]); 12] = [
+const KINDS: [(&str, &str, &[&str]); 13] = [
     ("", "Namespace", &["v1"]),
     ("", "ServiceAccount", &["v1"]),
     ("", "Pod", &["v1"]),
     ("", "Service", &["v1"]),
     ("", "Secret", &["v1"]),
     ("apps", "Deployment", &["v1"]),
+    ("apps", "StatefulSet", &["v1"]),
     ("discovery.k8s.io", "EndpointSlice", &["v1", "v1beta1"]),
     ("policy.linkerd.io", "Server", &["v1alpha1", "v1beta1", "v1beta2", "v1beta3"]),
     ("policy.linkerd.io", "AuthorizationPolicy", &["v1alpha1"]),
@@ -152,6 +155,7 @@ fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Opt
         "Namespace" => Body::Namespace,
         "ServiceAccount" => Body::ServiceAccount,
         "Deployment" => Body::Deployment(Box::new(workload::read_deployment(reader, node)?)),
+        "StatefulSet" => Body::StatefulSet(Box::new(stateful::read(reader, node)?)),
         "Pod" => Body::Pod(Box::new(workload::read_pod(reader, node)?)),
         "Service" => Body::Service(service::read_service(reader, node)?),
         "EndpointSlice" => Body::EndpointSlice(service::read_slice(reader, node)?),

@@ -35,6 +35,9 @@ pub struct Pod {
 pub struct PodSpec {
     pub service_account: String,
     pub node_name: Option<String>,
+    /// With a `subdomain`, the pod's name under the headless Service of that name.
+    pub hostname: Option<String>,
+    pub subdomain: Option<String>,
     pub host_network: bool,
     pub init_containers: Vec<Container>,
     pub containers: Vec<Container>,
@@ -200,10 +203,21 @@ fn read_spec(reader: &mut Reader, spec: &Node) -> PodSpec {
     PodSpec {
         service_account,
         node_name: reader.text(spec, "nodeName"),
+        hostname: read_host_label(reader, spec, "hostname"),
+        subdomain: read_host_label(reader, spec, "subdomain"),
         host_network: reader.flag(spec, "hostNetwork").unwrap_or(false),
         init_containers: read_containers(reader, spec, "initContainers"),
         containers,
     }
+}
+
+fn read_host_label(reader: &mut Reader, spec: &Node, key: &str) -> Option<String> {
+    let name = reader.text(spec, key).filter(|name| !name.is_empty())?;
+    if !names::is_label(&name) {
+        reader.problem(spec.get(key).unwrap_or(spec), format!("{name:?} is no host name"), names::LABEL_FORM);
+        return None;
+    }
+    Some(name)
 }
 
 fn read_containers(reader: &mut Reader, spec: &Node, key: &str) -> Vec<Container> {
