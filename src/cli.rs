@@ -4,6 +4,7 @@ pub mod certs;
 pub mod check;
 pub mod control;
 pub mod demo;
+pub mod mirror;
 pub mod proxy;
 
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ enum Command {
     Control(Box<control::ControlArgs>),
     /// Say what is wrong in folders of manifests, and where.
     Check(check::CheckArgs),
+    Mirror(mirror::MirrorArgs),
     /// Make a trust anchor, issuers and service-account tokens for development.
     Certs(certs::Args),
 }
@@ -44,6 +46,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Control(args) => control::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Mirror(args) => mirror::run(&args),
         Command::Certs(args) => said("certs", certs::run(&args, &mut std::io::stdout())),
     }
 }

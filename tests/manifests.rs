@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use causeway::control::Snapshot;
 use causeway::control::files::Folder;
 use causeway::control::index::{Context, Pod, Service, Settings, Target, Workload};
+use causeway::control::mirror::print;
 use causeway::model::endpoint::Endpoint;
 use causeway::model::inbound::{Authorization, InboundRoute};
 
@@ -30,8 +31,45 @@ fn printed_by_kubectl() {
     case("printed", "tests/manifests/printed");
 }
 
-/// Copies a case's clusters, lets each give out its addresses, and asks everything there is to ask.
+#[test]
+fn gateway() {
+    mirroring("gateway", |_| {});
+}
+
+#[test]
+fn federated() {
+    mirroring("federated", |_| {});
+}
+
+#[test]
+fn headless() {
+    mirroring("headless", |settings| {
+        settings.enable_headless_services = true;
+        settings.enable_namespace_creation = true;
+    });
+}
+
+/// What is mirrored, and what is answered about it.
+fn mirroring(name: &str, change: fn(&mut Settings)) {
+    compare(name, &format!("tests/manifests/{name}"), change, |answers| {
+        for service in answers.snapshot.services().filter(|service| service.mirrored) {
+            answers.service(service);
+        }
+    });
+}
+
+/// Asks everything there is to ask.
 fn case(name: &str, clusters: &str) {
+    compare(name, clusters, |_| {}, |answers| answers.all());
+}
+
+/// Copies a case's clusters, lets each give out its addresses, and compares what `ask` finds.
+fn compare(name: &str, clusters: &str, change: fn(&mut Settings), ask: fn(&mut Answers<'_>)) {
+    let settings = |number| {
+        let mut settings = settings(number);
+        change(&mut settings);
+        settings
+    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = tempfile::tempdir().unwrap();
     let mut folders: Vec<PathBuf> = subfolders(&root.join(clusters));
@@ -50,7 +88,9 @@ fn case(name: &str, clusters: &str) {
         for note in &report.notes {
             writeln!(answers, "note: {}", note.message).unwrap();
         }
-        Answers { out: &mut answers, snapshot: &snapshot.unwrap() }.all();
+        let mut answers = Answers { out: &mut answers, snapshot: &snapshot.unwrap() };
+        answers.mirrored();
+        ask(&mut answers);
     }
     let answers = answers.replace(concat!("causeway-", env!("CARGO_PKG_VERSION")), "causeway-(version)");
     let mut insta = insta::Settings::clone_current();
@@ -92,7 +132,13 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    fn all(mut self) {
+    /// As `causeway mirror` prints it.
+    fn mirrored(&mut self) {
+        let cluster_ip = |name: &_| self.snapshot.cluster_ip(name);
+        self.out.push_str(&print::manifests(self.snapshot.mirrored(), cluster_ip));
+    }
+
+    fn all(&mut self) {
         for pod in self.snapshot.pods() {
             self.pod(pod);
         }
@@ -191,6 +237,9 @@ impl Answers<'_> {
         self.line(3, format!("{} {:?} inbound {:?}", endpoint.addr, endpoint.hint, endpoint.inbound_port));
         self.line(4, tls.unwrap_or_else(|| "plain".into()));
         self.debug(4, "labels", &endpoint.labels);
+        if let Some(name) = &endpoint.authority_override {
+            self.line(4, format!("override {name}"));
+        }
     }
 }
 

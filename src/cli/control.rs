@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::cli::mirror::Mirroring;
 use crate::control::Settings;
 use crate::control::ca::{Certifier, folder};
 use crate::control::files::{Folder, Report, Unusable};
@@ -86,6 +87,8 @@ pub struct ControlArgs {
     /// Node that derived pods run on.
     #[arg(long, value_name = "NAME", default_value = "node-1")]
     pub node_name: String,
+    #[command(flatten)]
+    pub mirroring: Mirroring,
     /// What to log, such as info or warn,causeway=debug.
     #[arg(long, value_name = "FILTER", default_value = "warn,causeway=info")]
     pub log: String,
@@ -226,6 +229,11 @@ impl ControlArgs {
             control_addr,
             node_name: self.node_name.clone(),
             probe_networks: defaults.probe_networks,
+            enable_headless_services: self.mirroring.enable_headless_services,
+            enable_namespace_creation: self.mirroring.enable_namespace_creation,
+            federated_selector: self.mirroring.federated_service_selector.clone(),
+            excluded_labels: self.mirroring.excluded_labels.clone(),
+            excluded_annotations: self.mirroring.excluded_annotations.clone(),
         })
     }
 }

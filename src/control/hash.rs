@@ -11,6 +11,11 @@ pub fn fnv64(text: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// What stands for a resource version: another one for another content.
+pub fn version(content: &str) -> String {
+    (fnv64(content) % 1_000_000_000).to_string()
+}
+
 /// The alphabet of generated names: no vowels and no look-alikes, so that no words appear.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 

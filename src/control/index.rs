@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::manifest::{Documents, Note};
-use crate::control::mirror;
+use crate::control::mirror::{self, Mirrored};
 use crate::model::endpoint::{Endpoint, Labels};
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
@@ -16,13 +17,16 @@ mod allocate;
 mod dns;
 mod endpoints;
 mod env;
+mod federated;
 pub mod inject;
 mod lookup;
 mod outbound;
 pub mod ports;
 mod profile;
+mod remotes;
 mod server;
 pub mod settings;
+mod slices;
 mod workloads;
 mod world;
 
@@ -39,16 +43,21 @@ pub use super::manifest::workload::{
 
 use world::World;
 
-pub(in crate::control) use endpoints::{REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE};
-pub(in crate::control) use world::{namespaces, remote_urls};
+pub(in crate::control) use endpoints::{
+    CLUSTER_NAME, GATEWAY_IDENTITY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
+};
+pub(in crate::control) use federated::LOCAL_DISCOVERY;
+pub(in crate::control) use remotes::remote_urls;
+pub(in crate::control) use slices::ServiceEndpoint;
+pub(in crate::control) use world::namespaces;
 
 /// The whole desired state of one cluster, with the parts of others that it can see.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     own: World,
     /// By the cluster name on the credentials Secret (controlplane 1.2).
-    remotes: BTreeMap<String, World>,
-    notes: Vec<Note>,
+    remotes: BTreeMap<String, Arc<World>>,
+    mirrored: Mirrored,
 }
 
 /// Another cluster, as its folder shows it.
@@ -72,10 +81,11 @@ impl Snapshot {
     ) -> (Self, Allocations) {
         let mut given = given.clone();
         given.describe(settings);
-        let mirrored = mirror::services(documents, linked, settings);
-        let own = World::build(documents, &mirrored.services, settings, &mut given);
-        let remotes = world::remotes(documents, linked, settings);
-        (Self { own, remotes, notes: mirrored.notes }, given)
+        let observed = remotes::observe(linked, settings);
+        let mirrored = mirror::derive(documents, &remotes::targets(linked, &observed), settings);
+        let own = World::build(documents, &mirrored, settings, &mut given);
+        let remotes = remotes::by_cluster(documents, linked, &observed, settings);
+        (Self { own, remotes, mirrored }, given)
     }
 
     pub fn settings(&self) -> &Settings {
@@ -84,7 +94,12 @@ impl Snapshot {
 
     /// What was left out on the way, and why.
     pub fn notes(&self) -> &[Note] {
-        &self.notes
+        &self.mirrored.notes
+    }
+
+    /// What Links added to the documents, before addresses were given.
+    pub fn mirrored(&self) -> &Mirrored {
+        &self.mirrored
     }
 
     /// Answers `Destination.Get` for `path` (`host[:port]`, controlplane 2.2-2.6).
@@ -132,6 +147,11 @@ impl Snapshot {
         self.own.services.get(&ObjectName::new(namespace, name))
     }
 
+    /// The address that a Service of its own was given.
+    pub fn cluster_ip(&self, name: &ObjectName) -> Option<IpAddr> {
+        self.own.services.get(name)?.cluster_ip
+    }
+
     /// Names of the clusters that remote discovery can reach.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
         self.remotes.keys().map(String::as_str)
@@ -158,6 +178,8 @@ pub struct EndpointSet {
     pub labels: Labels,
     /// By address; [`Endpoint::labels`] holds the address's own labels only.
     pub endpoints: BTreeMap<SocketAddr, Endpoint>,
+    /// Of a federated Service: streams end when it stops being one (controlplane 2.7).
+    pub federated: bool,
 }
 
 /// What `GetProfile` answers (controlplane 2.9). The empty profile is an answer, not an error.
@@ -176,6 +198,8 @@ pub struct Service {
     pub annotations: BTreeMap<String, String>,
     /// `None` for headless and ExternalName Services.
     pub cluster_ip: Option<IpAddr>,
+    /// `clusterIP: None`.
+    pub headless: bool,
     pub ports: Vec<ServicePort>,
     pub external_name: Option<String>,
     /// Empty: endpoints come from EndpointSlices or from another cluster.

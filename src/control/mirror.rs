@@ -1,115 +1,186 @@
-//! What a service-mirror controller would write: Services for those that linked clusters export.
+//! What a service-mirror controller would write: Services, Endpoints and namespaces for what linked
+//! clusters export.
 //!
-//! A pure function of this cluster's documents, its Links and the other clusters' Services. It
-//! mirrors for remote discovery; gateway mode and federated Services are noted and left out. Unlike
-//! the controller it leaves nothing behind: without its Link a mirror is gone (controlplane 1.11).
+//! A pure function of this cluster's documents, its Links and the other clusters' documents. So
+//! nothing is left behind: without its Link, its label or its target a mirror is gone, and so is a
+//! member of a federated Service (the controller leaves both, controlplane 1.11, 8.10). Nothing that
+//! was mirrored is exported again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use super::index::{LinkedClusters, ObjectName, Service, Settings};
+use super::index::{ObjectName, Service, ServiceEndpoint, Settings};
 use super::manifest::service::{ServiceKind, ServicePort};
-use super::manifest::workload::PortRef;
-use super::manifest::{self, Documents, Link, Meta, Note};
+use super::manifest::{self, Documents, Link, Meta, Note, names};
 
+mod export;
+mod federated;
+mod gateway;
+mod headless;
 mod metadata;
+pub mod print;
 
-/// The Services to add, and why others are not among them.
+/// What is to be added to a cluster, and why other things are not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mirrored {
     pub services: BTreeMap<ObjectName, Service>,
+    /// By the name of their Service.
+    pub endpoints: BTreeMap<ObjectName, Endpoints>,
+    /// Namespaces that are made, with the cluster whose Services need them first.
+    pub namespaces: BTreeMap<String, String>,
     pub notes: Vec<Note>,
 }
 
-/// Mirrors for every Link of the mirror namespace whose credentials lead to a known cluster.
-pub fn services(documents: &Documents, linked: &LinkedClusters, settings: &Settings) -> Mirrored {
-    let mut mirrored = Mirrored::default();
-    let namespaces = super::index::namespaces(documents, settings);
+/// A Service's addresses, as a controller writes them by hand: no pod is behind any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub subsets: Vec<Subset>,
+}
+
+/// Addresses that share their ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subset {
+    pub addresses: Vec<Address>,
+    pub ports: Vec<EndpointPort>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub hostname: Option<String>,
+    pub at: AddressOf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressOf {
+    Ip(IpAddr),
+    /// The cluster IP that this Service is given.
+    Service(ObjectName),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndpointPort {
+    pub name: String,
+    pub protocol: String,
+    pub port: u16,
+}
+
+/// A cluster that a Link leads to.
+#[derive(Clone, Copy)]
+pub(in crate::control) struct Target<'a> {
+    pub(in crate::control) documents: &'a Documents,
+    pub(in crate::control) endpoints: &'a BTreeMap<ObjectName, Vec<ServiceEndpoint>>,
+}
+
+/// By the URL that credentials Secrets spell.
+pub(in crate::control) type Targets<'a> = BTreeMap<&'a str, Target<'a>>;
+
+/// Works out every mirror, for every Link of the mirror namespace whose credentials lead to a known
+/// cluster, the oldest Link first.
+pub(in crate::control) fn derive(
+    documents: &Documents,
+    targets: &Targets<'_>,
+    settings: &Settings,
+) -> Mirrored {
+    let mut cluster = Cluster {
+        documents,
+        settings,
+        namespaces: super::index::namespaces(documents, settings),
+        mirrored: Mirrored::default(),
+    };
+    let links = usable_links(documents, targets, settings, &mut cluster.mirrored.notes);
+    for (meta, link, target) in &links {
+        export::mirrors(&mut cluster, meta, link, *target);
+    }
+    federated::unions(&mut cluster, &links);
+    let mut mirrored = cluster.mirrored;
+    mirrored.notes.sort();
+    mirrored.notes.dedup();
+    mirrored
+}
+
+type UsableLink<'a> = (&'a Meta, &'a Link, Target<'a>);
+
+/// Oldest first; of one age, by name.
+fn usable_links<'a>(
+    documents: &'a Documents,
+    targets: &Targets<'a>,
+    settings: &Settings,
+    notes: &mut Vec<Note>,
+) -> Vec<UsableLink<'a>> {
+    let mut links = Vec::new();
     for (meta, link) in documents.links.values() {
         if meta.name.namespace != settings.mirror_namespace {
             let message = format!("a Link outside {} does nothing", settings.mirror_namespace);
-            mirrored.notes.push(Note { at: meta.at.clone(), message });
+            notes.push(Note { at: meta.at.clone(), message });
             continue;
         }
         let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
         let remote = documents.secrets.get(&secret).and_then(|(_, secret)| secret.remote.as_ref());
-        let Some(cluster) = remote.and_then(|remote| linked.get(&remote.value)) else { continue };
-        let mut work = OneLink { meta, link, namespaces: &namespaces, documents, mirrored: &mut mirrored };
-        for (target_meta, target) in cluster.documents.services.values() {
-            work.consider(target_meta, target);
-        }
+        let target = remote.and_then(|remote| targets.get(remote.value.as_str()));
+        links.extend(target.map(|target| (meta, link, *target)));
     }
-    mirrored.notes.sort();
-    mirrored
+    links.sort_by_key(|(meta, _, _)| (&meta.created, &meta.name));
+    links
 }
 
-struct OneLink<'a> {
-    meta: &'a Meta,
-    link: &'a Link,
-    namespaces: &'a BTreeSet<String>,
+/// The cluster that mirrors are made in, and those made so far.
+struct Cluster<'a> {
     documents: &'a Documents,
-    mirrored: &'a mut Mirrored,
+    settings: &'a Settings,
+    namespaces: BTreeSet<String>,
+    mirrored: Mirrored,
 }
 
-impl OneLink<'_> {
-    /// Looks at each selector independently (controlplane 1.4).
-    fn consider(&mut self, target_meta: &Meta, target: &manifest::Service) {
-        let selected =
-            |selector: &manifest::Selector| !selector.is_empty() && selector.matches(&target_meta.labels);
-        let target_name = &target_meta.name;
-        if selected(&self.link.federated_selector) {
-            self.note(format!("{target_name} is exported for federation, which is not done yet"));
+impl Cluster<'_> {
+    /// Whether the namespace is there, or made now for `target` (controlplane 1.7).
+    fn has_namespace(&mut self, namespace: &str, target: &str) -> bool {
+        if self.namespaces.contains(namespace) {
+            return true;
         }
-        if !selected(&self.link.remote_discovery_selector) {
-            if selected(&self.link.selector) {
-                self.note(format!("{target_name} is exported through a gateway, which is not done yet"));
-            }
-            return;
+        if self.settings.enable_namespace_creation {
+            self.namespaces.insert(namespace.to_owned());
+            self.mirrored.namespaces.insert(namespace.to_owned(), target.to_owned());
         }
-        if !self.namespaces.contains(&target_name.namespace) {
-            self.note(format!("{target_name} is not mirrored: MissingNamespace"));
-            return;
-        }
-        if let ServiceKind::ExternalName(_) = target.kind {
-            self.note(format!("{target_name} is not mirrored: it is an ExternalName"));
-            return;
-        }
-        let mirror = mirror(self.link, target_meta, target);
-        if self.documents.services.contains_key(&mirror.name) {
-            self.note(format!("{target_name} is not mirrored: {} is given by hand", mirror.name));
-            return;
-        }
-        self.mirrored.services.insert(mirror.name.clone(), mirror);
+        self.settings.enable_namespace_creation
     }
 
-    fn note(&mut self, message: String) {
-        let message = format!("Link {}: {message}", self.link.target_cluster_name);
-        self.mirrored.notes.push(Note { at: self.meta.at.clone(), message });
+    /// Adds a Service unless its name is not free; then says why.
+    fn add(&mut self, service: Service) -> Result<(), String> {
+        let name = &service.name;
+        if !names::is_label(&name.name) {
+            return Err(format!("{name} is too long for a Service"));
+        }
+        if self.documents.services.contains_key(name) {
+            return Err(format!("{name} is given by hand"));
+        }
+        if self.mirrored.services.contains_key(name) {
+            return Err(format!("{name} is another one's mirror"));
+        }
+        self.mirrored.services.insert(name.clone(), service);
+        Ok(())
     }
 }
 
-/// One remote-discovery mirror (controlplane 1.5): a Service of this cluster without endpoints of
-/// its own, whose labels say whom to ask instead.
-fn mirror(link: &Link, target_meta: &Meta, target: &manifest::Service) -> Service {
-    let ObjectName { namespace, name } = &target_meta.name;
-    let ports = target.ports.iter().map(|port| ServicePort {
-        app_protocol: None,
-        target: match &port.target {
-            PortRef::Number(number) => PortRef::Number(*number),
-            PortRef::Name(name) => PortRef::Name(name.clone()),
-        },
-        ..port.clone()
-    });
+/// A Service of this cluster with another one's ports and nothing else of it (controlplane 1.5).
+fn mirror_service(name: ObjectName, target: &manifest::Service) -> Service {
     Service {
-        name: ObjectName::new(namespace, &format!("{name}-{}", link.target_cluster_name)),
-        labels: metadata::labels(link, target_meta),
-        annotations: metadata::annotations(link, target_meta),
+        name,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         cluster_ip: None,
-        ports: ports.collect(),
+        headless: false,
+        ports: target.ports.iter().map(copied_port).collect(),
         external_name: None,
         selector: BTreeMap::new(),
         local_traffic_only: false,
         mirrored: true,
     }
+}
+
+fn copied_port(port: &ServicePort) -> ServicePort {
+    ServicePort { app_protocol: None, ..port.clone() }
 }
 
 #[cfg(test)]

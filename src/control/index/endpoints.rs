@@ -9,9 +9,11 @@ use std::time::Duration;
 use crate::model::WorkloadId;
 use crate::model::endpoint::{Endpoint, EndpointTls, Http2Params, KeepAlive, Labels, ProtocolHint};
 
+use super::federated;
 use super::inject::{CONTROL_PLANE_NS, OPAQUE_PORTS, SKIP_INBOUND_PORTS};
 use super::lookup::{PathHost, parse_path};
-use super::world::{ServiceEndpoint, World};
+use super::slices::ServiceEndpoint;
+use super::world::World;
 use super::{
     Context, EndpointSet, LookupError, ObjectName, PROXY_CONTAINER, Pod, PortSet, Service, Settings, Snapshot,
 };
@@ -21,8 +23,8 @@ use crate::control::manifest::policy::ServerKind;
 pub(in crate::control) const REMOTE_DISCOVERY: &str = "multicluster.linkerd.io/remote-discovery";
 pub(in crate::control) const REMOTE_SERVICE: &str = "multicluster.linkerd.io/remote-service";
 pub(in crate::control) const REMOTE_FQ_NAME: &str = "mirror.linkerd.io/remote-svc-fq-name";
-const GATEWAY_IDENTITY: &str = "mirror.linkerd.io/remote-gateway-identity";
-const CLUSTER_NAME: &str = "mirror.linkerd.io/cluster-name";
+pub(in crate::control) const GATEWAY_IDENTITY: &str = "mirror.linkerd.io/remote-gateway-identity";
+pub(in crate::control) const CLUSTER_NAME: &str = "mirror.linkerd.io/cluster-name";
 
 pub(super) fn destination(
     snapshot: &Snapshot,
@@ -37,13 +39,16 @@ pub(super) fn destination(
     let name = ObjectName { namespace, name };
     let service = own.services.get(&name);
     let service = service.ok_or_else(|| LookupError::NotFound(format!("Service {name} does not exist")))?;
+    let query = Query { port, instance, node: None, settings: &own.settings };
+    if federated::is_federated(service) {
+        return Ok(federated::union(snapshot, service, &query, context));
+    }
     if service.external_name.is_some() {
         return Err(LookupError::InvalidArgument(format!("Service {name} is an ExternalName")));
     }
-    let query = Query { port, instance, node: None, settings: &own.settings };
     let Some(cluster) = service.labels.get(REMOTE_DISCOVERY) else {
         let node = service.local_traffic_only.then_some(context.node_name.as_str());
-        return Ok(Query { node, ..query }.endpoints(own, service));
+        return Ok(query.on_node(node).endpoints(own, service));
     };
     let remote_name = service.labels.get(REMOTE_SERVICE).ok_or_else(|| {
         LookupError::FailedPrecondition(format!("Service {name} has no label {REMOTE_SERVICE}"))
@@ -55,12 +60,19 @@ pub(super) fn destination(
     match remote.services.get(&remote_name) {
         Some(service) => Ok(query.endpoints(remote, service)),
         // It may come back: an empty set keeps the stream open (controlplane 2.3).
-        None => Ok(EndpointSet { labels: set_labels(&remote_name, None), endpoints: BTreeMap::new() }),
+        None => Ok(EndpointSet::empty(set_labels(&remote_name, None))),
+    }
+}
+
+impl EndpointSet {
+    fn empty(labels: Labels) -> Self {
+        Self { labels, endpoints: BTreeMap::new(), federated: false }
     }
 }
 
 /// What is asked of one Service, in the cluster where it lives.
-struct Query<'a> {
+#[derive(Clone)]
+pub(super) struct Query<'a> {
     port: u16,
     instance: Option<String>,
     /// Only pods of this node count.
@@ -69,8 +81,12 @@ struct Query<'a> {
     settings: &'a Settings,
 }
 
-impl Query<'_> {
-    fn endpoints(&self, world: &World, service: &Service) -> EndpointSet {
+impl<'a> Query<'a> {
+    pub(super) fn on_node(&self, node: Option<&'a str>) -> Self {
+        Self { node, ..self.clone() }
+    }
+
+    pub(super) fn endpoints(&self, world: &World, service: &Service) -> EndpointSet {
         let none = Vec::new();
         let all = world.endpoints.get(&service.name).unwrap_or(&none);
         let port_name = service.tcp_port(self.port).map(|port| port.name.as_str());
@@ -91,7 +107,7 @@ impl Query<'_> {
                 endpoints.insert(endpoint.addr, endpoint);
             }
         }
-        EndpointSet { labels: set_labels(&service.name, all.first()), endpoints }
+        EndpointSet { labels: set_labels(&service.name, all.first()), endpoints, federated: false }
     }
 
     fn admits(&self, world: &World, candidate: &ServiceEndpoint) -> bool {
@@ -125,7 +141,7 @@ fn family_counts(ip: IpAddr, settings: &Settings) -> bool {
 }
 
 /// Labels of a whole set; those of another cluster's gateway come from its slice.
-fn set_labels(service: &ObjectName, slice: Option<&ServiceEndpoint>) -> Labels {
+pub(super) fn set_labels(service: &ObjectName, slice: Option<&ServiceEndpoint>) -> Labels {
     let mut labels = BTreeMap::from([
         ("namespace".to_owned(), service.namespace.clone()),
         ("service".to_owned(), service.name.clone()),

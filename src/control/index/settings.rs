@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::ports::PortSet;
+use crate::control::manifest::Selector;
 
 /// Install-time values of one cluster (controlplane 2.1, 3.3, 5.4).
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,15 @@ pub struct Settings {
     pub control_addr: IpAddr,
     /// Name of the node that derived pods run on.
     pub node_name: String,
+    /// Mirror headless Services as such, with a mirror for each host (controlplane 1.10).
+    pub enable_headless_services: bool,
+    /// Make the namespaces that mirrors need (controlplane 1.7).
+    pub enable_namespace_creation: bool,
+    /// Which of the cluster's own Services join federated ones (controlplane 1.8).
+    pub federated_selector: Selector,
+    /// What these do not bring along; `/*` at the end takes all keys that start so (controlplane 1.6).
+    pub excluded_labels: Vec<String>,
+    pub excluded_annotations: Vec<String>,
 }
 
 impl Default for Settings {
@@ -49,6 +59,11 @@ impl Default for Settings {
             trust_anchors_pem: String::new(),
             control_addr: IpAddr::V4(Ipv4Addr::LOCALHOST),
             node_name: "node-1".into(),
+            enable_headless_services: false,
+            enable_namespace_creation: false,
+            federated_selector: Selector::label("mirror.linkerd.io/federated", "member"),
+            excluded_labels: Vec::new(),
+            excluded_annotations: Vec::new(),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! One cluster's objects as its controllers would leave them: addresses given, endpoints drawn from
-//! selectors and readiness.
+//! One cluster's objects as its controllers would leave them, addresses given.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
 
 use crate::control::manifest::service::ServiceKind;
-use crate::control::manifest::{self, Documents, Meta, Server};
+use crate::control::manifest::{Documents, Meta, Server};
+use crate::control::mirror::Mirrored;
 
+use super::slices::{self, ServiceEndpoint};
 use super::workloads::pods;
-use super::{Allocations, LinkedClusters, ObjectName, Pod, PortRef, Service, Settings, inject};
+use super::{Allocations, ObjectName, Pod, Service, Settings, inject};
 
 /// One cluster, its own or one that is linked.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,39 +26,27 @@ pub(super) struct World {
     pub(super) policies: Documents,
 }
 
-/// One address of a Service, before it is known which port is asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct ServiceEndpoint {
-    pub(super) ip: IpAddr,
-    pub(super) ready: bool,
-    pub(super) hostname: Option<String>,
-    /// `None` for a plain address.
-    pub(super) pod: Option<ObjectName>,
-    /// By name of the Service port.
-    pub(super) ports: BTreeMap<String, u16>,
-    /// Annotations of the slice (controlplane 2.4): who answers at a gateway, and for which name.
-    pub(super) annotations: BTreeMap<String, String>,
-    pub(super) labels: BTreeMap<String, String>,
-}
-
 impl World {
-    /// `mirrored` are Services that the mirror writes beside the documents' own.
+    /// `mirrored` is what the mirror writes beside the documents' own.
     pub(super) fn build(
         documents: &Documents,
-        mirrored: &BTreeMap<ObjectName, Service>,
+        mirrored: &Mirrored,
         settings: &Settings,
         given: &mut Allocations,
     ) -> Self {
         let mut pods = pods(documents, settings);
         let mut services = services(documents);
-        services.extend(mirrored.clone());
+        services.extend(mirrored.services.clone());
         inherit_opaque_ports(&mut services, documents);
-        allocate(&mut pods, &mut services, documents, settings, given);
-        Self::assemble(documents, pods, services, settings.clone())
+        allocate(&mut pods, &mut services, settings, given);
+        let mut world = Self::assemble(documents, pods, services, settings.clone());
+        world.namespaces.extend(mirrored.namespaces.keys().cloned());
+        slices::add_mirrored(&mut world, mirrored);
+        world
     }
 
     /// A cluster whose addresses are another process's to give: what it did not give is not there.
-    fn observed(documents: &Documents, settings: Settings, given: Option<&Allocations>) -> Self {
+    pub(super) fn observed(documents: &Documents, settings: Settings, given: Option<&Allocations>) -> Self {
         let mut pods = pods(documents, &settings);
         let mut services = services(documents);
         inherit_opaque_ports(&mut services, documents);
@@ -87,7 +75,7 @@ impl World {
         Self {
             namespaces: namespaces(documents, &settings),
             service_accounts: service_accounts(documents, &settings),
-            endpoints: endpoints(documents, &services, &pods),
+            endpoints: slices::endpoints(documents, &services, &pods),
             settings,
             pods,
             services,
@@ -95,35 +83,6 @@ impl World {
             policies,
         }
     }
-}
-
-/// The clusters that credentials Secrets of the control plane's namespace lead to (controlplane 1.2).
-pub(super) fn remotes(
-    documents: &Documents,
-    linked: &LinkedClusters,
-    settings: &Settings,
-) -> BTreeMap<String, World> {
-    let mut remotes = BTreeMap::new();
-    for (name, (meta, secret)) in &documents.secrets {
-        let cluster = meta.labels.get("multicluster.linkerd.io/cluster-name");
-        let trust_domain = meta.annotations.get("multicluster.linkerd.io/trust-domain");
-        let domain = meta.annotations.get("multicluster.linkerd.io/cluster-domain");
-        let (Some(cluster), Some(trust_domain), Some(domain), Some(remote)) =
-            (cluster, trust_domain, domain, &secret.remote)
-        else {
-            continue;
-        };
-        if name.namespace != settings.control_namespace {
-            continue;
-        }
-        let Some(linked) = linked.get(&remote.value) else { continue };
-        let base = linked.allocations.as_ref().map_or_else(|| settings.clone(), |a| a.settings(settings));
-        let settings =
-            Settings { trust_domain: trust_domain.clone(), cluster_domain: domain.clone(), ..base };
-        let world = World::observed(&linked.documents, settings, linked.allocations.as_ref());
-        remotes.insert(cluster.clone(), world);
-    }
-    remotes
 }
 
 /// Namespaces that exist: given ones, those something lies in, and those of the installation.
@@ -157,6 +116,7 @@ fn services(documents: &Documents) -> BTreeMap<ObjectName, Service> {
             labels: meta.labels.clone(),
             annotations: meta.annotations.clone(),
             cluster_ip,
+            headless: service.kind == ServiceKind::Headless,
             ports: service.ports.clone(),
             external_name,
             selector: service.selector.clone(),
@@ -182,7 +142,6 @@ fn inherit_opaque_ports(services: &mut BTreeMap<ObjectName, Service>, documents:
 fn allocate(
     pods: &mut BTreeMap<ObjectName, Pod>,
     services: &mut BTreeMap<ObjectName, Service>,
-    documents: &Documents,
     settings: &Settings,
     given: &mut Allocations,
 ) {
@@ -191,12 +150,11 @@ fn allocate(
     taken.insert(settings.control_addr);
     let bare = pods.iter().filter(|(_, pod)| pod.ip.is_none()).map(|(name, _)| name);
     given.fill_pods(bare, settings.pod_network, &taken);
-    let wants_ip = |name: &ObjectName, service: &Service| {
-        let kind = documents.services.get(name).map(|(_, service)| &service.kind);
-        service.cluster_ip.is_none() && matches!(kind, None | Some(ServiceKind::ClusterIp(_)))
+    let wants_ip = |service: &Service| {
+        service.cluster_ip.is_none() && !service.headless && service.external_name.is_none()
     };
     let bare: Vec<_> =
-        services.iter().filter(|(n, s)| wants_ip(n, s)).map(|(name, _)| name.clone()).collect();
+        services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name.clone()).collect();
     given.fill_services(bare.iter(), settings.service_network, &taken);
     for (name, pod) in pods.iter_mut() {
         pod.ip = pod.ip.or_else(|| given.pods.get(&name.to_string()).copied());
@@ -206,96 +164,4 @@ fn allocate(
             service.cluster_ip = given.services.get(&name.to_string()).copied();
         }
     }
-}
-
-fn endpoints(
-    documents: &Documents,
-    services: &BTreeMap<ObjectName, Service>,
-    pods: &BTreeMap<ObjectName, Pod>,
-) -> BTreeMap<ObjectName, Vec<ServiceEndpoint>> {
-    let mut all: BTreeMap<ObjectName, Vec<ServiceEndpoint>> = BTreeMap::new();
-    for (name, service) in services {
-        if !service.selector.is_empty() {
-            let selected = pods.values().filter(|pod| selects(service, pod));
-            all.entry(name.clone())
-                .or_default()
-                .extend(selected.filter_map(|pod| pod_endpoint(service, pod)));
-        }
-    }
-    for (meta, slice) in documents.endpoint_slices.values() {
-        let Some(service) = service_of(meta) else { continue };
-        // What the endpoint controller printed is worked out above from the same pods.
-        let derived = services.get(&service).is_some_and(|service| !service.selector.is_empty());
-        if derived && meta.labels.get(MANAGED_BY).is_some_and(|by| by == "endpointslice-controller.k8s.io") {
-            continue;
-        }
-        all.entry(service).or_default().extend(slice_endpoints(meta, slice));
-    }
-    all.retain(|_, endpoints| !endpoints.is_empty());
-    all
-}
-
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-
-fn selects(service: &Service, pod: &Pod) -> bool {
-    pod.name.namespace == service.name.namespace
-        && pod.running
-        && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-}
-
-fn pod_endpoint(service: &Service, pod: &Pod) -> Option<ServiceEndpoint> {
-    let number = |target: &PortRef| match target {
-        PortRef::Number(port) => Some(*port),
-        PortRef::Name(name) => pod.named_port(name),
-    };
-    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
-    let ports = tcp.filter_map(|port| Some((port.name.clone(), number(&port.target)?)));
-    Some(ServiceEndpoint {
-        ip: pod.ip?,
-        ready: pod.ready,
-        hostname: pod.hostname.clone().filter(|_| pod.subdomain.as_ref() == Some(&service.name.name)),
-        pod: Some(pod.name.clone()),
-        ports: ports.collect(),
-        annotations: BTreeMap::new(),
-        labels: BTreeMap::new(),
-    })
-}
-
-/// The Service of a slice: its label, else an owner (controlplane 2.4).
-fn service_of(meta: &Meta) -> Option<ObjectName> {
-    let owner = || meta.owners.iter().find(|owner| owner.kind == "Service").map(|owner| &owner.name);
-    let name = meta.labels.get("kubernetes.io/service-name").or_else(owner)?;
-    Some(ObjectName::new(&meta.name.namespace, name))
-}
-
-fn slice_endpoints(meta: &Meta, slice: &manifest::EndpointSlice) -> Vec<ServiceEndpoint> {
-    let ports: BTreeMap<_, _> = slice.ports.iter().map(|port| (port.name.clone(), port.port)).collect();
-    let mut endpoints = Vec::new();
-    for endpoint in &slice.endpoints {
-        let pod = match &endpoint.target {
-            None => None,
-            Some(target) if target.kind == "Pod" => {
-                let namespace = target.namespace.as_ref().unwrap_or(&meta.name.namespace);
-                Some(ObjectName::new(namespace, &target.name))
-            }
-            Some(_) => continue,
-        };
-        endpoints.extend(endpoint.addresses.iter().map(|ip| ServiceEndpoint {
-            ip: *ip,
-            ready: endpoint.ready,
-            hostname: endpoint.hostname.clone(),
-            pod: pod.clone(),
-            ports: ports.clone(),
-            annotations: meta.annotations.clone(),
-            labels: meta.labels.clone(),
-        }));
-    }
-    endpoints
-}
-
-/// The folder URLs that a cluster's Secrets name: those of Links and those of remote discovery.
-pub(in crate::control) fn remote_urls(documents: &Documents) -> BTreeSet<String> {
-    let remotes = documents.secrets.values().filter_map(|(_, secret)| secret.remote.as_ref());
-    let urls = remotes.filter(|remote| manifest::folder_of(&remote.value, Path::new("")).is_some());
-    urls.map(|remote| remote.value.clone()).collect()
 }

@@ -196,7 +196,7 @@ fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
         uid: reader.text(meta, "uid"),
         resource_version: reader
             .text(meta, "resourceVersion")
-            .unwrap_or_else(|| (crate::control::hash::fnv64(&node.canonical()) % 1_000_000_000).to_string()),
+            .unwrap_or_else(|| crate::control::hash::version(&node.canonical())),
         owners: read_owners(reader, meta),
     })
 }

@@ -3,41 +3,100 @@
 use std::collections::BTreeMap;
 
 use crate::control::index::inject::OPAQUE_PORTS;
-use crate::control::index::{REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE};
+use crate::control::index::{
+    CLUSTER_NAME, GATEWAY_IDENTITY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
+};
 use crate::control::manifest::{Link, Meta};
 
 type Map = BTreeMap<String, String>;
+
+/// Marks what only makes sense where it was written; nothing of it is copied.
+const OWN_PREFIX: &str = "mirror.linkerd.io";
+pub(super) const MIRRORED: &str = "mirror.linkerd.io/mirrored-service";
+const RESOURCE_VERSION: &str = "mirror.linkerd.io/remote-resource-version";
 
 /// Never copied: they would steer traffic by the other cluster's zones.
 const TOPOLOGY: [&str; 2] =
     ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
 
-pub(super) fn labels(link: &Link, target: &Meta) -> Map {
-    let copied = target
-        .labels
-        .iter()
-        .filter(|(key, _)| !key.starts_with("mirror.linkerd.io") && !excluded(key, &link.excluded_labels));
-    let mut labels: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let cluster = &link.target_cluster_name;
-    labels.insert("mirror.linkerd.io/mirrored-service".into(), "true".into());
-    labels.insert("mirror.linkerd.io/cluster-name".into(), cluster.clone());
-    labels.insert(REMOTE_DISCOVERY.into(), cluster.clone());
-    labels.insert(REMOTE_SERVICE.into(), target.name.name.clone());
+/// Keys that an operator wants left out.
+#[derive(Clone, Copy)]
+pub(super) struct Exclusions<'a> {
+    pub(super) labels: &'a [String],
+    pub(super) annotations: &'a [String],
+}
+
+impl<'a> Exclusions<'a> {
+    pub(super) fn of(link: &'a Link) -> Self {
+        Self { labels: &link.excluded_labels, annotations: &link.excluded_annotations }
+    }
+}
+
+/// Of a mirror in any mode. The two that ask for remote discovery come with its selector.
+pub(super) fn mirror_labels(link: &Link, target: &Meta) -> Map {
+    let mut labels = endpoints_labels(link, target);
+    if link.remote_discovery_selector.chooses(&target.labels) {
+        labels.insert(REMOTE_DISCOVERY.into(), link.target_cluster_name.clone());
+        labels.insert(REMOTE_SERVICE.into(), target.name.name.clone());
+    }
     labels
 }
 
-pub(super) fn annotations(link: &Link, target: &Meta) -> Map {
-    let copied = target.annotations.iter().filter(|(key, _)| {
-        // Opaque ports are copied even when they are excluded.
-        *key == OPAQUE_PORTS
-            || (!TOPOLOGY.contains(&key.as_str()) && !excluded(key, &link.excluded_annotations))
-    });
-    let mut annotations: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let name = &target.name;
-    let fq_name = format!("{}.{}.svc.{}", name.name, name.namespace, link.target_cluster_domain);
-    annotations.insert(REMOTE_FQ_NAME.into(), fq_name);
-    annotations.insert("mirror.linkerd.io/remote-resource-version".into(), target.resource_version.clone());
+pub(super) fn endpoints_labels(link: &Link, target: &Meta) -> Map {
+    let mut labels = federated_labels(target, Exclusions::of(link));
+    labels.insert(CLUSTER_NAME.into(), link.target_cluster_name.clone());
+    labels
+}
+
+pub(super) fn federated_labels(target: &Meta, exclusions: Exclusions<'_>) -> Map {
+    let copied = target
+        .labels
+        .iter()
+        .filter(|(key, _)| !key.starts_with(OWN_PREFIX) && !excluded(key, exclusions.labels));
+    let mut labels: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
+    labels.insert(MIRRORED.into(), "true".into());
+    labels
+}
+
+pub(super) fn mirror_annotations(link: &Link, target: &Meta) -> Map {
+    let mut annotations = copied_annotations(target, Exclusions::of(link));
+    annotations.insert(REMOTE_FQ_NAME.into(), fq_name(link, target, None));
+    annotations.insert(RESOURCE_VERSION.into(), target.resource_version.clone());
     annotations
+}
+
+/// Opaque ports are copied even when they are excluded.
+pub(super) fn copied_annotations(target: &Meta, exclusions: Exclusions<'_>) -> Map {
+    let copied = target.annotations.iter().filter(|(key, _)| {
+        let left_out = key.starts_with(OWN_PREFIX)
+            || TOPOLOGY.contains(&key.as_str())
+            || excluded(key, exclusions.annotations);
+        *key == OPAQUE_PORTS || !left_out
+    });
+    copied.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Of an endpoint mirror: nothing is copied. `version` is that of the target's endpoints.
+pub(super) fn host_annotations(link: &Link, target: &Meta, hostname: &str, version: &str) -> Map {
+    BTreeMap::from([
+        (REMOTE_FQ_NAME.to_owned(), fq_name(link, target, Some(hostname))),
+        (RESOURCE_VERSION.to_owned(), version.to_owned()),
+    ])
+}
+
+/// Who answers at the gateway, and for which name.
+pub(super) fn endpoints_annotations(link: &Link, target: &Meta, hostname: Option<&str>) -> Map {
+    let mut annotations = BTreeMap::from([(REMOTE_FQ_NAME.to_owned(), fq_name(link, target, hostname))]);
+    if let Some(identity) = link.gateway.as_ref().and_then(|gateway| gateway.identity.clone()) {
+        annotations.insert(GATEWAY_IDENTITY.into(), identity);
+    }
+    annotations
+}
+
+fn fq_name(link: &Link, target: &Meta, hostname: Option<&str>) -> String {
+    let host = hostname.map(|name| format!("{name}.")).unwrap_or_default();
+    let name = &target.name;
+    format!("{host}{}.{}.svc.{}", name.name, name.namespace, link.target_cluster_domain)
 }
 
 /// An entry ending in `/*` takes every key that starts with the rest, any other its equal.

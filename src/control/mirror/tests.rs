@@ -1,7 +1,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::control::index::Linked;
+use crate::control::Snapshot;
+use crate::control::index::{Allocations, Linked, LinkedClusters};
 
 use super::*;
 
@@ -53,9 +54,20 @@ spec: {ports: [{name: http, port: 80, targetPort: http, appProtocol: http, nodeP
 ";
 
 fn mirror_of(link: &str, service: &str) -> Mirrored {
-    let linked = Linked { documents: documents(service), allocations: None };
-    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
-    services(&documents(link), &linked, &Settings::default())
+    mirror_in(&Settings::default(), link, &[service])
+}
+
+/// The first of `clusters` is east, the second north; both have given out their addresses.
+fn mirror_in(settings: &Settings, own: &str, clusters: &[&str]) -> Mirrored {
+    let urls = ["file://../east", "file://../north"];
+    let linked = clusters.iter().zip(urls).map(|(text, url)| {
+        let documents = documents(text);
+        let given = Allocations::new(settings);
+        let (_, given) = Snapshot::build(&documents, &LinkedClusters::new(), settings, &given);
+        (url.to_owned(), Linked { documents, allocations: Some(given) })
+    });
+    let given = Allocations::new(settings);
+    Snapshot::build(&documents(own), &linked.collect(), settings, &given).0.mirrored().clone()
 }
 
 #[test]
@@ -98,8 +110,6 @@ fn a_selector_without_terms_selects_nothing() {
 
 #[test]
 fn what_is_not_mirrored_is_noted() {
-    let gateway = mirror_of(LINK, &SERVICE.replace("exported: remote-discovery", "exported: 'true'"));
-    assert!(gateway.services.is_empty() && gateway.notes[0].message.contains("gateway"), "{gateway:?}");
     let homeless = mirror_of(LINK, &SERVICE.replace("namespace: d", "namespace: e"));
     assert!(homeless.services.is_empty() && homeless.notes[0].message.contains("MissingNamespace"));
 }
@@ -108,6 +118,134 @@ fn what_is_not_mirrored_is_noted() {
 fn several_services_and_a_lost_label_come_and_go() {
     let mirrored = mirror_of(LINK, &SERVICE.replace("mirror.linkerd.io/exported: remote-discovery, ", ""));
     assert_eq!(mirrored, Mirrored::default());
-    let unlinked = services(&documents(LINK), &LinkedClusters::new(), &Settings::default());
-    assert_eq!(unlinked, Mirrored::default());
+    assert_eq!(mirror_in(&Settings::default(), LINK, &[]), Mirrored::default());
+}
+
+fn exported(name: &str, labels: &str, more: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: d, labels: {{{labels}}}}}\n\
+         spec: {{{more}ports: [{{name: http, port: 80}}]}}\n"
+    )
+}
+
+/// A second Link, to north, beside the first.
+fn two_links(east_made: &str, north_made: &str) -> String {
+    let dated = |link: &str, made: &str| {
+        link.replace("metadata: {name: east,", &format!("metadata: {{name: east, {made}"))
+            .replace("  selector:", "  federatedServiceSelector: {matchLabels: {f: m}}\n  selector:")
+    };
+    let (links, _) = LINK.rsplit_once("---").unwrap();
+    let north = links.replace("east", "north").replace("metadata: {name: c,", "metadata: {name: n,");
+    let north = north.replace("clusterCredentialsSecret: c", "clusterCredentialsSecret: n");
+    let north = dated(&north.replace("name: north,", "name: east,"), north_made);
+    let north = north.replace("metadata: {name: east,", "metadata: {name: north,");
+    format!("{}---{north}", dated(LINK, east_made))
+}
+
+fn annotation<'a>(mirrored: &'a Mirrored, name: &str, key: &str) -> Option<&'a str> {
+    let service = mirrored.services.get(&ObjectName::new("d", name))?;
+    service.annotations.get(&format!("multicluster.linkerd.io/{key}")).map(String::as_str)
+}
+
+#[test]
+fn the_member_with_the_oldest_link_is_the_model_and_this_cluster_is_older_still() {
+    let made = |date: &str| format!("creationTimestamp: '{date}',");
+    let (older, newer) = (made("2026-01-01T00:00:00Z"), made("2026-01-02T00:00:00Z"));
+    let clusters = [exported("web", "f: m, from: east", ""), exported("web", "f: m, from: north", "")];
+    let clusters: Vec<&str> = clusters.iter().map(String::as_str).collect();
+    for (east, north, model, members) in [
+        (&*older, &*newer, "east", "web@east,web@north"),
+        (&*newer, &*older, "north", "web@north,web@east"),
+        (&*newer, "", "north", "web@north,web@east"),
+        ("", "", "east", "web@east,web@north"),
+    ] {
+        let mirrored = mirror_in(&Settings::default(), &two_links(east, north), &clusters);
+        let service = &mirrored.services[&ObjectName::new("d", "web-federated")];
+        assert_eq!(service.labels["from"], model);
+        assert_eq!(annotation(&mirrored, "web-federated", "remote-discovery"), Some(members));
+        assert_eq!(annotation(&mirrored, "web-federated", "local-discovery"), None);
+    }
+    let own = two_links("", "") + &exported("web", "f: m, from: west, gone: x", "");
+    let settings = Settings {
+        federated_selector: manifest::Selector::label("f", "m"),
+        excluded_labels: vec!["go/*".into()],
+        ..Settings::default()
+    };
+    let mirrored = mirror_in(&settings, &own, &clusters);
+    let labels = &mirrored.services[&ObjectName::new("d", "web-federated")].labels;
+    assert_eq!((labels["from"].as_str(), labels.contains_key("gone")), ("west", false));
+    assert_eq!(annotation(&mirrored, "web-federated", "local-discovery"), Some("web"));
+    assert_eq!(annotation(&mirrored, "web-federated", "remote-discovery"), Some("web@east,web@north"));
+}
+
+#[test]
+fn a_name_that_is_not_free_is_not_taken() {
+    let service = exported("web", "mirror.linkerd.io/exported: remote-discovery", "");
+    let own = format!("{LINK}{}", exported("web-east", "", ""));
+    let mirrored = mirror_of(&own, &service);
+    assert!(mirrored.services.is_empty());
+    assert!(mirrored.notes[0].message.contains("d/web-east is given by hand"), "{:?}", mirrored.notes);
+    let long = "a".repeat(60);
+    let mirrored = mirror_of(LINK, &exported(&long, "mirror.linkerd.io/exported: remote-discovery", ""));
+    assert!(mirrored.notes[0].message.contains("too long"), "{:?}", mirrored.notes);
+}
+
+#[test]
+fn a_link_without_a_gateway_and_one_with_a_host_name_mirror_without_endpoints() {
+    let service = exported("web", "mirror.linkerd.io/exported: 'true'", "selector: {a: b}, ");
+    let bare = mirror_of(LINK, &service);
+    assert_eq!((bare.services.len(), bare.endpoints.len()), (1, 0));
+    assert!(bare.notes.iter().any(|note| note.message.contains("no gateway")), "{:?}", bare.notes);
+    let gateway = "  gatewayAddress: gateway.example\n  gatewayPort: '4143'\n  selector:";
+    let named = mirror_of(&LINK.replace("  selector:", gateway), &service);
+    assert!(named.endpoints[&ObjectName::new("d", "web-east")].subsets.is_empty());
+    assert!(named.notes.iter().any(|note| note.message.contains("not resolved")), "{:?}", named.notes);
+}
+
+#[test]
+fn a_missing_namespace_is_made_if_asked_for() {
+    let settings = Settings { enable_namespace_creation: true, ..Settings::default() };
+    let mirrored = mirror_in(&settings, LINK, &[&SERVICE.replace("namespace: d", "namespace: e")]);
+    assert_eq!(mirrored.namespaces, BTreeMap::from([("e".to_owned(), "east".to_owned())]));
+    assert!(mirrored.services.contains_key(&ObjectName::new("e", "web-east")));
+}
+
+const HEADLESS: &str = "
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s, namespace: d, labels: {kubernetes.io/service-name: web}}
+ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [10.1.0.1], hostname: a}
+- {addresses: [10.1.0.2], hostname: b, conditions: {ready: false}}
+";
+
+#[test]
+fn a_headless_service_is_mirrored_with_an_address_unless_asked_otherwise() {
+    let service =
+        exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + HEADLESS;
+    let flat = service.replace("'true'", "remote-discovery");
+    for service in [&service, &flat] {
+        let mirrored = mirror_of(LINK, service);
+        assert!(!mirrored.services[&ObjectName::new("d", "web-east")].headless);
+        assert_eq!(mirrored.services.len(), 1);
+    }
+}
+
+#[test]
+fn a_headless_service_without_ports_or_ready_hosts() {
+    let settings = Settings { enable_headless_services: true, ..Settings::default() };
+    let service =
+        exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + HEADLESS;
+    let names = |service: &str| -> Vec<String> {
+        let mirrored = mirror_in(&settings, LINK, &[service]);
+        mirrored.services.keys().map(|name| name.name.clone()).collect()
+    };
+    assert_eq!(names(&service), ["a-east", "web-east"]);
+    let nobody = service.replace("hostname: a}", "hostname: a, conditions: {ready: false}}");
+    assert_eq!(names(&nobody), ["web-east"]);
+    let bare = service.replace("ports: [{name: http, port: 80}]", "ports: []");
+    let mirrored = mirror_in(&settings, LINK, &[&bare]);
+    assert!(mirrored.services.is_empty());
+    assert!(mirrored.notes[0].message.contains("it has no ports"), "{:?}", mirrored.notes);
 }

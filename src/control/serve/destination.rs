@@ -51,9 +51,14 @@ impl Question for Endpoints {
         messages
     }
 
-    /// A Service that is deleted loses its endpoints; the stream stays open (controlplane 2.3).
+    /// A Service that is deleted loses its endpoints; the stream stays open (controlplane 2.3), unless
+    /// it was a federated one's.
     fn gone(&self, told: &EndpointSet) -> Option<EndpointSet> {
-        Some(EndpointSet { labels: told.labels.clone(), endpoints: Default::default() })
+        (!told.federated).then(|| EndpointSet { endpoints: Default::default(), ..told.clone() })
+    }
+
+    fn over(&self, told: &EndpointSet, now: &EndpointSet) -> bool {
+        told.federated && !now.federated
     }
 }
 

@@ -38,6 +38,11 @@ pub(super) trait Question: Send + 'static {
     /// The answer once there is none any more. Without one the stream ends, and the client asks
     /// again.
     fn gone(&self, told: &Self::Answer) -> Option<Self::Answer>;
+
+    /// Whether the stream ends rather than tell the new answer, and the client asks again.
+    fn over(&self, _told: &Self::Answer, _now: &Self::Answer) -> bool {
+        false
+    }
 }
 
 impl Source {
@@ -80,6 +85,9 @@ impl<Q: Question> Following<Q> {
                 Ok(answer) => answer,
                 Err(_) => self.question.gone(&self.told)?,
             };
+            if self.question.over(&self.told, &now) {
+                return None;
+            }
             self.pending = self.question.difference(Some(&self.told), &now).into();
             self.told = now;
         }

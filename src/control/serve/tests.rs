@@ -161,6 +161,61 @@ async fn a_deleted_service_loses_its_endpoints_and_may_come_back() {
     assert_eq!(added(&mut stream).await[0].addr, addr);
 }
 
+const GATEWAY: &str = "spec:
+  gatewayAddress: 10.0.0.9
+  gatewayPort: '4143'
+  gatewayIdentity: gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local
+  selector: {matchLabels: {mirror.linkerd.io/exported: 'true'}}
+";
+
+#[tokio::test]
+async fn a_label_switches_a_mirror_between_flat_and_gateway_without_a_gap() {
+    let world = World::of("west").await;
+    let _east = world.guide.open("east");
+    world.guide.edit("west/02-link.yaml", "spec:\n", GATEWAY);
+    let mut stream = world.endpoints("bb-target.mc-demo.svc.cluster.local:8080").await.unwrap();
+    let pod = added(&mut stream).await.remove(0);
+    let (flat, gateway) = ("exported: remote-discovery", "exported: 'true'");
+    let cluster_ip = || world.folder.snapshots().borrow().service("mc-demo", "bb-target").unwrap().cluster_ip;
+    let before = cluster_ip();
+    for _ in 0..2 {
+        world.guide.edit("east/02-bb.yaml", flat, gateway);
+        let through = added(&mut stream).await.remove(0);
+        assert_eq!(through.addr, "10.0.0.9:4143".parse().unwrap());
+        assert_eq!(through.authority_override.unwrap().to_string(), BB);
+        assert_eq!((through.inbound_port, through.labels["target_cluster"].as_str()), (None, "target"));
+        assert!(through.tls.unwrap().id.to_string().starts_with("gateway."));
+        assert_eq!(removed(&mut stream).await, [pod.addr]);
+        assert_eq!(cluster_ip(), before);
+        world.guide.edit("east/02-bb.yaml", gateway, flat);
+        assert_eq!(added(&mut stream).await, std::slice::from_ref(&pod));
+        assert_eq!(removed(&mut stream).await, [through.addr]);
+    }
+}
+
+#[tokio::test]
+async fn members_join_and_leave_a_federated_service_and_its_end_ends_the_stream() {
+    let world = World::of("west").await;
+    let _east = world.guide.open("east");
+    let (flat, member) = ("exported: remote-discovery", "federated: member");
+    world.guide.edit("east/02-bb.yaml", flat, member);
+    let mut snapshots = world.folder.snapshots();
+    in_time(snapshots.wait_for(|s| s.service("mc-demo", "bb-federated").is_some())).await.unwrap();
+    let mut stream = world.endpoints("bb-federated.mc-demo.svc.cluster.local:8080").await.unwrap();
+    let theirs = added(&mut stream).await;
+    assert_eq!((theirs.len(), theirs[0].labels["service"].as_str()), (1, "bb"));
+
+    world.guide.write("west/06-bb.yaml", &world.guide.read("east/02-bb.yaml"));
+    let ours = added(&mut stream).await;
+    assert_eq!(ours.len(), 1);
+    assert_ne!(ours[0].addr, theirs[0].addr);
+    world.guide.edit("west/06-bb.yaml", member, flat);
+    assert_eq!(removed(&mut stream).await, [ours[0].addr]);
+
+    world.guide.edit("east/02-bb.yaml", member, flat);
+    assert!(in_time(stream.message()).await.unwrap().is_none(), "ended without an error");
+}
+
 #[tokio::test]
 async fn a_mirror_gives_the_other_cluster_s_pods() {
     let world = World::of("west").await;

@@ -1,0 +1,114 @@
+//! One Link: which of the target's Services are mirrored, and in which mode (controlplane 1.4, 1.5).
+
+use super::{
+    Cluster, Endpoints, Link, Meta, Note, ObjectName, Service, ServiceEndpoint, ServiceKind, Target, gateway,
+    headless, manifest, metadata, mirror_service,
+};
+
+/// Adds the mirrors that a Link asks for. Federation has a selector of its own, in `federated`.
+pub(super) fn mirrors(cluster: &mut Cluster<'_>, meta: &Meta, link: &Link, target: Target<'_>) {
+    let mut export = Export { cluster, meta, link, target };
+    for (target_meta, service) in target.documents.services.values() {
+        export.consider(Exported { meta: target_meta, service });
+    }
+}
+
+/// A Service of the target cluster.
+#[derive(Clone, Copy)]
+pub(super) struct Exported<'a> {
+    pub(super) meta: &'a Meta,
+    pub(super) service: &'a manifest::Service,
+}
+
+pub(super) struct Export<'a, 'c> {
+    pub(super) cluster: &'a mut Cluster<'c>,
+    pub(super) meta: &'a Meta,
+    pub(super) link: &'a Link,
+    pub(super) target: Target<'a>,
+}
+
+impl<'a> Export<'a, '_> {
+    /// Looks at both selectors independently; remote discovery wins over the gateway.
+    fn consider(&mut self, exported: Exported<'a>) {
+        let (meta, link) = (exported.meta, self.link);
+        let by_gateway = link.selector.chooses(&meta.labels);
+        let remotely = link.remote_discovery_selector.chooses(&meta.labels);
+        if !by_gateway && !remotely {
+            return;
+        }
+        if let ServiceKind::ExternalName(_) = exported.service.kind {
+            return self.left_out(exported, "it is an ExternalName");
+        }
+        if self.cluster.settings.enable_headless_services && exported.service.kind == ServiceKind::Headless {
+            return headless::mirror(self, exported, by_gateway);
+        }
+        if self.has_namespace(exported) && self.add_mirror(exported, false) && !remotely {
+            self.add_gateway_endpoints(exported);
+        }
+    }
+
+    /// Whether the mirror can have the namespace that its target has (controlplane 1.7).
+    pub(super) fn has_namespace(&mut self, exported: Exported<'_>) -> bool {
+        let namespace = &exported.meta.name.namespace;
+        let has = self.cluster.has_namespace(namespace, &self.link.target_cluster_name);
+        if !has {
+            self.left_out(exported, "MissingNamespace");
+        }
+        has
+    }
+
+    /// Adds `<svc>-<cluster>`; whether it could.
+    pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> bool {
+        let mut service = mirror_service(self.mirror_name(&exported.meta.name), exported.service);
+        service.labels = metadata::mirror_labels(self.link, exported.meta);
+        service.annotations = metadata::mirror_annotations(self.link, exported.meta);
+        service.headless = headless;
+        self.add(exported, service)
+    }
+
+    pub(super) fn add(&mut self, exported: Exported<'_>, service: Service) -> bool {
+        let added = self.cluster.add(service);
+        if let Err(why) = &added {
+            self.left_out(exported, why);
+        }
+        added.is_ok()
+    }
+
+    /// The addresses of the gateway; none while the target has no ready endpoint, whose gateway could
+    /// do nothing with a connection.
+    pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>) {
+        let Some(found) = &self.link.gateway else {
+            return self.note(format!("{} has no endpoints: the Link has no gateway", exported.meta.name));
+        };
+        for name in gateway::unresolved(found) {
+            self.note(format!("the gateway {name} is left out: host names are not resolved"));
+        }
+        let ready = self.target_endpoints(exported).iter().any(|endpoint| endpoint.ready);
+        let subsets = ready.then(|| gateway::subset(found, exported.service));
+        let endpoints = Endpoints {
+            labels: metadata::endpoints_labels(self.link, exported.meta),
+            annotations: metadata::endpoints_annotations(self.link, exported.meta, None),
+            subsets: subsets.flatten().into_iter().collect(),
+        };
+        self.cluster.mirrored.endpoints.insert(self.mirror_name(&exported.meta.name), endpoints);
+    }
+
+    pub(super) fn target_endpoints(&self, exported: Exported<'_>) -> &'a [ServiceEndpoint] {
+        self.target.endpoints.get(&exported.meta.name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// `<name>-<cluster>`, in the same namespace.
+    pub(super) fn mirror_name(&self, target: &ObjectName) -> ObjectName {
+        let name = format!("{}-{}", target.name, self.link.target_cluster_name);
+        ObjectName { namespace: target.namespace.clone(), name }
+    }
+
+    pub(super) fn left_out(&mut self, exported: Exported<'_>, why: &str) {
+        self.note(format!("{} is not mirrored: {why}", exported.meta.name));
+    }
+
+    pub(super) fn note(&mut self, message: String) {
+        let message = format!("Link {}: {message}", self.link.target_cluster_name);
+        self.cluster.mirrored.notes.push(Note { at: self.meta.at.clone(), message });
+    }
+}

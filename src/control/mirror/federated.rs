@@ -1,0 +1,102 @@
+//! Federated Services: one Service for all of a name and namespace, wherever they run (controlplane 1.8).
+
+use std::collections::BTreeMap;
+
+use super::metadata::{self, Exclusions};
+use super::{Cluster, Meta, Note, ObjectName, ServiceKind, UsableLink, manifest, mirror_service};
+use crate::control::index::{LOCAL_DISCOVERY, REMOTE_DISCOVERY};
+
+/// One of the Services that are joined.
+struct Member<'a> {
+    /// `None` for this cluster's own.
+    cluster: Option<&'a str>,
+    meta: &'a Meta,
+    service: &'a manifest::Service,
+    exclusions: Exclusions<'a>,
+    /// The Link, or the Service itself.
+    place: &'a Meta,
+}
+
+/// Adds `<svc>-federated` for every name with a member: this cluster's own first, then by age of Link.
+pub(super) fn unions(cluster: &mut Cluster<'_>, links: &[UsableLink<'_>]) {
+    let settings = cluster.settings;
+    let mut unions: BTreeMap<ObjectName, Vec<Member<'_>>> = BTreeMap::new();
+    let exclusions =
+        Exclusions { labels: &settings.excluded_labels, annotations: &settings.excluded_annotations };
+    for (meta, service) in cluster.documents.services.values() {
+        if settings.federated_selector.chooses(&meta.labels) {
+            let member = Member { cluster: None, meta, service, exclusions, place: meta };
+            join(cluster, &mut unions, member);
+        }
+    }
+    for (place, link, target) in links {
+        let exclusions = Exclusions::of(link);
+        for (meta, service) in target.documents.services.values() {
+            if link.federated_selector.chooses(&meta.labels) {
+                let name = Some(link.target_cluster_name.as_str());
+                join(cluster, &mut unions, Member { cluster: name, meta, service, exclusions, place });
+            }
+        }
+    }
+    for (name, members) in unions {
+        add(cluster, name, &members);
+    }
+}
+
+fn join<'a>(
+    cluster: &mut Cluster<'_>,
+    unions: &mut BTreeMap<ObjectName, Vec<Member<'a>>>,
+    member: Member<'a>,
+) {
+    let refused = match &member.service.kind {
+        ServiceKind::Headless => Some("InvalidService, it is headless"),
+        ServiceKind::ExternalName(_) => Some("it is an ExternalName"),
+        ServiceKind::ClusterIp(_) => {
+            let target = member.cluster.unwrap_or_default();
+            let has = cluster.has_namespace(&member.meta.name.namespace, target);
+            (!has).then_some("MissingNamespace")
+        }
+    };
+    match refused {
+        Some(why) => note(cluster, &member, why),
+        None => {
+            let ObjectName { namespace, name } = &member.meta.name;
+            let members = unions.entry(ObjectName::new(namespace, &format!("{name}-federated"))).or_default();
+            // Two Links to one cluster are one member.
+            if members.iter().all(|known| known.cluster != member.cluster) {
+                members.push(member);
+            }
+        }
+    }
+}
+
+/// Labels, annotations and ports are the first member's, in whole.
+fn add(cluster: &mut Cluster<'_>, name: ObjectName, members: &[Member<'_>]) {
+    let Some(first) = members.first() else { return };
+    let mut service = mirror_service(name, first.service);
+    service.labels = metadata::federated_labels(first.meta, first.exclusions);
+    service.annotations = metadata::copied_annotations(first.meta, first.exclusions);
+    for of_members in [LOCAL_DISCOVERY, REMOTE_DISCOVERY] {
+        service.annotations.remove(of_members);
+    }
+    let mut remote: Vec<String> = Vec::new();
+    for member in members {
+        let name = &member.meta.name.name;
+        match member.cluster {
+            None => drop(service.annotations.insert(LOCAL_DISCOVERY.into(), name.clone())),
+            Some(cluster) => remote.push(format!("{name}@{cluster}")),
+        }
+    }
+    if !remote.is_empty() {
+        service.annotations.insert(REMOTE_DISCOVERY.into(), remote.join(","));
+    }
+    if let Err(why) = cluster.add(service) {
+        note(cluster, first, &why);
+    }
+}
+
+fn note(cluster: &mut Cluster<'_>, member: &Member<'_>, why: &str) {
+    let of = member.cluster.map(|cluster| format!("Link {cluster}: ")).unwrap_or_default();
+    let message = format!("{of}{} is not federated: {why}", member.meta.name);
+    cluster.mirrored.notes.push(Note { at: member.place.at.clone(), message });
+}

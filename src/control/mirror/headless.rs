@@ -1,0 +1,92 @@
+//! Headless Services: a mirror without a cluster IP, and an endpoint mirror for each host behind it, so
+//! that hosts keep their names (controlplane 1.10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::export::{Export, Exported};
+use super::{
+    Address, AddressOf, EndpointPort, Endpoints, ObjectName, ServiceEndpoint, Subset, gateway, metadata,
+    mirror_service,
+};
+use crate::control::hash;
+
+/// Follows the target's endpoints. The selector for remote discovery alone mirrors nothing here.
+pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gateway: bool) {
+    let endpoints = export.target.endpoints.get(&exported.meta.name).map(Vec::as_slice).unwrap_or_default();
+    if !by_gateway {
+        return export.left_out(exported, "headless Services are mirrored through a gateway only");
+    }
+    if exported.service.ports.is_empty() {
+        return export.left_out(exported, "it has no ports");
+    }
+    if endpoints.is_empty() {
+        return export.left_out(exported, "it is headless, and its endpoints are not known yet");
+    }
+    if !export.has_namespace(exported) {
+        return;
+    }
+    // Without names there is nothing to keep: an ordinary mirror.
+    let named = endpoints.iter().any(|endpoint| endpoint.hostname.is_some());
+    if !export.add_mirror(exported, named) {
+        return;
+    }
+    if named {
+        add_hosts(export, exported, endpoints);
+    } else {
+        export.add_gateway_endpoints(exported);
+    }
+}
+
+/// An endpoint mirror for each ready host, and the mirror's own Endpoints with their addresses.
+fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[ServiceEndpoint]) {
+    let version = hash::version(&format!("{endpoints:?}"));
+    let mut subsets: BTreeMap<Vec<EndpointPort>, Vec<Address>> = BTreeMap::new();
+    let mut hosts = BTreeSet::new();
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.ready) {
+        let Some(hostname) = &endpoint.hostname else { continue };
+        let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
+        if !hosts.insert(hostname) || !add_endpoint_mirror(export, exported, hostname, &version) {
+            continue;
+        }
+        let ports = endpoint.ports.iter().map(|(name, port)| EndpointPort {
+            name: name.clone(),
+            protocol: "TCP".into(),
+            port: *port,
+        });
+        let address = Address { hostname: Some(hostname.clone()), at: AddressOf::Service(name) };
+        subsets.entry(ports.collect()).or_default().push(address);
+    }
+    let endpoints = Endpoints {
+        labels: metadata::endpoints_labels(export.link, exported.meta),
+        annotations: metadata::endpoints_annotations(export.link, exported.meta, None),
+        subsets: subsets.into_iter().map(|(ports, addresses)| Subset { addresses, ports }).collect(),
+    };
+    export.cluster.mirrored.endpoints.insert(export.mirror_name(&exported.meta.name), endpoints);
+}
+
+/// `<hostname>-<cluster>`: a cluster IP whose only endpoints are the gateway's; whether it could be added.
+fn add_endpoint_mirror(
+    export: &mut Export<'_, '_>,
+    exported: Exported<'_>,
+    hostname: &str,
+    version: &str,
+) -> bool {
+    let parent = export.mirror_name(&exported.meta.name);
+    let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
+    let mut service = mirror_service(name.clone(), exported.service);
+    service.labels = metadata::mirror_labels(export.link, exported.meta);
+    service.labels.insert("mirror.linkerd.io/headless-mirror-svc-name".into(), parent.name);
+    service.annotations = metadata::host_annotations(export.link, exported.meta, hostname, version);
+    let labels = service.labels.clone();
+    if !export.add(exported, service) {
+        return false;
+    }
+    let gateway = export.link.gateway.as_ref();
+    let endpoints = Endpoints {
+        labels,
+        annotations: metadata::endpoints_annotations(export.link, exported.meta, Some(hostname)),
+        subsets: gateway.and_then(|gateway| gateway::subset(gateway, exported.service)).into_iter().collect(),
+    };
+    export.cluster.mirrored.endpoints.insert(name, endpoints);
+    true
+}

@@ -1,0 +1,112 @@
+//! The little of YAML that is written here.
+
+use std::fmt;
+
+/// Maps keep the order they are given in.
+pub(super) enum Yaml {
+    Text(String),
+    Number(u16),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
+}
+
+impl Yaml {
+    pub(super) fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+
+    pub(super) fn map<K: ToString>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
+        Self::Map(entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+    }
+
+    /// What stands on the line where the value begins; `None` for what takes lines of its own.
+    fn in_line(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(scalar(text)),
+            Self::Number(number) => Some(number.to_string()),
+            Self::List(items) if items.is_empty() => Some("[]".into()),
+            Self::Map(entries) if entries.is_empty() => Some("{}".into()),
+            Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
+    fn lines(&self, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map(entries) => {
+                for (key, value) in entries {
+                    write!(f, "{:indent$}", "")?;
+                    value.entry(key, indent, f)?;
+                }
+                Ok(())
+            }
+            Self::List(items) => items.iter().try_for_each(|item| item.item(indent, f)),
+            scalar => writeln!(f, "{:indent$}{}", "", scalar.in_line().unwrap_or_default()),
+        }
+    }
+
+    fn entry(&self, key: &str, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.in_line(), self) {
+            (Some(value), _) => writeln!(f, "{}: {value}", scalar(key)),
+            (None, list_or_map) => {
+                writeln!(f, "{}:", scalar(key))?;
+                let deeper = if matches!(list_or_map, Self::List(_)) { indent } else { indent + 2 };
+                list_or_map.lines(deeper, f)
+            }
+        }
+    }
+
+    /// A map's first entry stands behind the dash.
+    fn item(&self, indent: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:indent$}- ", "")?;
+        let Self::Map(entries) = self else {
+            return writeln!(f, "{}", self.in_line().unwrap_or_default());
+        };
+        for (number, (key, value)) in entries.iter().enumerate() {
+            if number > 0 {
+                write!(f, "{:width$}", "", width = indent + 2)?;
+            }
+            value.entry(key, indent + 2, f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Yaml {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines(0, f)
+    }
+}
+
+/// Plain where nothing could read it as anything but this text, else in double quotes, as JSON has them.
+fn scalar(text: &str) -> String {
+    const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@".contains(&b))
+        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lists_stand_under_their_key_and_empty_ones_beside_it() {
+        let port = Yaml::map([("name", Yaml::text("http")), ("port", Yaml::Number(80))]);
+        let spec = Yaml::map([("ports", Yaml::List(vec![port])), ("none", Yaml::List(Vec::new()))]);
+        let document = Yaml::map([("spec", spec), ("true", Yaml::text("true"))]);
+        let expected = "spec:\n  ports:\n  - name: http\n    port: 80\n  none: []\n\"true\": \"true\"\n";
+        assert_eq!(document.to_string(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_back_as_it_was(key in "\\PC{1,12}", value in "[\\x09\\x0a\\x20-\\x7e\u{a0}-\u{2fff}]{0,20}") {
+            let document = Yaml::map([(&key, Yaml::text(&value))]).to_string();
+            let read: std::collections::BTreeMap<String, String> = serde_saphyr::from_str(&document).unwrap();
+            prop_assert_eq!(read.get(&key), Some(&value), "{}", document);
+        }
+    }
+}
