@@ -1,4 +1,5 @@
-//! Do the tables in README.md and ARCHITECTURE.md say what the code says?
+//! Do the tables in README.md and ARCHITECTURE.md say what the code says, and are there the tests that
+//! tests/README.md names?
 //!
 //! A table stands between `<!-- table: NAME -->` and `<!-- end -->`. With `CAUSEWAY_WRITE_TABLES=1`
 //! the tests write the tables instead of comparing them.
@@ -35,6 +36,33 @@ fn the_architecture_lists_every_reason_with_its_row() {
         )
     });
     assert_table("ARCHITECTURE.md", "reasons", &table(head, rows));
+}
+
+#[test]
+fn every_test_that_the_list_of_facts_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = fs::read_to_string(root.join("tests/README.md")).unwrap();
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        gather(&root.join(folder), &mut sources);
+    }
+    let words = list.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: Vec<_> = words.filter(|word| word.matches('_').count() >= 3).collect();
+    assert!(named.len() > 20, "the list names tests: {named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "tests/README.md names tests that there are not: {missing:?}");
+}
+
+/// The text of every Rust file below a folder.
+fn gather(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
 }
 
 fn environment(rows: Vec<Row>) -> String {
