@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::server::AdminServer;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::discover::Discover;
 use crate::drain::Drain;
 use crate::identity::Identity;
 use crate::inbound::Inbound;
+use crate::message::unread::Unread;
 use crate::net::{Listener, OrigDst};
 use crate::outbound::Outbound;
 use crate::telemetry::Metrics;
@@ -26,7 +27,7 @@ use crate::telemetry::log::LogHandle;
 use crate::tls::CredentialStore;
 
 use controllers::Controllers;
-use sides::Bound;
+use sides::{Bound, Shared};
 
 /// How a proxy stands in its surroundings. In a pod: the kernel's word and the real guards.
 #[derive(Clone)]
@@ -106,9 +107,11 @@ impl Proxy {
         let admin_listener = std::net::TcpListener::bind(config.admin.listen)?;
         let admin_addr = admin_listener.local_addr()?;
 
-        let outbound = sides::outbound(&config, around, &store, &controllers, &metrics, &drain);
+        let unread = Unread::new(config::runtime::memory_limit());
+        let shared = Shared { store: store.clone(), metrics: metrics.clone(), drain: drain.clone(), unread };
+        let outbound = sides::outbound(&config, around, &controllers, &shared);
         let bound = Bound { inbound: inbound_listener.local_addr()?.port(), admin: admin_addr.port() };
-        let inbound = sides::inbound(&config, around, bound, &store, &controllers, &metrics, &drain);
+        let inbound = sides::inbound(&config, around, bound, &controllers, &shared);
         let admin = sides::admin(&config, log, &store, &metrics, &shutdown);
         let admin = AdminServer::new(admin_listener, inbound.clone(), admin)?;
         Ok(Self {

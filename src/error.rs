@@ -92,6 +92,8 @@ pub enum Reason {
     EmptyDataFlood,
     /// Frames of HTTP/2 that say nothing, and too many of them.
     FrameFlood,
+    /// An answer that its client leaves unread, where too many do.
+    AnswerUnread,
     /// The process has no descriptor left for a connection that waits to be accepted.
     NoDescriptors,
     /// The client's connection broke.
@@ -164,13 +166,14 @@ impl Reason {
             Self::PingFlood        => row(S::BAD_REQUEST, 8, "unexpected", "ping-flood", true, false, "the client sends PING without end"),
             Self::EmptyDataFlood   => row(S::BAD_REQUEST, 8, "unexpected", "empty-data-flood", true, false, "the client sends DATA with nothing or next to nothing in it, without end"),
             Self::FrameFlood       => row(S::BAD_REQUEST, 8, "unexpected", "frame-flood", true, false, "the client sends frames that ask for nothing, without end"),
+            Self::AnswerUnread     => row(S::SERVICE_UNAVAILABLE, 8, "unexpected", "answer-unread", false, false, "too many answers wait for clients that do not read them; the longest were given up"),
             Self::NoDescriptors    => row(S::SERVICE_UNAVAILABLE, 14, "i/o", "no-descriptors", false, false, "no file descriptor is left; is the limit of open files high enough?"),
             Self::ClientBroken     => row(S::BAD_REQUEST, 14, "i/o", "client-broken", true, false, "the client's connection broke"),
         }
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -210,6 +213,7 @@ impl Reason {
         Self::PingFlood,
         Self::EmptyDataFlood,
         Self::FrameFlood,
+        Self::AnswerUnread,
         Self::NoDescriptors,
         Self::ClientBroken,
     ];

@@ -27,6 +27,7 @@ use crate::model::protocol::HttpVersion;
 use crate::model::{DnsName, Peer, ServerPolicy};
 use crate::net::{Accepted, Prefixed};
 use crate::telemetry::Metrics;
+use crate::tls::turns::Turns;
 use crate::tls::{self, CredentialStore, Stream};
 
 use apps::Apps;
@@ -43,6 +44,8 @@ pub struct Inbound {
     /// The inbound listener's own port: the direct one.
     pub own_port: u16,
     pub detect_timeout: Duration,
+    /// The clients' handshakes take them.
+    pub turns: Turns,
     /// How long a request waits for the application.
     pub failfast: Duration,
     /// Places for requests that wait for their answers.
@@ -135,8 +138,10 @@ impl Inbound {
         io: Prefixed<TcpStream>,
         direct: bool,
     ) -> Result<(Stream, tls::server::Accepted), Fault> {
-        let accepting =
-            tokio::time::timeout(self.detect_timeout, tls::server::accept(&self.store, io, direct));
+        let steps = tls::server::accept(&self.store, io, direct);
+        // Boxed: a connection needs room for it only until it is through.
+        let steps = Box::pin(self.turns.take(steps));
+        let accepting = tokio::time::timeout(self.detect_timeout, steps);
         let (stream, accepted) = accepting
             .await
             .map_err(|_| Reason::TlsDetectTimeout)?

@@ -10,6 +10,7 @@ mod loan;
 pub mod orig_proto;
 pub mod respond;
 pub mod server;
+pub mod unread;
 pub mod uri;
 pub mod upgrade;
 pub mod vet;

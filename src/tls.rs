@@ -12,6 +12,7 @@ mod proven;
 pub mod read_ahead;
 pub mod server;
 pub mod stream;
+pub mod turns;
 #[doc(hidden)]
 pub mod testing;
 pub mod verify;

@@ -16,11 +16,14 @@ use crate::identity::{Identity, IdentityConfig, IdentityState};
 use crate::inbound::Inbound;
 use crate::inbound::apps::Apps;
 use crate::message::server::HttpServer;
+use crate::message::unread::Unread;
 use crate::outbound::Outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::process::CertificateTimes;
+use crate::tls::turns::Turns;
 use crate::tls::{CredentialStore, TrustAnchors};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -71,14 +74,22 @@ pub(super) fn admin(
     }
 }
 
+/// What both sides have in common.
+pub(super) struct Shared {
+    pub(super) store: Arc<CredentialStore>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) drain: Drain,
+    pub(super) unread: Arc<Unread>,
+}
+
 pub(super) fn outbound(
     config: &Config,
     around: &Surroundings,
-    store: &Arc<CredentialStore>,
     controllers: &Controllers,
-    metrics: &Arc<Metrics>,
-    drain: &Drain,
+    shared: &Shared,
 ) -> Arc<Outbound> {
+    let Shared { store, metrics, drain, unread } = shared;
+    let given_up = metrics.clone();
     let connect = &config.outbound.connect;
     let connector = Connector {
         store: store.clone(),
@@ -112,7 +123,9 @@ pub(super) fn outbound(
     Arc::new(Outbound {
         discover: Arc::new(Discover::new(lookups, config.outbound.discovery_idle_timeout)),
         detect_timeout: config.outbound.detect_timeout,
-        http: HttpServer::new(&config.outbound.server_http2),
+        http: HttpServer::new(&config.outbound.server_http2, unread.clone(), move || {
+            given_up.errors.outbound_unread()
+        }),
         informational_headers: config.outbound.informational_headers,
         hostname_labels: config.metrics.hostname_labels,
         in_flight: places(config.outbound.max_in_flight),
@@ -132,11 +145,11 @@ pub(super) fn inbound(
     config: &Arc<Config>,
     around: &Surroundings,
     bound: Bound,
-    store: &Arc<CredentialStore>,
     controllers: &Controllers,
-    metrics: &Arc<Metrics>,
-    drain: &Drain,
+    shared: &Shared,
 ) -> Arc<Inbound> {
+    let Shared { store, metrics, drain, unread } = shared;
+    let given_up = metrics.clone();
     let connect = &config.inbound.connect;
     let connector = Connector {
         store: store.clone(),
@@ -163,9 +176,12 @@ pub(super) fn inbound(
         ips: config.inbound.ips.iter().copied().collect(),
         own_port: bound.inbound,
         detect_timeout: config.inbound.detect_timeout,
+        turns: Turns::new(Handle::current().metrics().num_workers()),
         failfast: config.inbound.http_queue.failfast,
         in_flight: places(config.inbound.max_in_flight),
-        http: HttpServer::new(&config.inbound.server_http2),
+        http: HttpServer::new(&config.inbound.server_http2, unread.clone(), move || {
+            given_up.errors.inbound_unread()
+        }),
         apps: Apps::new(Arc::new(connector), http_settings(connect), metrics.clone()),
         metrics: metrics.clone(),
         drain: drain.clone(),

@@ -1,4 +1,4 @@
-//! How many worker threads carry traffic (contract 1.1).
+//! What this process may use: how many worker threads carry traffic (contract 1.1), and how much memory there is.
 
 /// The limits that were set; what is available decides the rest.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +16,14 @@ impl Cores {
         let by_ratio = || self.max_ratio.map(|ratio| (available as f64 * ratio).round() as usize);
         self.max.or_else(by_ratio).unwrap_or(1).max(self.min).min(available).max(1)
     }
+}
+
+/// Bytes that this process, with the others of its container, may use; `None` where there is no limit. Asked of both
+/// versions of the kernel's control groups.
+pub fn memory_limit() -> Option<u64> {
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
 }
 
 #[cfg(test)]

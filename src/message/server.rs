@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,7 @@ use crate::model::protocol::HttpVersion;
 use super::body::{Body, Observe};
 use super::frames::Frames;
 use super::guard::{Guard, Verdict};
+use super::unread::{Answer, Tasks, Unread};
 use super::vet::{self, Refused};
 
 /// How long an idle HTTP/1 connection stays open once the proxy drains. HTTP/1 has no way to say that no
@@ -46,16 +48,24 @@ const PENDING_RESETS: usize = 1024;
 #[derive(Clone)]
 pub struct HttpServer {
     h1: http1::Builder,
-    h2: http2::Builder<TokioExecutor>,
+    h2: http2::Builder<Tasks>,
     header_list: u32,
+    unread: Arc<Unread>,
+    /// Is told of each answer that is given up because nobody reads it.
+    given_up: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl HttpServer {
-    pub fn new(settings: &ServerHttp2) -> Self {
+    /// `given_up` is told of each answer that nobody read, and that was given up therefore.
+    pub fn new(
+        settings: &ServerHttp2,
+        unread: Arc<Unread>,
+        given_up: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         // A client that ends its connection, or half of it, wants no answer any more: the request is given up.
         let mut h1 = http1::Builder::new();
         h1.max_header_size(vet::LIBRARY as usize);
-        let mut h2 = http2::Builder::new(TokioExecutor::new());
+        let mut h2 = http2::Builder::new(Tasks);
         let header_list = settings.max_header_list_size.unwrap_or(vet::LIBRARY);
         h2.timer(TokioTimer::new()).max_header_list_size(header_list);
         match settings.flow_control {
@@ -81,7 +91,7 @@ impl HttpServer {
             settings.max_pending_accept_reset_streams.unwrap_or(PENDING_RESETS),
         );
         h2.max_send_buf_size(settings.max_send_buf_size.map_or(SEND_BUFFER, |size| size as usize));
-        Self { h1, h2, header_list }
+        Self { h1, h2, header_list, unread, given_up: Arc::new(given_up) }
     }
 
     /// Serves one connection. `close` asks for a graceful end: HTTP/1 finishes its request, HTTP/2
@@ -134,12 +144,13 @@ impl HttpServer {
                 let verdict = io.verdict();
                 let respond = service_fn(|req| {
                     let (hasty, answer) = (verdict.is_hasty(), respond(req));
+                    let (unread, sent) = (self.unread.clone(), Answer::new(self.given_up.clone()));
                     async move {
                         if hasty {
                             // A stream that has been reset is dropped here, before it costs anything.
                             tokio::task::yield_now().await;
                         }
-                        answer.await
+                        answer.await.map(|rsp| rsp.map(|body| unread.watch(body, sent)))
                     }
                 });
                 let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), respond));

@@ -34,6 +34,9 @@ pub struct Listener {
 /// The platform's own default queue of `listen(2)` in Rust's standard library.
 const DEFAULT_BACKLOG: u32 = 4096;
 
+/// Connections that are accepted before others run: thousands that come at once must not hold up those who are there.
+const AT_ONCE: usize = 8;
+
 /// Pause after a failed accept: usually the process ran out of file descriptors, and spinning
 /// would only make that worse.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -59,7 +62,7 @@ impl Listener {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut failing = false;
+        let (mut failing, mut count) = (false, 0_usize);
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -70,6 +73,10 @@ impl Listener {
                 Ok(conn) => {
                     failing = false;
                     drain.spawn(serve(conn));
+                    count = (count + 1) % AT_ONCE;
+                    if count == 0 {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(error) if is_about_one_connection(&error) => debug!(%error, "connection lost at accept"),
                 Err(error) => {

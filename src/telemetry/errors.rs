@@ -73,6 +73,16 @@ impl Errors {
         self.outbound.count(Reason::NoDescriptors);
     }
 
+    /// Counts an answer whose client did not read it.
+    pub fn inbound_unread(&self) {
+        self.inbound.count(Reason::AnswerUnread);
+    }
+
+    /// The same, outbound.
+    pub fn outbound_unread(&self) {
+        self.outbound.count(Reason::AnswerUnread);
+    }
+
     pub fn render(&self, page: &mut Page) {
         let (http, tcp) = ("HTTP requests that the proxy failed.", "TCP connections that the proxy failed.");
         page.counters("inbound_http_errors_total", http, &self.inbound_http);

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -28,7 +29,12 @@ pub(crate) async fn serve(listener: TcpListener) {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        tokio::spawn(connection(io));
+        // A thread for each: whom an attack keeps busy, here, is not to be taken for the proxy.
+        let io = io.into_std().unwrap();
+        std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { connection(TcpStream::from_std(io).unwrap()).await });
+        });
     }
 }
 
@@ -39,7 +45,7 @@ async fn connection(io: TcpStream) {
         match io.peek(&mut start).await {
             Ok(0) | Err(_) => return,
             Ok(3) => break,
-            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
     let (http2, io) = (&start == b"PRI", TokioIo::new(io));

@@ -27,7 +27,9 @@ async fn ask(world: &World, side: Side, window: u32) -> TcpStream {
 
 fn slow(name: &str, side: Side, window: u32) {
     let Some(world) = World::new() else { return };
-    Siege::new(name, side, &[]).over_http2().run(&world, |world| {
+    let direction = if side == Side::Outbound { "outbound" } else { "inbound" };
+    let counted = &[(direction, "answer-unread")];
+    Siege::new(name, side, counted).over_http2().run(&world, |world| {
         world.runtime.block_on(async {
             let all = stream::iter(0..many(10_000) / STREAMS).map(|_| ask(world, side, window));
             let mut all: Vec<_> = all.buffer_unordered(8).collect().await;

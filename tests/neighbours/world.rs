@@ -15,6 +15,8 @@ use causeway::demo::network::Network;
 use causeway::demo::process::{Process, Program};
 use causeway::redirect::{self, Rules};
 use causeway::tls::testing::TestCa;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use parking_lot::{Mutex, MutexGuard};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -23,6 +25,7 @@ use crate::app;
 use crate::control;
 use crate::knowledge::Knowledge;
 use crate::namespace::namespace;
+use crate::siege::step_back;
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
 pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
@@ -81,6 +84,8 @@ impl World {
     /// A proxy with so few descriptors, and some variables set otherwise.
     pub(crate) fn with(descriptors: Option<usize>, changes: &[(&str, &str)]) -> Option<Self> {
         let alone = ALONE.lock();
+        // Everybody else is on another machine.
+        stay_on(Pid::from_raw(0), LAST);
         let (outside, pod) = (namespace("outside")?, namespace("pod")?);
         let network = Network::new().unwrap();
         network.attach(&outside, &[OUTSIDE.into()]).unwrap();
@@ -99,7 +104,10 @@ impl World {
         let log = std::fs::File::create(folder.path().join("proxy.log")).unwrap();
         let program = Program::causeway(&launcher).args(["proxy"]).env(env).output(log);
         let proxy = Apart::here().proxy(program).start(&pod).unwrap();
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        stay_on(Pid::from_raw(proxy.id().cast_signed()), FIRST);
+        let attackers =
+            Builder::new_multi_thread().worker_threads(2).on_thread_start(step_back).enable_all().build();
+        let runtime = attackers.unwrap();
         let world = Self { proxy, runtime, ca, outside, pod, _network: network, folder, _alone: alone };
         world.until("the proxy serves", || world.try_get(Side::Inbound) && world.try_get(Side::Outbound));
         Some(world)
@@ -204,6 +212,19 @@ impl World {
 
     fn proc(&self, file: &str) -> PathBuf {
         format!("/proc/{}/{file}", self.proxy.id()).into()
+    }
+}
+
+/// The processor of the proxy, and that of all others.
+const FIRST: usize = 0;
+const LAST: usize = 1;
+
+/// Keeps a thread, and those that it will start, to one of two processors. Only in a full run, which needs two.
+fn stay_on(thread: Pid, processor: usize) {
+    let mut processors = CpuSet::new();
+    processors.set(processor).unwrap();
+    if full() {
+        sched_setaffinity(thread, &processors).unwrap();
     }
 }
 

@@ -17,6 +17,7 @@ use causeway::drain::Drain;
 use causeway::inbound::Inbound;
 use causeway::inbound::apps::Apps;
 use causeway::message::server::HttpServer;
+use causeway::message::unread::Unread;
 use causeway::model::endpoint::{EndpointTls, FlowControl};
 use causeway::model::inbound::{Authentication, Authorization, InboundRoute, NetworkMatch, ServerProtocol};
 use causeway::model::name::Host;
@@ -24,6 +25,7 @@ use causeway::model::{ResourceRef, ServerPolicy};
 use causeway::telemetry::{Metrics, RETAIN_IDLE};
 use causeway::tls::client::ClientStream;
 use causeway::tls::testing::TestCa;
+use causeway::tls::turns::Turns;
 use causeway::tls::{self, CredentialStore};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -82,9 +84,10 @@ impl Setting {
             ips: Vec::new(),
             own_port: 1,
             detect_timeout: TIMEOUT,
+            turns: Turns::new(1),
             failfast: TIMEOUT,
             in_flight: Arc::new(Semaphore::new(1024)),
-            http: HttpServer::new(&server_http2()),
+            http: HttpServer::new(&server_http2(), Unread::new(None), || {}),
             apps: Apps::new(Arc::new(connector), http_settings(), metrics.clone()),
             metrics: metrics.clone(),
             drain: Drain::default(),
