@@ -22,7 +22,7 @@ pub struct Client {
     connector: Arc<Connector>,
     transport: Dialled,
     h1: h1::Pool,
-    h2: h2::Connections,
+    pub(super) h2: h2::Connections,
 }
 
 /// What all clients of one direction do alike.
@@ -106,7 +106,7 @@ impl Client {
     ///
     /// # Errors
     /// A new connection was needed and the endpoint cannot be reached.
-    pub async fn ready(&self, carry: Carry) -> Result<Ready<'_>, Error> {
+    pub async fn ready(self: &Arc<Self>, carry: Carry) -> Result<Ready<'_>, Error> {
         match carry {
             Carry::Http1 => self.h1.lease(self).await.map(Ready::Http1),
             Carry::Http2 | Carry::OrigProto => self.h2.lease(self).await.map(Ready::Http2),
@@ -123,9 +123,10 @@ impl Client {
         self.h1.is_warm() || self.h2.is_warm()
     }
 
-    /// Closes HTTP/1 connections that have been idle too long.
+    /// Closes HTTP/1 connections that have been idle too long, and HTTP/2 connections that only a crowd needed.
     pub fn sweep(&self, now: Instant) {
         self.h1.sweep(now);
+        self.h2.sweep();
     }
 
     pub(super) async fn open(&self, session: Option<HttpVersion>) -> Result<Metered<Stream>, Error> {

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+use crate::message::frames::Frames;
 use crate::message::{RequestBody, vet};
 use crate::model::endpoint::{FlowControl, Http2Params, KeepAlive};
 use crate::model::protocol::HttpVersion;
@@ -22,6 +23,9 @@ use super::resend::{Kept, is_refusal};
 /// Connections to one endpoint at most. In a bare pair four were no faster than one, so more are
 /// opened only when there is no room for a further stream on the ones there are.
 const MOST: usize = 128;
+
+/// A connection that nobody asked for in so many sweeps, which are a second apart, is not needed.
+const IDLE_SWEEPS: u8 = 10;
 
 /// Streams of one connection at most, whatever the peer allows: what their callers leave unread, a window for each,
 /// must not fill the window of the connection, or none of its streams goes on.
@@ -53,7 +57,7 @@ pub(super) struct Connections {
     builder: Builder<TokioExecutor>,
     open: ArcSwap<Vec<Arc<Connection>>>,
     /// Held while dialling, so that a burst of requests opens one connection.
-    dialling: tokio::sync::Mutex<()>,
+    dialling: Arc<tokio::sync::Mutex<()>>,
     /// Attempts that failed, ever.
     failures: AtomicUsize,
     /// Streams of one connection at most.
@@ -66,6 +70,8 @@ struct Connection {
     in_flight: AtomicUsize,
     /// Streams that the peer allows at once.
     allowed: Arc<AtomicUsize>,
+    /// Sweeps since it was last leased.
+    idle: AtomicU8,
 }
 
 /// A place for one request on a connection.
@@ -82,18 +88,18 @@ impl Connections {
         Self {
             builder: builder(settings, endpoint),
             open: ArcSwap::default(),
-            dialling: tokio::sync::Mutex::default(),
+            dialling: Arc::default(),
             failures: AtomicUsize::new(0),
             streams: streams(windows(settings, endpoint)),
         }
     }
 
-    pub(super) async fn lease(&self, client: &Client) -> Result<Lease, Error> {
+    pub(super) async fn lease(&self, client: &Arc<Client>) -> Result<Lease, Error> {
         if let Some(lease) = self.with_room() {
             return Ok(lease);
         }
         let failures = self.failures.load(Ordering::Relaxed);
-        let _dialling = self.dialling.lock().await;
+        let dialling = self.dialling.clone().lock_owned().await;
         if let Some(lease) = self.with_room() {
             return Ok(lease);
         }
@@ -110,18 +116,47 @@ impl Connections {
                 return Ok(Lease::on(connection));
             }
         }
-        let connection = match self.dial(client).await {
-            Ok(connection) => Arc::new(connection),
-            Err(error) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                return crowded(&usable).ok_or(error);
-            }
-        };
-        let lease = Lease::on(&connection);
-        let mut open = usable;
-        open.push(connection);
+        // By itself: whoever gives up its request meanwhile has not dialled in vain, or a client that opens and resets
+        // streams would have us open and close connections.
+        let client = client.clone();
+        let addr = client.endpoint.addr;
+        let dialled = tokio::spawn(async move {
+            let _dialling = dialling;
+            client.h2.dial(&client).await
+        });
+        match dialled.await {
+            Ok(Ok(connection)) => Ok(Lease::on(&connection)),
+            Ok(Err(error)) => crowded(&usable).ok_or(error),
+            Err(_) => Err(Error::JustFailed(addr)),
+        }
+    }
+
+    /// One connection more.
+    async fn dial(&self, client: &Client) -> Result<Arc<Connection>, Error> {
+        let dialled = self.connect(client).await.inspect_err(|_| {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        });
+        let connection = Arc::new(dialled?);
+        let mut open = self.usable();
+        open.push(connection.clone());
         self.open.store(Arc::new(open));
-        Ok(lease)
+        Ok(connection)
+    }
+
+    /// Closes connections that only a crowd needed: all but the first, if they stay idle. Not at once: whoever opens and
+    /// closes connections all the time runs out of ports.
+    pub(super) fn sweep(&self) {
+        if self.open.load().len() < 2 {
+            return;
+        }
+        // Who dials would bring back what is closed here. The next sweep is soon.
+        let Ok(_dialling) = self.dialling.try_lock() else { return };
+        let open = self.open.load();
+        let needed = |(n, c): &(usize, &Arc<Connection>)| *n == 0 || c.is_needed();
+        let kept: Vec<_> = open.iter().enumerate().filter(needed).map(|(_, c)| c.clone()).collect();
+        if kept.len() < open.len() {
+            self.open.store(Arc::new(kept));
+        }
     }
 
     pub(super) fn is_warm(&self) -> bool {
@@ -141,9 +176,10 @@ impl Connections {
         self.open.load().iter().filter(|c| !c.sender.is_closed()).cloned().collect()
     }
 
-    async fn dial(&self, client: &Client) -> Result<Connection, Error> {
+    async fn connect(&self, client: &Client) -> Result<Connection, Error> {
         let io = client.open(Some(HttpVersion::Http2)).await?;
         let broken = |error| Error::Http(client.endpoint.addr, error);
+        let io = Frames::of_server(io, vet::LIBRARY);
         let (sender, mut driver) = self.builder.handshake(TokioIo::new(io)).await.map_err(broken)?;
         let allowed = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
         let limit = allowed.clone();
@@ -157,7 +193,15 @@ impl Connections {
                 tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
             }
         });
-        Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed })
+        Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed, idle: AtomicU8::new(0) })
+    }
+}
+
+impl Connection {
+    fn is_needed(&self) -> bool {
+        let idle = self.idle.load(Ordering::Relaxed);
+        self.idle.store(idle.saturating_add(1), Ordering::Relaxed);
+        idle < IDLE_SWEEPS || self.in_flight.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -172,6 +216,7 @@ fn crowded(usable: &[Arc<Connection>]) -> Option<Lease> {
 impl Lease {
     fn on(connection: &Arc<Connection>) -> Self {
         connection.in_flight.fetch_add(1, Ordering::Relaxed);
+        connection.idle.store(0, Ordering::Relaxed);
         Self { sender: connection.sender.clone(), stream: Stream(connection.clone()) }
     }
 

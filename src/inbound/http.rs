@@ -269,7 +269,7 @@ impl Session {
 
 /// Hands a permitted request to the application.
 async fn forward(
-    app: &Client,
+    app: &Arc<Client>,
     mut req: Request<RequestBody>,
     leaves_http: bool,
     failfast: Duration,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use causeway::model::Endpoint;
+use causeway::model::endpoint::ProtocolHint;
 use tonic::Code;
 
 use crate::application::App;
@@ -146,6 +147,26 @@ async fn a_slow_first_connection_is_not_held_against_an_endpoint() {
     clients.join_all().await;
     let counts = (pair.app.seen().len(), app.seen().len());
     assert!(counts.0 > 40 && counts.1 > 40, "{counts:?}");
+}
+
+#[tokio::test]
+async fn who_gives_up_while_an_endpoint_is_dialled_has_not_dialled_in_vain() {
+    let pair = Pair::new().await;
+    let slow = Wiretap::slow(pair.bb.inbound, Duration::from_millis(300)).await;
+    let far = Endpoint {
+        addr: SocketAddr::new(slow.addr.ip(), pair.app.addr.port()),
+        inbound_port: Some(slow.addr.port()),
+        hint: ProtocolHint::Unknown,
+        ..pair.bb.endpoint(pair.app.addr)
+    };
+    pair.world.script().endpoints(BB, &add(vec![far]));
+    for _ in 0..5 {
+        let mut client = pair.client(Kind::Http2).await;
+        let given_up = tokio::time::timeout(Duration::from_millis(50), client.get("/")).await;
+        assert!(given_up.is_err());
+    }
+    pair.get(Kind::Http2).await.assert_answered();
+    assert_eq!(slow.connections(), 1);
 }
 
 #[tokio::test]

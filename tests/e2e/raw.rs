@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -41,6 +42,7 @@ pub async fn read_until(io: &mut (impl AsyncRead + Unpin), end: &str) -> String 
 pub struct Wiretap {
     pub addr: SocketAddr,
     heard: Arc<Mutex<Vec<u8>>>,
+    taken: Arc<AtomicUsize>,
     _relaying: JoinSet<()>,
 }
 
@@ -63,9 +65,12 @@ impl Wiretap {
         let listener = TcpListener::bind(addr).await.unwrap();
         let (addr, heard) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<u8>>>::default());
         let (mut relaying, hears) = (JoinSet::new(), heard.clone());
+        let taken = Arc::<AtomicUsize>::default();
+        let takes = taken.clone();
         relaying.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
+                takes.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(delay).await;
                 let far = TcpStream::connect(to).await.unwrap();
                 near.set_nodelay(true).unwrap();
@@ -75,12 +80,17 @@ impl Wiretap {
                 connections.spawn(pass(far_read, near_write, hears.clone()));
             }
         });
-        Self { addr, heard, _relaying: relaying }
+        Self { addr, heard, taken, _relaying: relaying }
     }
 
     /// Whether these bytes were seen in one piece of what passed.
     pub fn heard(&self, text: &str) -> bool {
         self.heard.lock().windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// How many bytes passed.
