@@ -24,6 +24,8 @@ pub fn memory_limit() -> Option<u64> {
     ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
         .iter()
         .find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
+        // The first version writes a number where there is no limit.
+        .filter(|limit| *limit < 1 << 60)
 }
 
 #[cfg(test)]

@@ -151,12 +151,10 @@ impl Connections {
         }
         // Who dials would bring back what is closed here. The next sweep is soon.
         let Ok(_dialling) = self.dialling.try_lock() else { return };
-        let open = self.open.load();
+        let open = self.usable();
         let needed = |(n, c): &(usize, &Arc<Connection>)| *n == 0 || c.is_needed();
         let kept: Vec<_> = open.iter().enumerate().filter(needed).map(|(_, c)| c.clone()).collect();
-        if kept.len() < open.len() {
-            self.open.store(Arc::new(kept));
-        }
+        self.open.store(Arc::new(kept));
     }
 
     pub(super) fn is_warm(&self) -> bool {
@@ -180,6 +178,7 @@ impl Connections {
         let io = client.open(Some(HttpVersion::Http2)).await?;
         let broken = |error| Error::Http(client.endpoint.addr, error);
         let io = Frames::of_server(io, vet::LIBRARY);
+        let verdict = io.verdict();
         let (sender, mut driver) = self.builder.handshake(TokioIo::new(io)).await.map_err(broken)?;
         let allowed = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
         let limit = allowed.clone();
@@ -190,7 +189,8 @@ impl Connections {
                 polled
             });
             if let Err(error) = ended.await {
-                tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
+                let reason = verdict.on(&error).map(|reason| reason.row().name);
+                tracing::debug!(%error, reason, "an HTTP/2 connection to an endpoint ended");
             }
         });
         Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed, idle: AtomicU8::new(0) })

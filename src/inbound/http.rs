@@ -166,7 +166,7 @@ impl Session {
             counts.route.map(|(spoken, route)| Stream::inbound(spoken, route, in_flight.since()));
         let ended = req.body().is_end_stream();
         let sent = stream.as_mut().map(|stream| stream.body(ended)).unwrap_or_default();
-        let req = req.map(|body| RequestBody::relay(body, sent));
+        let req = RequestBody::of(req, sent);
         let mut answer = match forward(app, req, leaves_http, self.failfast).await {
             Ok(answer) => answer,
             Err(fault) => {

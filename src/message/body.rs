@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -12,6 +12,7 @@ use crate::error::Reason;
 use crate::telemetry::streams::Sent;
 
 use super::loan::Loan;
+use super::unread::Interest;
 use super::{respond, vet};
 
 /// Why a body did not come to its end.
@@ -19,6 +20,9 @@ use super::{respond, vet};
 pub enum Error {
     #[error("the body's stream broke")]
     Stream(#[source] hyper::Error),
+    /// A request that nobody waits for any more.
+    #[error("the answer was given up, because nobody reads it")]
+    GivenUp,
     /// The library cuts what is larger still; half a list of trailers is worse than none.
     #[error("the trailers are larger than {} KiB", vet::HEADER_LIST / 1024)]
     TrailersTooLarge,
@@ -51,6 +55,8 @@ pub struct Body<W: Observe> {
     observer: Option<W>,
     /// Whether the reader takes a failure from trailers.
     grpc: bool,
+    /// Of a request: whether its answer is still wanted.
+    interest: Option<Interest>,
 }
 
 #[derive(Debug)]
@@ -81,6 +87,16 @@ impl Observe for Sent {
 pub struct Claim(Option<Loan>);
 
 impl RequestBody {
+    /// A request as it came, its body to be passed on for as long as its answer is wanted.
+    pub fn of(mut req: Request<Incoming>, sent: Sent) -> Request<Self> {
+        let interest = req.extensions_mut().remove();
+        req.map(|body| {
+            let mut body = Self::relay(body, sent);
+            body.interest = interest;
+            body
+        })
+    }
+
     /// The same body, lent, and the claim to it.
     pub fn lend(self) -> (Self, Claim) {
         let loan = match &self.inner {
@@ -93,7 +109,7 @@ impl RequestBody {
 
     /// What watches the body is lent with it.
     fn lent(loan: Loan) -> Self {
-        Self { inner: Inner::Lent(loan), observer: None, grpc: false }
+        Self { inner: Inner::Lent(loan), observer: None, grpc: false, interest: None }
     }
 }
 
@@ -128,7 +144,7 @@ impl<W: Observe> Body<W> {
             // Nobody will poll a body that says it has ended.
             return Self::empty(observer);
         }
-        Self { inner: Inner::Relayed(inner), observer: Some(observer), grpc: false }
+        Self { inner: Inner::Relayed(inner), observer: Some(observer), grpc: false, interest: None }
     }
 
     /// The same, where `grpc` for a client who is told in trailers that its own cannot be passed on.
@@ -142,12 +158,12 @@ impl<W: Observe> Body<W> {
         if bytes.is_empty() {
             return Self::empty(observer);
         }
-        Self { inner: Inner::Whole(bytes), observer: Some(observer), grpc: false }
+        Self { inner: Inner::Whole(bytes), observer: Some(observer), grpc: false, interest: None }
     }
 
     /// A body without bytes; the observer sees its end at once.
     pub fn empty(observer: W) -> Self {
-        let mut body = Self { inner: Inner::Ended, observer: Some(observer), grpc: false };
+        let mut body = Self { inner: Inner::Ended, observer: Some(observer), grpc: false, interest: None };
         body.finish(End::Complete(None));
         body
     }
@@ -183,6 +199,12 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
+        if this.interest.as_ref().is_some_and(|interest| interest.is_lost(cx)) {
+            this.finish(End::Failed(&Error::GivenUp));
+            this.inner = Inner::Ended;
+            this.interest = None;
+            return Poll::Ready(Some(Err(Error::GivenUp)));
+        }
         let inner = match &mut this.inner {
             Inner::Relayed(inner) => inner,
             Inner::Lent(loan) => return loan.poll_frame(cx),

@@ -142,9 +142,10 @@ impl HttpServer {
             HttpVersion::Http2 => {
                 let io = Frames::of_client(io, self.header_list);
                 let verdict = io.verdict();
-                let respond = service_fn(|req| {
-                    let (hasty, answer) = (verdict.is_hasty(), respond(req));
+                let respond = service_fn(|mut req: Request<Incoming>| {
                     let (unread, sent) = (self.unread.clone(), Answer::new(self.given_up.clone()));
+                    req.extensions_mut().insert(sent.interest());
+                    let (hasty, answer) = (verdict.is_hasty(), respond(req));
                     async move {
                         if hasty {
                             // A stream that has been reset is dropped here, before it costs anything.

@@ -2,8 +2,11 @@
 //!
 //! What of an answer has come and not gone on yet waits in windows and buffers. Of one stream that is little, and it may
 //! wait as long as it likes; ten thousand of them are the memory of the whole pod. [`Unread`] counts the streams whose
-//! answers wait for their readers. Beyond one number those are given up that have waited longest, and for a second at
-//! least: whoever takes anything at all in that time is safe. Beyond a second number there is no such grace.
+//! answers wait for their readers. Beyond one number those are given up that have waited longest, and for some seconds at
+//! least: whoever takes a window's worth in that time is safe. Beyond a second number there is no such grace.
+//!
+//! An answer is given up by ending its task, which drops what it holds of the stream. The rest is its request's body,
+//! which another task may be passing on: that is told, and fails ([`Interest`]).
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -13,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use slab::Slab;
@@ -30,7 +34,7 @@ const MOST: u64 = 128 << 20;
 /// Where less waits, nobody is given up: a quarter of the whole.
 const NOBODY: usize = 4;
 /// Who was given something in this time is given up only beyond the whole.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(5);
 /// How often it is looked at, once too much waits; and once far too much does.
 const LOOK: Duration = Duration::from_millis(25);
 const LOOK_SHARPLY: Duration = Duration::from_millis(3);
@@ -55,7 +59,31 @@ pub(super) struct Answer {
     task: OnceLock<AbortHandle>,
     /// Since when it waits for its reader, in milliseconds from when counting began and one more; 0 where it does not.
     since: AtomicU64,
+    interest: Interest,
     count: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Whether the answer to a request is still to be sent. To be asked by who passes on its body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Interest(Arc<Lost>);
+
+#[derive(Debug, Default)]
+struct Lost {
+    lost: AtomicBool,
+    asking: AtomicWaker,
+}
+
+impl Interest {
+    /// Whether it is lost; whoever asks is woken when it is.
+    pub(super) fn is_lost(&self, cx: &Context<'_>) -> bool {
+        self.0.asking.register(cx.waker());
+        self.0.lost.load(Ordering::Acquire)
+    }
+
+    fn lose(&self) {
+        self.0.lost.store(true, Ordering::Release);
+        self.0.asking.wake();
+    }
 }
 
 thread_local! {
@@ -85,9 +113,15 @@ impl Answer {
     /// Of a request that was just accepted: its task is the next that this thread begins. `count` is told if it is
     /// given up.
     pub(super) fn new(count: Arc<dyn Fn() + Send + Sync>) -> Arc<Self> {
-        let answer = Arc::new(Self { task: OnceLock::new(), since: AtomicU64::new(0), count });
+        let (task, interest) = (OnceLock::new(), Interest::default());
+        let answer = Arc::new(Self { task, since: AtomicU64::new(0), interest, count });
         NEXT.set(Some(answer.clone()));
         answer
+    }
+
+    /// For the body of its request.
+    pub(super) fn interest(&self) -> Interest {
+        self.interest.clone()
     }
 }
 
@@ -129,7 +163,7 @@ impl Unread {
 
     /// Gives up answers until few enough wait.
     async fn look(self: Arc<Self>) {
-        while self.waiting.load(Ordering::Relaxed) > self.nobody {
+        loop {
             let given_up = self.give_up();
             if given_up > 0 {
                 let row = Reason::AnswerUnread.row();
@@ -137,8 +171,18 @@ impl Unread {
             }
             let far_too_much = self.waiting.load(Ordering::Relaxed) > self.most;
             tokio::time::sleep(if far_too_much { LOOK_SHARPLY } else { LOOK }).await;
+            if !self.is_too_much() {
+                self.watched.store(false, Ordering::SeqCst);
+                // Asked again, for who came in between.
+                if !self.is_too_much() || self.watched.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
         }
-        self.watched.store(false, Ordering::Relaxed);
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > self.nobody
     }
 
     fn give_up(&self) -> usize {
@@ -167,6 +211,7 @@ impl Answer {
         let still = self.since.compare_exchange(since, 0, relaxed, relaxed).is_ok();
         if still {
             (self.count)();
+            self.interest.lose();
             task.abort();
         }
         still
@@ -282,7 +327,7 @@ mod tests {
         let readers = (0..never).map(|_| answer(&unread, NEVER, &counts[0]));
         let readers: Vec<_> =
             readers.chain((0..now_and_then).map(|_| answer(&unread, NOW_AND_THEN, &counts[1]))).collect();
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
         readers.iter().for_each(tokio::task::JoinHandle::abort);
         counts.map(|count| count.load(Ordering::Relaxed))
     }

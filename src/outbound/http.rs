@@ -103,7 +103,7 @@ impl Session {
         let mut stream = self.count(&taken, backend.as_ref().ok().copied(), req.uri(), arrived);
         let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
         let sent = stream.body(req.body().is_end_stream());
-        let req = req.map(|body| RequestBody::relay(body, sent));
+        let req = RequestBody::of(req, sent);
         let carried = async { send(backend?, req, leaves_http).await }; // balance, connect, relay
         let (mut answer, mut track) = match carried.await {
             Ok(answered) => answered,

@@ -1,12 +1,14 @@
 //! Those who ask for much and take it slowly, or never.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::h2::{self, WINDOW_UPDATE};
+use crate::h2::{self, RST_STREAM, WINDOW_UPDATE};
 use crate::siege::Siege;
 use crate::world::{Side, World, many};
 
@@ -14,7 +16,7 @@ use crate::world::{Side, World, many};
 const STREAMS: usize = 100;
 
 /// How long the slow ones stay.
-const STAY: Duration = Duration::from_secs(5);
+const STAY: Duration = Duration::from_secs(8);
 
 /// Asks for so many large answers, each with this window.
 async fn ask(world: &World, side: Side, window: u32) -> TcpStream {
@@ -56,4 +58,36 @@ fn streams_that_are_read_slowly() {
 fn windows_that_never_open() {
     slow("zero windows (inbound)", Side::Inbound, 0);
     slow("zero windows (outbound)", Side::Outbound, 0);
+}
+
+/// The body of such a request may be under way still: that must not keep the stream.
+#[test]
+fn who_is_given_up_while_asking_is_told() {
+    let Some(world) = World::new() else { return };
+    for side in [Side::Inbound, Side::Outbound] {
+        let resets = Arc::<AtomicUsize>::default();
+        world.runtime.block_on(async {
+            for _ in 0..5 {
+                let mut io = h2::open(&world, side, 0).await;
+                let requests = h2::streams().take(STREAMS).flat_map(|stream| h2::post(stream, "/large"));
+                io.write_all(&requests.collect::<Vec<_>>()).await.unwrap();
+                tokio::spawn(count_resets(io, resets.clone()));
+            }
+        });
+        // Five hundred ask, and what may wait for ever is half of that.
+        world.until("streams are reset", || resets.load(Ordering::Relaxed) >= 200);
+    }
+}
+
+async fn count_resets(mut io: TcpStream, resets: Arc<AtomicUsize>) {
+    let mut header = [0; 9];
+    while io.read_exact(&mut header).await.is_ok() {
+        let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
+        if io.read_exact(&mut payload).await.is_err() {
+            return;
+        }
+        if header[3] == RST_STREAM {
+            resets.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
