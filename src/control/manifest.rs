@@ -166,8 +166,9 @@ pub struct Assembled {
     pub notes: Vec<Note>,
 }
 
-/// Puts the files of one folder together and checks what they say of each other.
-pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>) -> Assembled {
+/// Puts the files of one folder together and checks what they say of each other. Links count in
+/// `mirror_namespace` only.
+pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>, mirror_namespace: &str) -> Assembled {
     let mut all = Assembled::default();
     for parsed in files {
         all.problems.extend(parsed.problems.iter().cloned());
@@ -178,7 +179,7 @@ pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>) -> Assembled {
             }
         }
     }
-    references::check(&all.documents, &mut all.problems, &mut all.notes);
+    references::check(&all.documents, mirror_namespace, &mut all.problems, &mut all.notes);
     all.problems.sort();
     all.notes.sort();
     all

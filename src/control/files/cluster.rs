@@ -105,7 +105,7 @@ impl Cluster {
         let mut report = Report::default();
         match self.tree.refresh(touched) {
             Ok(_) => {
-                let assembled = self.tree.assemble();
+                let assembled = self.tree.assemble(&self.settings.mirror_namespace);
                 report.notes = assembled.notes;
                 report.problems = assembled.problems;
                 if report.problems.is_empty() {
@@ -125,7 +125,7 @@ impl Cluster {
         for url in urls {
             let Some(folder) = folder_of(&url, &self.folder) else { continue };
             let remote = self.linked.entry(url.clone()).or_insert_with(|| Remote::new(folder));
-            if let Err(error) = remote.reload(touched) {
+            if let Err(error) = remote.reload(touched, &self.settings.mirror_namespace) {
                 report.linked.extend(unreachable(documents, &url, &remote.folder, &error));
             }
             report.linked.extend(remote.problems.iter().cloned());
@@ -160,11 +160,11 @@ impl Remote {
     }
 
     /// An error or a problem leaves the last good content as it was.
-    fn reload(&mut self, touched: &BTreeSet<PathBuf>) -> io::Result<()> {
+    fn reload(&mut self, touched: &BTreeSet<PathBuf>, mirror_namespace: &str) -> io::Result<()> {
         let changed = self.tree.refresh(touched)?;
         if changed || !self.read {
             self.read = true;
-            let assembled = self.tree.assemble();
+            let assembled = self.tree.assemble(mirror_namespace);
             self.problems = assembled.problems;
             if self.problems.is_empty() {
                 let allocations = self.good.take().and_then(|good| good.allocations);

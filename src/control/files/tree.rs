@@ -64,8 +64,8 @@ impl Tree {
         Ok(changed || self.files.len() != before)
     }
 
-    pub(super) fn assemble(&self) -> Assembled {
-        manifest::assemble(self.files.values().map(|file| &file.parsed))
+    pub(super) fn assemble(&self, mirror_namespace: &str) -> Assembled {
+        manifest::assemble(self.files.values().map(|file| &file.parsed), mirror_namespace)
     }
 
     pub(super) fn files(&self) -> usize {

@@ -11,7 +11,7 @@ use super::*;
 fn documents(texts: &[&str]) -> Documents {
     let file: Arc<Path> = Arc::from(Path::new("m.yaml"));
     let parsed: Vec<_> = texts.iter().map(|text| manifest::parse(&file, text)).collect();
-    let all = manifest::assemble(&parsed);
+    let all = manifest::assemble(&parsed, "linkerd-multicluster");
     assert_eq!(all.problems, []);
     all.documents
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::SystemTime;
 
 use super::reader::Reader;
 use super::yaml::Node;
@@ -37,8 +38,8 @@ pub struct Meta {
     pub name: ObjectName,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
-    /// RFC 3339, as printed by the API server; such texts sort by time. `None` sorts first.
-    pub created: Option<String>,
+    /// `None` sorts first.
+    pub created: Option<SystemTime>,
     pub uid: Option<String>,
     /// The API server's, or a hash of the content, so that it changes when the object does.
     pub resource_version: String,
@@ -192,13 +193,25 @@ fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
         name: ObjectName { namespace, name },
         labels,
         annotations: reader.text_map(meta, "annotations"),
-        created: reader.text(meta, "creationTimestamp"),
+        created: read_created(reader, meta),
         uid: reader.text(meta, "uid"),
         resource_version: reader
             .text(meta, "resourceVersion")
             .unwrap_or_else(|| crate::control::hash::version(&node.canonical())),
         owners: read_owners(reader, meta),
     })
+}
+
+/// As the API server prints it. Who is older has precedence: a time that cannot be read is no detail.
+fn read_created(reader: &mut Reader, meta: &Node) -> Option<SystemTime> {
+    let text = reader.text(meta, "creationTimestamp")?;
+    let created = humantime::parse_rfc3339(&text).ok();
+    if created.is_none() {
+        let at = meta.get("creationTimestamp").unwrap_or(meta);
+        let expected = "a time in UTC such as 2026-01-31T23:59:59Z";
+        reader.problem(at, format!("`creationTimestamp` is {text:?}"), expected);
+    }
+    created
 }
 
 /// Labels, with the form of keys and values checked.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::yaml::Node;
+use super::yaml::{Node, Value};
 
 /// The proxy that lets in what is for the Services behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub(super) fn read(reader: &mut Reader, spec: &Node) -> Option<Gateway> {
     if spec.get("gatewayPort").is_none() {
         reader.problem(spec, "the gateway has no port", "`gatewayPort` beside `gatewayAddress`");
     }
+    check_not_empty(reader, spec, "gatewayPort", PORT_FORM);
     Some(Gateway { addresses, port: port?, identity, probe })
 }
 
@@ -62,7 +63,7 @@ fn read_addresses(reader: &mut Reader, spec: &Node) -> Vec<GatewayAddress> {
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         if let Ok(ip) = part.parse() {
             addresses.push(GatewayAddress::Ip(ip));
-        } else if part.parse::<crate::model::DnsName>().is_ok() {
+        } else if !is_numeric(part) && part.parse::<crate::model::DnsName>().is_ok() {
             addresses.push(GatewayAddress::Name(part.to_owned()));
         } else {
             let at = spec.get("gatewayAddress").unwrap_or(spec);
@@ -72,17 +73,23 @@ fn read_addresses(reader: &mut Reader, spec: &Node) -> Vec<GatewayAddress> {
     addresses
 }
 
+/// Digits and dots alone are an address or a mistake, and no host's name.
+fn is_numeric(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
 /// Without a path there is no probing.
 fn read_probe(reader: &mut Reader, node: &Node) -> Option<GatewayProbe> {
     let port = parsed(reader, node, "port", PORT_FORM, port);
     let period = parsed(reader, node, "period", DURATION_FORM, duration);
     let timeout = parsed(reader, node, "timeout", DURATION_FORM, duration);
     let threshold = parsed(reader, node, "failureThreshold", "a number from 1, in quotes", |text| {
-        text.parse().ok().filter(|count| *count > 0)
+        decimal(text)?.parse().ok()
     });
     let path = reader.text(node, "path").filter(|path| !path.is_empty())?;
-    for key in ["port", "period"] {
+    for (key, expected) in [("port", PORT_FORM), ("period", DURATION_FORM)] {
         reader.required(node, key);
+        check_not_empty(reader, node, key, expected);
     }
     Some(GatewayProbe {
         path,
@@ -109,12 +116,28 @@ fn parsed<T>(
     parsed
 }
 
-fn port(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|port| *port > 0)
+/// `parsed` takes empty for absent; this is for what may not be absent.
+fn check_not_empty(reader: &mut Reader, parent: &Node, key: &str, expected: &str) {
+    if let Some(at) = parent.get(key).filter(|node| node.value == Value::Text(String::new())) {
+        reader.problem(at, format!("`{key}` is empty"), expected);
+    }
 }
 
-/// Go's form: numbers with units, one after the other; not negative.
+fn port(text: &str) -> Option<u16> {
+    decimal(text)?.parse().ok()
+}
+
+/// The text, if it is digits without a sign and without a zero in front.
+fn decimal(text: &str) -> Option<&str> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    plain.then_some(text)
+}
+
+/// Go's form: numbers with units, one after the other; not negative. Zero needs no unit.
 fn duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
     let mut rest = text;
     let mut seconds = 0.0;
     while !rest.is_empty() {
@@ -146,7 +169,8 @@ mod tests {
         assert_eq!(duration("3s"), Some(Duration::from_secs(3)));
         assert_eq!(duration("1m30.5s"), Some(Duration::from_millis(90_500)));
         assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        for bad in ["", "3", "s", "-3s", "3 s", "3d", "1e99h", "..s"] {
+        assert_eq!(duration("0"), Some(Duration::ZERO));
+        for bad in ["", "3", "00", "s", "-3s", "3 s", "3d", "1e99h", "..s"] {
             assert_eq!(duration(bad), None, "{bad:?}");
         }
     }

@@ -48,9 +48,14 @@ pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Opti
     let text = |reader: &mut Reader, key: &str, default: &str| {
         reader.text(spec, key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.into())
     };
+    let domain = text(reader, "targetClusterDomain", "cluster.local");
+    if !names::is_subdomain(&domain) {
+        let at = spec.get("targetClusterDomain").unwrap_or(spec);
+        reader.problem(at, format!("{domain:?} is no DNS name"), names::SUBDOMAIN_FORM);
+    }
     note_newer_fields(reader, spec, version);
     Some(Link {
-        target_cluster_domain: text(reader, "targetClusterDomain", "cluster.local"),
+        target_cluster_domain: domain,
         target_control_namespace: text(reader, "targetClusterLinkerdNamespace", "linkerd"),
         gateway: gateway::read(reader, spec),
         selector: read_selector(reader, spec, "selector"),

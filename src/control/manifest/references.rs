@@ -7,9 +7,14 @@ use super::policy::{AuthenticationKind, AuthorizationTarget, IdentityRef};
 use super::{Documents, Note, ObjectName, Place, Problem, folder_of, link};
 
 /// Adds a problem for each reference to an object that is not among the documents.
-pub(super) fn check(documents: &Documents, problems: &mut Vec<Problem>, notes: &mut Vec<Note>) {
+pub(super) fn check(
+    documents: &Documents,
+    mirror_namespace: &str,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<Note>,
+) {
     authorizations(documents, problems);
-    links(documents, problems);
+    links(documents, mirror_namespace, problems);
     secrets(documents, problems);
     services(documents, notes);
     accounts(documents, problems);
@@ -78,8 +83,10 @@ fn authorizations(documents: &Documents, problems: &mut Vec<Problem>) {
     }
 }
 
-fn links(documents: &Documents, problems: &mut Vec<Problem>) {
-    for (meta, body) in documents.links.values() {
+/// A Link in any other namespace does nothing, and needs nothing.
+fn links(documents: &Documents, mirror_namespace: &str, problems: &mut Vec<Problem>) {
+    let counting = documents.links.values().filter(|(meta, _)| meta.name.namespace == mirror_namespace);
+    for (meta, body) in counting {
         let secret = ObjectName::new(&meta.name.namespace, &body.credentials_secret.value);
         let at = &body.credentials_secret.at;
         match documents.secrets.get(&secret) {

@@ -2,7 +2,7 @@ use super::*;
 
 fn read(text: &str) -> Assembled {
     let parsed = parse(&Arc::from(Path::new("m.yaml")), text);
-    assemble([&parsed])
+    assemble([&parsed], "linkerd-multicluster")
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -302,6 +302,16 @@ fn what_is_wrong_in_a_link_stands_at_its_place() {
         ("  gatewayPort: '4143'\n", "", "5:3: the gateway has no port"),
         ("10.0.0.9,", "10.0.0.9,a b,", "9:19: \"a b\" is no address; expected IP"),
         ("period: 3s", "period: 3", "12:51: `period` is a number; expected text"),
+        ("gatewayPort: '4143'", "gatewayPort: ''", "10:16: `gatewayPort` is empty; expected a port"),
+        (
+            "gatewayPort: '4143'",
+            "gatewayPort: '+04143'",
+            "10:16: `gatewayPort` is \"+04143\"; expected a port",
+        ),
+        ("10.0.0.9,", "256.0.0.1,", "9:19: \"256.0.0.1\" is no address; expected IP"),
+        ("east.local", "east_local", "7:24: \"east_local\" is no DNS name; expected lower-case"),
+        ("port: '4191'", "port: ''", "12:35: `port` is empty; expected a port"),
+        ("period: 3s", "period: ''", "12:51: `period` is empty; expected a duration"),
         ("period: 3s", "period: 3d", "12:51: `period` is \"3d\"; expected a duration"),
         ("operator: In,", "operator: in,", "13:84: the operator \"in\" does not fit"),
         ("key: hidden", "key: /hidden", "14:54: \"/hidden\" is no key for a label"),
@@ -321,6 +331,30 @@ fn what_is_wrong_in_a_link_stands_at_its_place() {
             found[0]
         );
     }
+}
+
+#[test]
+fn the_age_of_an_object_is_an_instant_or_a_mistake() {
+    let made = |text: &str| {
+        let dated = LINK.replacen("name: target,", &format!("name: target, creationTimestamp: {text},"), 1);
+        let all = read(&dated);
+        let created = all.documents.links.values().next().and_then(|(meta, _)| meta.created);
+        (created, all.problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (second, half) = (made("'2026-01-01T00:00:00Z'"), made("2026-01-01T00:00:00.5Z"));
+    assert!(second.0.is_some() && second.0 < half.0, "{second:?} {half:?}");
+    assert_eq!(made("null"), (None, vec![]));
+    for wrong in ["yesterday", "2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00+02:00", ""] {
+        let (_, found) = made(&format!("'{wrong}'"));
+        let place = format!("m.yaml:3:45: `creationTimestamp` is {wrong:?}; expected a time in UTC such as");
+        assert!(found.len() == 1 && found[0].starts_with(&place), "{found:?}");
+    }
+}
+
+#[test]
+fn a_link_outside_the_mirror_namespace_needs_no_secret() {
+    let elsewhere = LINK.split("---").next().unwrap().replace("linkerd-multicluster", "elsewhere");
+    assert_eq!(problems(&elsewhere), [] as [&str; 0]);
 }
 
 mod any_text {

@@ -8,7 +8,7 @@ use super::*;
 
 fn documents(text: &str) -> Documents {
     let file: Arc<Path> = Arc::from(Path::new("m.yaml"));
-    let all = manifest::assemble([&manifest::parse(&file, text)]);
+    let all = manifest::assemble([&manifest::parse(&file, text)], "linkerd-multicluster");
     assert_eq!(all.problems, []);
     all.documents
 }
