@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::index::{ObjectName, Service, ServiceEndpoint, Settings};
 use super::manifest::service::{ServiceKind, ServicePort};
-use super::manifest::{self, Documents, Link, Meta, Note, names};
+use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
 
 mod export;
 mod federated;
@@ -149,8 +149,11 @@ impl Cluster<'_> {
     /// Adds a Service unless its name is not free; then says why.
     fn add(&mut self, service: Service) -> Result<(), String> {
         let name = &service.name;
-        if !names::is_label(&name.name) {
+        if name.name.len() > 63 {
             return Err(format!("{name} is too long for a Service"));
+        }
+        if !names::is_label(&name.name) {
+            return Err(format!("{name} is no name for a Service"));
         }
         if self.documents.services.contains_key(name) {
             return Err(format!("{name} is given by hand"));

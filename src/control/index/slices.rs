@@ -86,7 +86,8 @@ fn service_of(meta: &Meta) -> Option<ObjectName> {
 }
 
 fn slice_endpoints(meta: &Meta, slice: &manifest::EndpointSlice) -> Vec<ServiceEndpoint> {
-    let ports: BTreeMap<_, _> = slice.ports.iter().map(|port| (port.name.clone(), port.port)).collect();
+    let tcp = slice.ports.iter().filter(|port| port.protocol == "TCP");
+    let ports: BTreeMap<_, _> = tcp.map(|port| (port.name.clone(), port.port)).collect();
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
         let pod = match &endpoint.target {

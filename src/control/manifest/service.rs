@@ -61,6 +61,7 @@ pub struct TargetRef {
 pub struct SlicePort {
     pub name: String,
     pub port: u16,
+    pub protocol: String,
 }
 
 pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> {
@@ -149,8 +150,9 @@ pub(super) fn read_slice(reader: &mut Reader, node: &Node) -> Option<EndpointSli
     for node in reader.mappings(node, "ports") {
         let name = reader.text(node, "name").unwrap_or_default();
         check_port_name(reader, node, &name);
+        let protocol = read_protocol(reader, node);
         if let Some(port) = reader.port(node, "port") {
-            slice.ports.push(SlicePort { name, port });
+            slice.ports.push(SlicePort { name, port, protocol });
         }
     }
     Some(slice)

@@ -1,7 +1,7 @@
 //! One Link: which of the target's Services are mirrored, and in which mode (controlplane 1.4, 1.5).
 
 use super::{
-    Cluster, Endpoints, Link, Meta, Note, ObjectName, Service, ServiceEndpoint, ServiceKind, Target, gateway,
+    Cluster, Endpoints, Gateway, Link, Meta, Note, ObjectName, ServiceEndpoint, ServiceKind, Target, gateway,
     headless, manifest, metadata, mirror_service,
 };
 
@@ -39,8 +39,11 @@ impl<'a> Export<'a, '_> {
         if let ServiceKind::ExternalName(_) = exported.service.kind {
             return self.left_out(exported, "it is an ExternalName");
         }
+        if exported.service.ports.is_empty() {
+            return self.left_out(exported, "it has no ports");
+        }
         if self.cluster.settings.enable_headless_services && exported.service.kind == ServiceKind::Headless {
-            return headless::mirror(self, exported, by_gateway);
+            return headless::mirror(self, exported, by_gateway, remotely);
         }
         if self.has_namespace(exported) && self.add_mirror(exported, false) && !remotely {
             self.add_gateway_endpoints(exported);
@@ -61,12 +64,8 @@ impl<'a> Export<'a, '_> {
     pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> bool {
         let mut service = mirror_service(self.mirror_name(&exported.meta.name), exported.service);
         service.labels = metadata::mirror_labels(self.link, exported.meta);
-        service.annotations = metadata::mirror_annotations(self.link, exported.meta);
+        service.annotations = metadata::mirror_annotations(self.link, exported.meta, self.target.documents);
         service.headless = headless;
-        self.add(exported, service)
-    }
-
-    pub(super) fn add(&mut self, exported: Exported<'_>, service: Service) -> bool {
         let added = self.cluster.add(service);
         if let Err(why) = &added {
             self.left_out(exported, why);
@@ -77,12 +76,7 @@ impl<'a> Export<'a, '_> {
     /// The addresses of the gateway; none while the target has no ready endpoint, whose gateway could
     /// do nothing with a connection.
     pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>) {
-        let Some(found) = &self.link.gateway else {
-            return self.note(format!("{} has no endpoints: the Link has no gateway", exported.meta.name));
-        };
-        for name in gateway::unresolved(found) {
-            self.note(format!("the gateway {name} is left out: host names are not resolved"));
-        }
+        let Some(found) = self.gateway(exported) else { return };
         let ready = self.target_endpoints(exported).iter().any(|endpoint| endpoint.ready);
         let subsets = ready.then(|| gateway::subset(found, exported.service));
         let endpoints = Endpoints {
@@ -91,6 +85,18 @@ impl<'a> Export<'a, '_> {
             subsets: subsets.flatten().into_iter().collect(),
         };
         self.cluster.mirrored.endpoints.insert(self.mirror_name(&exported.meta.name), endpoints);
+    }
+
+    /// The Link's gateway; notes what of it cannot be used.
+    pub(super) fn gateway(&mut self, exported: Exported<'_>) -> Option<&'a Gateway> {
+        let Some(found) = &self.link.gateway else {
+            self.note(format!("{} has no endpoints: the Link has no gateway", exported.meta.name));
+            return None;
+        };
+        for name in gateway::unresolved(found) {
+            self.note(format!("the gateway {name} is left out: host names are not resolved"));
+        }
+        Some(found)
     }
 
     pub(super) fn target_endpoints(&self, exported: Exported<'_>) -> &'a [ServiceEndpoint] {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::metadata::{self, Exclusions};
-use super::{Cluster, Meta, Note, ObjectName, ServiceKind, UsableLink, manifest, mirror_service};
+use super::{Cluster, Documents, Meta, Note, ObjectName, ServiceKind, UsableLink, manifest, mirror_service};
 use crate::control::index::{LOCAL_DISCOVERY, REMOTE_DISCOVERY};
 
 /// One of the Services that are joined.
 struct Member<'a> {
     /// `None` for this cluster's own.
     cluster: Option<&'a str>,
+    /// Of that cluster.
+    documents: &'a Documents,
     meta: &'a Meta,
     service: &'a manifest::Service,
     exclusions: Exclusions<'a>,
@@ -25,7 +27,8 @@ pub(super) fn unions(cluster: &mut Cluster<'_>, links: &[UsableLink<'_>]) {
         Exclusions { labels: &settings.excluded_labels, annotations: &settings.excluded_annotations };
     for (meta, service) in cluster.documents.services.values() {
         if settings.federated_selector.chooses(&meta.labels) {
-            let member = Member { cluster: None, meta, service, exclusions, place: meta };
+            let documents = cluster.documents;
+            let member = Member { cluster: None, documents, meta, service, exclusions, place: meta };
             join(cluster, &mut unions, member);
         }
     }
@@ -34,7 +37,9 @@ pub(super) fn unions(cluster: &mut Cluster<'_>, links: &[UsableLink<'_>]) {
         for (meta, service) in target.documents.services.values() {
             if link.federated_selector.chooses(&meta.labels) {
                 let name = Some(link.target_cluster_name.as_str());
-                join(cluster, &mut unions, Member { cluster: name, meta, service, exclusions, place });
+                let documents = target.documents;
+                let member = Member { cluster: name, documents, meta, service, exclusions, place };
+                join(cluster, &mut unions, member);
             }
         }
     }
@@ -75,10 +80,7 @@ fn add(cluster: &mut Cluster<'_>, name: ObjectName, members: &[Member<'_>]) {
     let Some(first) = members.first() else { return };
     let mut service = mirror_service(name, first.service);
     service.labels = metadata::federated_labels(first.meta, first.exclusions);
-    service.annotations = metadata::copied_annotations(first.meta, first.exclusions);
-    for of_members in [LOCAL_DISCOVERY, REMOTE_DISCOVERY] {
-        service.annotations.remove(of_members);
-    }
+    service.annotations = metadata::copied_annotations(first.meta, first.documents, first.exclusions);
     let mut remote: Vec<String> = Vec::new();
     for member in members {
         let name = &member.meta.name.name;

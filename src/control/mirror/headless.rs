@@ -11,13 +11,10 @@ use super::{
 use crate::control::hash;
 
 /// Follows the target's endpoints. The selector for remote discovery alone mirrors nothing here.
-pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gateway: bool) {
+pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gateway: bool, remotely: bool) {
     let endpoints = export.target.endpoints.get(&exported.meta.name).map(Vec::as_slice).unwrap_or_default();
     if !by_gateway {
         return export.left_out(exported, "headless Services are mirrored through a gateway only");
-    }
-    if exported.service.ports.is_empty() {
-        return export.left_out(exported, "it has no ports");
     }
     if endpoints.is_empty() {
         return export.left_out(exported, "it is headless, and its endpoints are not known yet");
@@ -25,14 +22,14 @@ pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gat
     if !export.has_namespace(exported) {
         return;
     }
-    // Without names there is nothing to keep: an ordinary mirror.
+    // Without names there is nothing to keep: an ordinary mirror, which remote discovery wins.
     let named = endpoints.iter().any(|endpoint| endpoint.hostname.is_some());
     if !export.add_mirror(exported, named) {
         return;
     }
     if named {
         add_hosts(export, exported, endpoints);
-    } else {
+    } else if !remotely {
         export.add_gateway_endpoints(exported);
     }
 }
@@ -40,12 +37,18 @@ pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gat
 /// An endpoint mirror for each ready host, and the mirror's own Endpoints with their addresses.
 fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[ServiceEndpoint]) {
     let version = hash::version(&format!("{endpoints:?}"));
+    let gateway = export.gateway(exported);
     let mut subsets: BTreeMap<Vec<EndpointPort>, Vec<Address>> = BTreeMap::new();
     let mut hosts = BTreeSet::new();
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.ready) {
         let Some(hostname) = &endpoint.hostname else { continue };
         let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
-        if !hosts.insert(hostname) || !add_endpoint_mirror(export, exported, hostname, &version) {
+        if !hosts.insert(hostname) {
+            continue;
+        }
+        let subset = gateway.and_then(|gateway| gateway::subset(gateway, exported.service));
+        if let Err(why) = add_endpoint_mirror(export, exported, hostname, &version, subset) {
+            export.note(format!("the host {hostname} of {} is not mirrored: {why}", exported.meta.name));
             continue;
         }
         let ports = endpoint.ports.iter().map(|(name, port)| EndpointPort {
@@ -64,13 +67,14 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
     export.cluster.mirrored.endpoints.insert(export.mirror_name(&exported.meta.name), endpoints);
 }
 
-/// `<hostname>-<cluster>`: a cluster IP whose only endpoints are the gateway's; whether it could be added.
+/// `<hostname>-<cluster>`: a cluster IP whose only endpoints are the gateway's; or why it could not be added.
 fn add_endpoint_mirror(
     export: &mut Export<'_, '_>,
     exported: Exported<'_>,
     hostname: &str,
     version: &str,
-) -> bool {
+    subset: Option<Subset>,
+) -> Result<(), String> {
     let parent = export.mirror_name(&exported.meta.name);
     let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
     let mut service = mirror_service(name.clone(), exported.service);
@@ -78,15 +82,12 @@ fn add_endpoint_mirror(
     service.labels.insert("mirror.linkerd.io/headless-mirror-svc-name".into(), parent.name);
     service.annotations = metadata::host_annotations(export.link, exported.meta, hostname, version);
     let labels = service.labels.clone();
-    if !export.add(exported, service) {
-        return false;
-    }
-    let gateway = export.link.gateway.as_ref();
+    export.cluster.add(service)?;
     let endpoints = Endpoints {
         labels,
         annotations: metadata::endpoints_annotations(export.link, exported.meta, Some(hostname)),
-        subsets: gateway.and_then(|gateway| gateway::subset(gateway, exported.service)).into_iter().collect(),
+        subsets: subset.into_iter().collect(),
     };
     export.cluster.mirrored.endpoints.insert(name, endpoints);
-    true
+    Ok(())
 }

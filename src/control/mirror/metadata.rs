@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::control::index::inject::OPAQUE_PORTS;
 use crate::control::index::{
-    CLUSTER_NAME, GATEWAY_IDENTITY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
+    CLUSTER_NAME, GATEWAY_IDENTITY, LOCAL_DISCOVERY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
 };
-use crate::control::manifest::{Link, Meta};
+use crate::control::manifest::{Documents, Link, Meta};
 
 type Map = BTreeMap<String, String>;
 
@@ -18,6 +18,9 @@ const RESOURCE_VERSION: &str = "mirror.linkerd.io/remote-resource-version";
 /// Never copied: they would steer traffic by the other cluster's zones.
 const TOPOLOGY: [&str; 2] =
     ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
+
+/// Never copied: whoever labels Services in one cluster must not choose where another one's mirror leads.
+const DISCOVERY: [&str; 3] = [REMOTE_DISCOVERY, REMOTE_SERVICE, LOCAL_DISCOVERY];
 
 /// Keys that an operator wants left out.
 #[derive(Clone, Copy)]
@@ -49,31 +52,39 @@ pub(super) fn endpoints_labels(link: &Link, target: &Meta) -> Map {
 }
 
 pub(super) fn federated_labels(target: &Meta, exclusions: Exclusions<'_>) -> Map {
-    let copied = target
-        .labels
-        .iter()
-        .filter(|(key, _)| !key.starts_with(OWN_PREFIX) && !excluded(key, exclusions.labels));
+    let copied = target.labels.iter().filter(|(key, _)| {
+        let own = key.starts_with(OWN_PREFIX) || DISCOVERY.contains(&key.as_str());
+        !own && !excluded(key, exclusions.labels)
+    });
     let mut labels: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
     labels.insert(MIRRORED.into(), "true".into());
     labels
 }
 
-pub(super) fn mirror_annotations(link: &Link, target: &Meta) -> Map {
-    let mut annotations = copied_annotations(target, Exclusions::of(link));
+/// `documents` are those of the target's cluster.
+pub(super) fn mirror_annotations(link: &Link, target: &Meta, documents: &Documents) -> Map {
+    let mut annotations = copied_annotations(target, documents, Exclusions::of(link));
     annotations.insert(REMOTE_FQ_NAME.into(), fq_name(link, target, None));
     annotations.insert(RESOURCE_VERSION.into(), target.resource_version.clone());
     annotations
 }
 
-/// Opaque ports are copied even when they are excluded.
-pub(super) fn copied_annotations(target: &Meta, exclusions: Exclusions<'_>) -> Map {
+/// Opaque ports are copied even when they are excluded. Those of the target's namespace count where it has
+/// none: there, the webhook writes them on the Service itself (controlplane 5.1).
+pub(super) fn copied_annotations(target: &Meta, documents: &Documents, exclusions: Exclusions<'_>) -> Map {
     let copied = target.annotations.iter().filter(|(key, _)| {
         let left_out = key.starts_with(OWN_PREFIX)
             || TOPOLOGY.contains(&key.as_str())
+            || DISCOVERY.contains(&key.as_str())
             || excluded(key, exclusions.annotations);
         *key == OPAQUE_PORTS || !left_out
     });
-    copied.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let mut annotations: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let namespace = documents.namespaces.get(&target.name.namespace);
+    if let Some(ports) = namespace.and_then(|namespace| namespace.meta.annotations.get(OPAQUE_PORTS)) {
+        annotations.entry(OPAQUE_PORTS.into()).or_insert_with(|| ports.clone());
+    }
+    annotations
 }
 
 /// Of an endpoint mirror: nothing is copied. `version` is that of the target's endpoints.

@@ -245,7 +245,143 @@ fn a_headless_service_without_ports_or_ready_hosts() {
     let nobody = service.replace("hostname: a}", "hostname: a, conditions: {ready: false}}");
     assert_eq!(names(&nobody), ["web-east"]);
     let bare = service.replace("ports: [{name: http, port: 80}]", "ports: []");
-    let mirrored = mirror_in(&settings, LINK, &[&bare]);
-    assert!(mirrored.services.is_empty());
-    assert!(mirrored.notes[0].message.contains("it has no ports"), "{:?}", mirrored.notes);
+    for settings in [&settings, &Settings::default()] {
+        let mirrored = mirror_in(settings, LINK, &[&bare]);
+        assert!(mirrored.services.is_empty());
+        assert!(mirrored.notes[0].message.contains("it has no ports"), "{:?}", mirrored.notes);
+    }
+}
+
+const OPAQUE: &str = "config.linkerd.io/opaque-ports";
+
+#[test]
+fn the_opaque_ports_of_a_targets_namespace_are_its_services() {
+    let namespace = |ports: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: d, annotations: {{{OPAQUE}: '{ports}'}}}}\n"
+        )
+    };
+    let ports = |mirrored: &Mirrored, name: &str| {
+        mirrored.services[&ObjectName::new("d", name)].annotations.get(OPAQUE).cloned()
+    };
+    let bare = exported("web", "mirror.linkerd.io/exported: 'true', f: m", "") + &namespace("3306");
+    let own = format!("{SERVICE}{}", namespace("3306"));
+    assert_eq!(ports(&mirror_of(LINK, &bare), "web-east").as_deref(), Some("3306"));
+    assert_eq!(ports(&mirror_of(LINK, &own), "web-east").as_deref(), Some("80"));
+    let federated = mirror_in(&Settings::default(), &two_links("", ""), &[&bare]);
+    assert_eq!(ports(&federated, "web-federated").as_deref(), Some("3306"));
+    let settings =
+        Settings { federated_selector: manifest::Selector::label("f", "m"), ..Settings::default() };
+    let local = mirror_in(&settings, &(exported("web", "f: m", "") + &namespace("25")), &[]);
+    assert_eq!(ports(&local, "web-federated").as_deref(), Some("25"));
+}
+
+#[test]
+fn a_target_does_not_say_where_its_mirror_leads() {
+    let service = "
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  namespace: d
+  labels: {mirror.linkerd.io/exported: 'true', f: m, multicluster.linkerd.io/remote-discovery: x, multicluster.linkerd.io/remote-service: y}
+  annotations: {multicluster.linkerd.io/remote-discovery: y@x, multicluster.linkerd.io/local-discovery: y}
+spec: {ports: [{port: 80}]}
+";
+    let mirrored = mirror_in(&Settings::default(), &two_links("", ""), &[service]);
+    let texts = |name: &str| {
+        let service = &mirrored.services[&ObjectName::new("d", name)];
+        let all = service.labels.iter().chain(&service.annotations);
+        let ours = all.filter(|(key, _)| key.starts_with("multicluster.linkerd.io/"));
+        ours.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(texts("web-east"), [] as [&str; 0]);
+    assert_eq!(texts("web-federated"), ["multicluster.linkerd.io/remote-discovery=web@east"]);
+    let endpoints =
+        &mirror_of(&gateway_link("10.0.0.9"), service).endpoints[&ObjectName::new("d", "web-east")];
+    assert!(endpoints.labels.keys().all(|key| !key.starts_with("multicluster.linkerd.io/")), "{endpoints:?}");
+}
+
+fn gateway_link(address: &str) -> String {
+    LINK.replace("  selector:", &format!("  gatewayAddress: {address}\n  gatewayPort: '4143'\n  selector:"))
+}
+
+#[test]
+fn remote_discovery_wins_for_headless_services_without_hosts_too() {
+    let settings = Settings { enable_headless_services: true, ..Settings::default() };
+    let both = "mirror.linkerd.io/exported: 'true', flat: y";
+    let service = exported("web", both, "clusterIP: None, ") + "---" + HEADLESS;
+    let service = service.replace(", hostname: a", "").replace(", hostname: b", "");
+    let link = gateway_link("10.0.0.9");
+    let gateway = mirror_in(&settings, &link, &[&service]);
+    assert!(gateway.endpoints.contains_key(&ObjectName::new("d", "web-east")));
+    let link = link.replace("{mirror.linkerd.io/exported: remote-discovery}", "{flat: y}");
+    let flat = mirror_in(&settings, &link, &[&service]);
+    let mirror = &flat.services[&ObjectName::new("d", "web-east")];
+    assert_eq!(mirror.labels["multicluster.linkerd.io/remote-discovery"], "east");
+    assert!(flat.endpoints.is_empty(), "{:?}", flat.endpoints);
+}
+
+#[test]
+fn a_gateway_that_hosts_cannot_use_is_noted() {
+    let settings = Settings { enable_headless_services: true, ..Settings::default() };
+    let service =
+        exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + HEADLESS;
+    for (link, why) in [
+        (LINK.to_owned(), "d/web has no endpoints: the Link has no gateway"),
+        (gateway_link("gateway.example"), "the gateway gateway.example is left out"),
+    ] {
+        let mirrored = mirror_in(&settings, &link, &[&service]);
+        assert_eq!(mirrored.services.len(), 2);
+        let [note] = mirrored.notes.as_slice() else { panic!("{:?}", mirrored.notes) };
+        assert!(note.message.contains(why), "{note:?}");
+    }
+}
+
+#[test]
+fn a_host_whose_name_no_service_can_have_is_left_out_by_name() {
+    let settings = Settings { enable_headless_services: true, ..Settings::default() };
+    let service =
+        exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + HEADLESS;
+    let mirrored =
+        mirror_in(&settings, &gateway_link("10.0.0.9"), &[&service.replace("hostname: a", "hostname: A_")]);
+    assert_eq!(mirrored.services.len(), 1);
+    let [note] = mirrored.notes.as_slice() else { panic!("{:?}", mirrored.notes) };
+    let expected = "the host A_ of d/web is not mirrored: d/A_-east is no name for a Service";
+    assert!(note.message.contains(expected), "{note:?}");
+}
+
+#[test]
+fn nothing_is_left_of_a_link_that_is_deleted() {
+    let service = exported("web", "mirror.linkerd.io/exported: 'true', f: m", "selector: {a: b}, ");
+    let settings = Settings { enable_namespace_creation: true, ..Settings::default() };
+    let whole = two_links("", "")
+        .replace("kind: Namespace\nmetadata: {name: d}", "kind: Namespace\nmetadata: {name: x}");
+    let without = |links: &[&str]| -> String {
+        let gone = |text: &&str| links.iter().any(|name| text.contains(&format!("{{name: {name},")));
+        whole.split("---").filter(|text| !gone(text)).collect::<Vec<_>>().join("---")
+    };
+    let names = |own: &str| {
+        let mirrored = mirror_in(&settings, own, &[&service, &service]);
+        let members = annotation(&mirrored, "web-federated", "remote-discovery").map(str::to_owned);
+        let names = mirrored.services.keys().map(|name| name.name.clone()).collect::<Vec<_>>();
+        (names, members, mirrored.namespaces)
+    };
+    let made = |by: &str| BTreeMap::from([("d".to_owned(), by.to_owned())]);
+    let all = ["web-east", "web-federated", "web-north"].map(str::to_owned).to_vec();
+    assert_eq!(names(&whole), (all, Some("web@east,web@north".into()), made("east")));
+    let rest = ["web-federated", "web-north"].map(str::to_owned).to_vec();
+    assert_eq!(names(&without(&["east"])), (rest, Some("web@north".into()), made("north")));
+    let nothing = mirror_in(&settings, &without(&["east", "north"]), &[&service, &service]);
+    assert_eq!(nothing, Mirrored::default());
+}
+
+#[test]
+fn a_udp_port_of_a_slice_does_not_become_tcp() {
+    let settings = Settings { enable_headless_services: true, ..Settings::default() };
+    let slice = HEADLESS.replace("port: 8080}", "port: 8080}, {name: dns, port: 53, protocol: UDP}");
+    let service = exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + &slice;
+    let mirrored = mirror_in(&settings, &gateway_link("10.0.0.9"), &[&service]);
+    let ports = &mirrored.endpoints[&ObjectName::new("d", "web-east")].subsets[0].ports;
+    assert_eq!(ports, &[EndpointPort { name: "http".into(), protocol: "TCP".into(), port: 8080 }]);
 }
