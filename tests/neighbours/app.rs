@@ -34,6 +34,10 @@ pub(crate) async fn serve(listener: TcpListener) {
         std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { connection(TcpStream::from_std(io).unwrap()).await });
+            // What an upgrade left behind goes on.
+            while runtime.metrics().num_alive_tasks() > 0 {
+                runtime.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
+            }
         });
     }
 }
