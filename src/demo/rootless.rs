@@ -39,16 +39,19 @@ pub struct Inside {
 impl Inside {
     /// Returns only if that failed.
     pub fn run(self) -> anyhow::Error {
-        if std::env::var_os(ALLOCATOR).is_none_or(|value| value != ONE_THREAD) {
+        let [as_all, as_ours] = ALLOCATOR;
+        if std::env::var_os(as_all).is_none_or(|value| value != ONE_THREAD) {
             let own_args = std::env::args_os().skip(1);
-            return own().args(own_args).env(ALLOCATOR, ONE_THREAD).exec().into();
+            let own_again = ALLOCATOR.map(|name| (name, ONE_THREAD));
+            return own().args(own_args).envs(own_again).exec().into();
         }
         let Some((program, args)) = self.command.split_first() else {
             return anyhow::Error::msg("no program was named");
         };
         match enter() {
             Ok(()) => {
-                Command::new(program).arg0(shown(program)).args(args).env_remove(ALLOCATOR).exec().into()
+                let mut command = Command::new(program);
+                command.arg0(shown(program)).args(args).env_remove(as_all).env_remove(as_ours).exec().into()
             }
             Err(error) => Refused { error, remedy: remedy(sysctl) }.into(),
         }
@@ -101,8 +104,8 @@ const SWITCHES: [(&str, &str, &str); 3] = [
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
 ];
 
-/// Where our allocator looks for its options.
-const ALLOCATOR: &str = "_RJEM_MALLOC_CONF";
+/// Where our allocator looks for its options: as everybody's, and where it is only Rust's.
+const ALLOCATOR: [&str; 2] = ["MALLOC_CONF", "_RJEM_MALLOC_CONF"];
 const ONE_THREAD: &str = "background_thread:false";
 
 #[cfg(test)]
