@@ -2,7 +2,7 @@
 //!
 //! From scrapes of their admin ports to the tables that the guide prints: [`scrape`] reads a page,
 //! [`window`] compares the scrapes of a time window, [`stat`] and [`authz`] are the tables
-//! (controlplane 7.4-7.6).
+//! (controlplane 7.4-7.6). [`control`] reads what a control plane says of other clusters.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ pub mod quantile;
 pub mod table;
 pub mod stat;
 pub mod authz;
+pub mod control;
 
 use quantile::Buckets;
 use scrape::Labels;

@@ -19,7 +19,7 @@ use crate::control::Settings;
 use crate::control::ca::{Certifier, folder};
 use crate::control::files::{Folder, Report, Unusable};
 use crate::control::index::{DefaultPolicy, PortSet};
-use crate::control::serve::{self, Listen, dns, pods};
+use crate::control::serve::{self, Listen, dns, metrics, pods};
 use crate::drain::Drain;
 use crate::telemetry::log;
 
@@ -55,6 +55,9 @@ pub struct ControlArgs {
     /// Serve pods, Services and problems as JSON here; plain HTTP.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8085")]
     pub api: SocketAddr,
+    /// Serve metrics here, where Linkerd's service mirror does: /metrics; plain HTTP.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9999")]
+    pub admin: SocketAddr,
     /// What the control plane's own names resolve to [default: the address of --listen].
     #[arg(long, value_name = "IP")]
     pub control_addr: Option<IpAddr>,
@@ -150,9 +153,16 @@ pub async fn serve(
     };
     let views = pods::Views { snapshots: folder.snapshots(), reports: folder.reports() };
     let api = pods::start(args.api, views, &drain).await?;
+    let sources = metrics::Sources {
+        cluster_name: args.cluster_name.clone(),
+        snapshots: folder.snapshots(),
+        freshness: folder.freshness(),
+    };
+    let admin = metrics::start(args.admin, sources, &drain).await?;
     tell_mended(folder.reports(), drain.clone());
     let Listen { destination, policy, identity } = bound;
-    writeln!(out, "listening destination={destination} policy={policy} identity={identity} api={api}{dns}")?;
+    let grpc = format!("destination={destination} policy={policy} identity={identity}");
+    writeln!(out, "listening {grpc} api={api} admin={admin}{dns}")?;
     out.flush()?;
     ended.await;
     let left = drain.finish(GRACE).await;

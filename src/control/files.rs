@@ -19,9 +19,12 @@ use super::index::{Settings, Snapshot};
 use super::manifest::{Note, Problem};
 
 mod cluster;
+pub mod freshness;
+mod source;
 mod store;
 mod tree;
 
+pub use freshness::Freshness;
 pub use store::ALLOCATIONS;
 
 use cluster::Cluster;
@@ -73,6 +76,7 @@ pub fn look(folder: &Path, settings: &Settings) -> io::Result<(Report, Option<Ar
 pub struct Folder {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     reports: watch::Receiver<Arc<Report>>,
+    freshness: watch::Receiver<Freshness>,
     events: mpsc::Sender<Event>,
     follower: Option<thread::JoinHandle<()>>,
 }
@@ -90,17 +94,19 @@ impl Folder {
         announce(cluster.report());
         let (snapshot_tx, snapshots) = watch::channel(first);
         let (report_tx, reports) = watch::channel(Arc::new(cluster.report().clone()));
+        let (freshness_tx, freshness) = watch::channel(cluster.freshness());
         let (events, incoming) = mpsc::channel();
         let mut follower = Follower {
             watcher: Watches::new(events.clone(), cluster.folder().to_owned()),
             cluster,
             snapshots: snapshot_tx,
             reports: report_tx,
+            freshness: freshness_tx,
         };
-        follower.watcher.follow(follower.cluster.folders());
+        follower.publish();
         let run = move || follower.run(&incoming);
         let thread = thread::Builder::new().name("manifests".into()).spawn(run).map_err(Unusable::Thread)?;
-        Ok(Self { snapshots, reports, events, follower: Some(thread) })
+        Ok(Self { snapshots, reports, freshness, events, follower: Some(thread) })
     }
 
     /// The state in force; changes only when it is another one.
@@ -111,6 +117,11 @@ impl Folder {
     /// What the latest look found.
     pub fn reports(&self) -> watch::Receiver<Arc<Report>> {
         self.reports.clone()
+    }
+
+    /// How old what is in force is, by cluster.
+    pub fn freshness(&self) -> watch::Receiver<Freshness> {
+        self.freshness.clone()
     }
 }
 
@@ -135,6 +146,7 @@ struct Follower {
     watcher: Watches,
     snapshots: watch::Sender<Arc<Snapshot>>,
     reports: watch::Sender<Arc<Report>>,
+    freshness: watch::Sender<Freshness>,
 }
 
 impl Follower {
@@ -155,6 +167,9 @@ impl Follower {
 
     fn publish(&mut self) {
         self.watcher.follow(self.cluster.folders());
+        // A folder that cannot be written to has a note about its addresses already.
+        let _ = freshness::mark(self.cluster.folder());
+        self.freshness.send_replace(self.cluster.freshness());
         let report = self.cluster.report();
         self.reports.send_if_modified(|current| {
             let new = **current != *report;
@@ -208,7 +223,7 @@ impl Watches {
     fn new(events: mpsc::Sender<Event>, own: PathBuf) -> Self {
         let handler = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
-            if event.kind.is_access() || event.paths.iter().all(|path| is_own_hidden(path, &own)) {
+            if event.kind.is_access() || event.paths.iter().all(|path| says_nothing(path, &own)) {
                 return;
             }
             let _ = events.send(Event::Changed(event.paths));
@@ -232,10 +247,10 @@ impl Watches {
     }
 }
 
-/// Our own store lies beside the manifests: writing it must not make us read again.
-fn is_own_hidden(path: &Path, own: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    hidden && path.parent() == Some(own)
+/// Our own store lies beside the manifests: writing it must not make us read again. Marks are for looks.
+fn says_nothing(path: &Path, own: &Path) -> bool {
+    let Some(name) = path.file_name() else { return false };
+    name == freshness::MARK || (name.as_encoded_bytes().starts_with(b".") && path.parent() == Some(own))
 }
 
 #[cfg(test)]

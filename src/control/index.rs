@@ -47,7 +47,7 @@ pub(in crate::control) use endpoints::{
     CLUSTER_NAME, GATEWAY_IDENTITY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
 };
 pub(in crate::control) use federated::LOCAL_DISCOVERY;
-pub(in crate::control) use remotes::remote_urls;
+pub(in crate::control) use remotes::{cluster_names, remote_urls};
 pub(in crate::control) use slices::ServiceEndpoint;
 pub(in crate::control) use world::namespaces;
 
@@ -63,9 +63,9 @@ pub struct Snapshot {
 /// Another cluster, as its folder shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Linked {
-    pub documents: Documents,
+    pub documents: Arc<Documents>,
     /// `None` until that cluster's own control plane has given out addresses: its pods have none.
-    pub allocations: Option<Allocations>,
+    pub allocations: Option<Arc<Allocations>>,
 }
 
 /// Linked clusters by the URL that credentials Secrets spell.

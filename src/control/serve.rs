@@ -6,9 +6,11 @@
 pub mod destination;
 pub mod dns;
 
+mod http;
 pub mod identity;
 pub mod inbound;
 mod listen;
+pub mod metrics;
 pub mod outbound;
 pub mod own;
 pub mod pods;

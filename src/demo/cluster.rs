@@ -116,6 +116,7 @@ fn control_args(plan: &Plan, manifests: &Path, certs: &Path) -> Vec<OsString> {
         ("--listen", plan.control.to_string()),
         ("--dns", SocketAddr::from((plan.control, DNS)).to_string()),
         ("--api", SocketAddr::from((plan.control, API)).to_string()),
+        ("--admin", SocketAddr::from((plan.control, ADMIN)).to_string()),
         ("--pod-network", plan.pods.to_string()),
         ("--service-network", plan.services.to_string()),
     ];
@@ -128,4 +129,6 @@ const CONTROL: &str = "control";
 const DNS: u16 = 53;
 /// Where the control plane lists pods.
 const API: u16 = 8085;
+/// Where its metrics are.
+const ADMIN: u16 = 9999;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);

@@ -37,6 +37,10 @@ impl Gauge {
         self.0.fetch_sub(1, Relaxed);
     }
 
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
     pub fn value(&self) -> i64 {
         self.0.load(Relaxed)
     }

@@ -36,8 +36,8 @@ fn write(root: &Path, text: &str) {
 fn args(root: &Path, more: &[&str]) -> ControlArgs {
     let (west, certs) = (root.join("west"), root.join("certs"));
     let fixed = [west.to_str().unwrap(), "--certs", certs.to_str().unwrap(), "--cluster-name", "west"];
-    let free =
-        ["--destination-port", "0", "--policy-port", "0", "--identity-port", "0", "--api", "127.0.0.1:0"];
+    let ports = ["--destination-port", "0", "--policy-port", "0", "--identity-port", "0"];
+    let free = [&ports[..], &["--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"]].concat();
     parse(&[&fixed[..], &free, more].concat()).unwrap()
 }
 
@@ -60,14 +60,21 @@ async fn it_says_where_it_listens_serves_and_ends_when_told() {
     for name in ["destination=", "policy=", "identity=", "dns="] {
         TcpStream::connect(addr(name)).await.unwrap();
     }
-    let mut io = TcpStream::connect(addr("api=")).await.unwrap();
-    io.write_all(b"GET /ready HTTP/1.0\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    timeout(LIMIT, io.read_to_string(&mut answer)).await.unwrap().unwrap();
-    assert!(answer.ends_with("ready\n"), "{answer}");
+    assert!(get(addr("api="), "/ready").await.ends_with("ready\n"));
+    let page = get(addr("admin="), "/metrics").await;
+    let age = r#"causeway_cluster_age_seconds{cluster="west",of="manifests"} "#;
+    assert!(page.contains(age) && page.contains("\ncluster_store_size 0\n"), "{page}");
     end.send(()).unwrap();
     timeout(LIMIT, served).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(addr("policy=")).await.is_err());
+}
+
+async fn get(addr: SocketAddr, path: &str) -> String {
+    let mut io = TcpStream::connect(addr).await.unwrap();
+    io.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(LIMIT, io.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer
 }
 
 #[tokio::test]

@@ -5,18 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::tree::Tree;
+use super::freshness::{Freshness, Mark, Seen};
+use super::source::Source;
 use super::{Report, store};
-use crate::control::index::{Allocations, Linked, LinkedClusters, Settings, Snapshot, remote_urls};
+use crate::control::index::{
+    Allocations, Linked, LinkedClusters, Settings, Snapshot, cluster_names, remote_urls,
+};
 use crate::control::manifest::{Documents, Note, Place, Problem, folder_of};
 
 #[derive(Debug)]
 pub(super) struct Cluster {
     settings: Settings,
-    folder: PathBuf,
-    tree: Tree,
-    /// The last content without problems.
-    good: Option<Documents>,
+    own: Source,
     /// By URL as the Secrets spell it.
     linked: BTreeMap<String, Remote>,
     allocations: Allocations,
@@ -29,11 +29,11 @@ pub(super) struct Cluster {
 
 #[derive(Debug)]
 struct Remote {
-    folder: PathBuf,
-    tree: Tree,
-    read: bool,
-    good: Option<Linked>,
-    problems: Vec<Problem>,
+    source: Source,
+    allocations: Option<Arc<Allocations>>,
+    mark: Mark,
+    /// Why the latest look found nothing.
+    missing: Option<io::Error>,
 }
 
 impl Cluster {
@@ -45,9 +45,7 @@ impl Cluster {
         };
         Ok(Self {
             settings: settings.clone(),
-            folder: folder.to_owned(),
-            tree: Tree::new(folder.to_owned()),
-            good: None,
+            own: Source::new(folder.to_owned()),
             linked: BTreeMap::new(),
             allocations: saved.clone().unwrap_or_else(|| Allocations::new(settings)),
             saved,
@@ -58,7 +56,7 @@ impl Cluster {
     }
 
     pub(super) fn folder(&self) -> &Path {
-        &self.folder
+        self.own.folder()
     }
 
     pub(super) fn report(&self) -> &Report {
@@ -72,66 +70,86 @@ impl Cluster {
 
     /// Every folder whose changes matter.
     pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
-        let linked = self.linked.values().map(|remote| remote.folder.clone());
-        linked.chain([self.folder.clone()]).filter(|folder| folder.is_dir()).collect()
+        let linked = self.linked.values().map(|remote| remote.source.folder());
+        let all = linked.chain([self.folder()]).filter(|folder| folder.is_dir());
+        all.map(Path::to_owned).collect()
     }
 
-    /// Looks at the folders again. `touched` are files that have surely been written.
+    /// What is known of each cluster, and since when.
+    pub(super) fn freshness(&self) -> Freshness {
+        let own = Seen { manifests: self.own.sound(), control: None, problems: self.report.problems.len() };
+        let names = self.own.good().map(|documents| cluster_names(documents)).unwrap_or_default();
+        let linked = names.into_iter().filter_map(|(name, url)| {
+            let remote = self.linked.get(url)?;
+            Some((name.to_owned(), remote.seen()))
+        });
+        Freshness { own: Some(own), linked: linked.collect() }
+    }
+
+    /// Looks at the folders again, and builds anew what follows from them where anything is different.
+    /// `touched` are files that have surely been written.
     pub(super) fn reload(&mut self, touched: &BTreeSet<PathBuf>) {
-        let mut report = self.reload_own(touched);
-        let Some(documents) = self.good.clone() else {
-            self.report = report;
-            return;
-        };
-        self.reload_linked(&documents, touched, &mut report);
-        let clusters: LinkedClusters = self
-            .linked
-            .iter()
-            .filter_map(|(url, remote)| Some((url.clone(), remote.good.clone()?)))
-            .collect();
-        let (snapshot, allocations) =
-            Snapshot::build(&documents, &clusters, &self.settings, &self.allocations);
-        self.allocations = allocations;
-        report.notes.extend(snapshot.notes().iter().cloned());
+        let mut report = Report::default();
+        let mut changed = self.reload_own(touched, &mut report);
+        if let Some(documents) = self.own.good().cloned() {
+            changed |= self.reload_linked(&documents, touched, &mut report);
+            if changed || self.snapshot.is_none() {
+                self.build(&documents);
+            }
+        }
+        report.notes.extend(self.snapshot.iter().flat_map(|snapshot| snapshot.notes()).cloned());
         report.notes.extend(self.store_note.clone());
         report.notes.sort();
         self.report = report;
-        if self.snapshot.as_deref() != Some(&snapshot) {
-            self.snapshot = Some(Arc::new(snapshot));
-        }
     }
 
-    fn reload_own(&mut self, touched: &BTreeSet<PathBuf>) -> Report {
-        let mut report = Report::default();
-        match self.tree.refresh(touched) {
-            Ok(_) => {
-                let assembled = self.tree.assemble(&self.settings.mirror_namespace);
-                report.notes = assembled.notes;
-                report.problems = assembled.problems;
-                if report.problems.is_empty() {
-                    self.good = Some(assembled.documents);
-                }
-            }
-            Err(error) => report.problems.push(folder_problem(&self.folder, &error)),
-        }
-        report.documents = self.tree.documents();
-        report.files = self.tree.files();
-        report
+    /// Whether other content is in force.
+    fn reload_own(&mut self, touched: &BTreeSet<PathBuf>, report: &mut Report) -> bool {
+        let looked = self.own.look(touched, &self.settings.mirror_namespace);
+        report.notes = self.own.notes().to_vec();
+        report.problems = self.own.problems().to_vec();
+        report.documents = self.own.documents();
+        report.files = self.own.files();
+        looked.unwrap_or_else(|error| {
+            report.problems.push(folder_problem(self.own.folder(), &error));
+            false
+        })
     }
 
-    fn reload_linked(&mut self, documents: &Documents, touched: &BTreeSet<PathBuf>, report: &mut Report) {
+    /// Whether other content or addresses are in force.
+    fn reload_linked(
+        &mut self,
+        documents: &Documents,
+        touched: &BTreeSet<PathBuf>,
+        report: &mut Report,
+    ) -> bool {
         let urls = remote_urls(documents);
+        let before = self.linked.len();
         self.linked.retain(|url, _| urls.contains(url));
+        let mut changed = self.linked.len() != before;
         for url in urls {
-            let Some(folder) = folder_of(&url, &self.folder) else { continue };
+            let Some(folder) = folder_of(&url, self.own.folder()) else { continue };
             let remote = self.linked.entry(url.clone()).or_insert_with(|| Remote::new(folder));
-            if let Err(error) = remote.reload(touched, &self.settings.mirror_namespace) {
-                report.linked.extend(unreachable(documents, &url, &remote.folder, &error));
+            changed |= remote.reload(touched, &self.settings.mirror_namespace);
+            if let Some(error) = &remote.missing {
+                report.linked.extend(unreachable(documents, &url, remote.source.folder(), error));
             }
-            report.linked.extend(remote.problems.iter().cloned());
+            report.linked.extend(remote.source.problems().iter().cloned());
         }
         report.linked.sort();
         report.linked.dedup();
+        changed
+    }
+
+    fn build(&mut self, documents: &Documents) {
+        let clusters: LinkedClusters =
+            self.linked.iter().filter_map(|(url, remote)| Some((url.clone(), remote.good()?))).collect();
+        let (snapshot, allocations) =
+            Snapshot::build(documents, &clusters, &self.settings, &self.allocations);
+        self.allocations = allocations;
+        if self.snapshot.as_deref() != Some(&snapshot) {
+            self.snapshot = Some(Arc::new(snapshot));
+        }
     }
 
     /// Remembers the addresses. Where that cannot be, they follow from the names alone after a restart.
@@ -139,7 +157,7 @@ impl Cluster {
         if self.saved.as_ref() == Some(&self.allocations) {
             return;
         }
-        match store::save(&self.folder, &self.allocations) {
+        match store::save(self.own.folder(), &self.allocations) {
             Ok(()) => {
                 self.saved = Some(self.allocations.clone());
                 self.store_note = None;
@@ -147,8 +165,8 @@ impl Cluster {
             Err(error) => {
                 let message =
                     format!("addresses cannot be remembered, linked clusters cannot see them: {error}");
-                tracing::warn!(folder = %self.folder.display(), "{message}");
-                self.store_note = Some(store_note(&self.folder, message));
+                tracing::warn!(folder = %self.own.folder().display(), "{message}");
+                self.store_note = Some(store_note(self.own.folder(), message));
             }
         }
     }
@@ -156,27 +174,38 @@ impl Cluster {
 
 impl Remote {
     fn new(folder: PathBuf) -> Self {
-        Self { tree: Tree::new(folder.clone()), folder, read: false, good: None, problems: Vec::new() }
+        Self { source: Source::new(folder), allocations: None, mark: Mark::default(), missing: None }
     }
 
-    /// An error or a problem leaves the last good content as it was.
-    fn reload(&mut self, touched: &BTreeSet<PathBuf>, mirror_namespace: &str) -> io::Result<()> {
-        let changed = self.tree.refresh(touched)?;
-        if changed || !self.read {
-            self.read = true;
-            let assembled = self.tree.assemble(mirror_namespace);
-            self.problems = assembled.problems;
-            if self.problems.is_empty() {
-                let allocations = self.good.take().and_then(|good| good.allocations);
-                self.good = Some(Linked { documents: assembled.documents, allocations });
-            }
+    /// Whether other content or addresses are in force. What cannot be read, or is half-written or broken,
+    /// leaves what was known.
+    fn reload(&mut self, touched: &BTreeSet<PathBuf>, mirror_namespace: &str) -> bool {
+        let (mut changed, missing) = match self.source.look(touched, mirror_namespace) {
+            Ok(replaced) => (replaced, None),
+            Err(error) => (false, Some(error)),
+        };
+        self.missing = missing;
+        self.mark.look(self.source.folder());
+        if let Ok(Some(allocations)) = store::load(self.source.folder())
+            && self.allocations.as_deref() != Some(&allocations)
+        {
+            self.allocations = Some(Arc::new(allocations));
+            changed = true;
         }
-        // Half-written or broken: what was known stays.
-        let allocations = store::load(&self.folder).unwrap_or_default();
-        if let (Some(good), Some(allocations)) = (&mut self.good, allocations) {
-            good.allocations = Some(allocations);
+        changed
+    }
+
+    fn good(&self) -> Option<Linked> {
+        let documents = self.source.good()?.clone();
+        Some(Linked { documents, allocations: self.allocations.clone() })
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            manifests: self.source.sound(),
+            control: self.mark.seen(),
+            problems: self.source.problems().len() + usize::from(self.missing.is_some()),
         }
-        Ok(())
     }
 }
 

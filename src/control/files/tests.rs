@@ -155,3 +155,67 @@ fn hidden_and_other_files_are_ignored() {
     assert_eq!((report.problems.len(), report.files, report.documents), (0, 3, 6));
     assert!(snapshot.is_some());
 }
+
+/// What becomes of a folder.
+type Ruin = fn(&Path);
+
+const RUINS: [(&str, Ruin); 5] = [
+    ("vanished", |folder| fs::rename(folder, folder.with_extension("gone")).unwrap()),
+    ("no folder any more", |folder| {
+        fs::rename(folder, folder.with_extension("gone")).unwrap();
+        fs::write(folder, "not a folder").unwrap();
+    }),
+    ("an empty mount point", |folder| {
+        fs::rename(folder, folder.with_extension("gone")).unwrap();
+        fs::create_dir(folder).unwrap();
+    }),
+    ("nonsense", |folder| fs::write(folder.join("02-bb.yaml"), [0xff, 0, b'{', b'-']).unwrap()),
+    ("unreadable", |folder| {
+        // Root may read everything: a link that leads to itself it cannot.
+        let file = folder.join("02-bb.yaml");
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("02-bb.yaml", file).unwrap();
+    }),
+];
+
+#[tokio::test]
+async fn whatever_becomes_of_a_linked_folder_is_seen_in_time_and_changes_nothing() {
+    for (what, ruin) in RUINS {
+        let guide = Guide::new();
+        let _east = guide.open("east");
+        let west = guide.open("west");
+        let mut snapshots = west.snapshots();
+        until(&mut snapshots, |snapshot| endpoints(snapshot) == 1).await;
+        let mut freshness = west.freshness();
+        let fresh = freshness.borrow().clone();
+        let now = Instant::now();
+        assert!(!fresh.linked["target"].stale(now) && !fresh.own.unwrap().stale(now), "{what}: {fresh:?}");
+        ruin(&guide.folder("east"));
+        let stale = |fresh: &Freshness| fresh.linked["target"].stale(Instant::now());
+        let found = timeout(Duration::from_secs(5), freshness.wait_for(stale)).await;
+        let found = found.unwrap_or_else(|_| panic!("{what}: not seen")).unwrap().clone();
+        assert!(!found.own.unwrap().stale(Instant::now()), "{what}: the own cluster is well");
+        assert_eq!(endpoints(&snapshots.borrow_and_update()), 1, "{what}");
+        guide.edit("west/03-slow-cooker.yaml", "replicas: 1", "replicas: 2");
+        let changed = until(&mut snapshots, |snapshot| snapshot.pods().count() == 3).await;
+        assert_eq!(endpoints(&changed), 1, "{what}: own changes go on, the mirror stays");
+    }
+}
+
+#[tokio::test]
+async fn a_control_plane_that_no_longer_marks_its_folder_is_found_silent() {
+    let guide = Guide::new();
+    let east = guide.open("east");
+    let west = guide.open("west");
+    let mut freshness = west.freshness();
+    let alive = |fresh: &Freshness| fresh.linked["target"].control.is_some();
+    timeout(Duration::from_secs(5), freshness.wait_for(alive)).await.unwrap().unwrap();
+    drop(east);
+    let silent = |fresh: &Freshness| fresh.linked["target"].stale(Instant::now());
+    let found = timeout(Duration::from_secs(20), freshness.wait_for(silent)).await.unwrap().unwrap().clone();
+    assert_eq!(found.linked["target"].problems, 0, "its manifests are well");
+    assert_eq!(endpoints(&west.snapshots().borrow()), 1);
+    let _east = guide.open("east");
+    let lives = |fresh: &Freshness| !fresh.linked["target"].stale(Instant::now());
+    timeout(Duration::from_secs(10), freshness.wait_for(lives)).await.unwrap().unwrap();
+}

@@ -44,9 +44,17 @@ impl Tree {
         let mut changed = false;
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            // Follows links: mounted volumes are made of them. A file that has just gone is no file.
-            let Ok(metadata) = fs::metadata(&path) else { continue };
-            if !is_manifest(&path) || !metadata.is_file() {
+            if !is_manifest(&path) {
+                continue;
+            }
+            // Follows links: mounted volumes are made of them.
+            let metadata = match fs::metadata(&path) {
+                Ok(metadata) => metadata,
+                // A file that has just gone is no file; one that may not be looked at is.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if !metadata.is_file() {
                 continue;
             }
             let stamp = Stamp::of(&metadata);
@@ -58,6 +66,10 @@ impl Tree {
                 self.files.insert(path.clone(), File { stamp, parsed });
             }
             present.insert(path);
+        }
+        // A volume that is gone leaves an empty folder, and nobody deletes a whole cluster by deleting files.
+        if present.is_empty() && !self.files.is_empty() {
+            return Err(io::Error::other("it holds no manifests any more"));
         }
         let before = self.files.len();
         self.files.retain(|path, _| present.contains(path));

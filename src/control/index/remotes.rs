@@ -8,7 +8,10 @@ use crate::control::manifest::{self, Documents};
 use crate::control::mirror::{Mirrored, Target, Targets};
 
 use super::world::World;
-use super::{Allocations, LinkedClusters, Settings};
+use super::{Allocations, LinkedClusters, ObjectName, Settings};
+
+/// Label of a credentials Secret with the name of its cluster (controlplane 1.2).
+const CLUSTER_NAME_OF_SECRET: &str = "multicluster.linkerd.io/cluster-name";
 
 /// A linked cluster.
 pub(super) struct Observed {
@@ -21,7 +24,7 @@ pub(super) struct Observed {
 /// Every linked cluster, by URL.
 pub(super) fn observe(linked: &LinkedClusters, settings: &Settings) -> BTreeMap<String, Observed> {
     let observed = linked.iter().map(|(url, linked)| {
-        let (documents, given) = (&linked.documents, linked.allocations.as_ref());
+        let (documents, given) = (&linked.documents, linked.allocations.as_deref());
         let settings = given.map_or_else(|| settings.clone(), |given| given.settings(settings));
         let presumed = given.is_none().then(|| {
             World::build(documents, &Mirrored::default(), &settings, &mut Allocations::new(&settings))
@@ -54,7 +57,7 @@ pub(super) fn by_cluster(
 ) -> BTreeMap<String, Arc<World>> {
     let mut remotes = BTreeMap::new();
     for (name, (meta, secret)) in &documents.secrets {
-        let cluster = meta.labels.get("multicluster.linkerd.io/cluster-name");
+        let cluster = meta.labels.get(CLUSTER_NAME_OF_SECRET);
         let trust_domain = meta.annotations.get("multicluster.linkerd.io/trust-domain");
         let domain = meta.annotations.get("multicluster.linkerd.io/cluster-domain");
         let (Some(cluster), Some(trust_domain), Some(domain), Some(remote)) =
@@ -74,11 +77,25 @@ pub(super) fn by_cluster(
         let said = Settings { trust_domain: trust_domain.clone(), cluster_domain: domain.clone(), ..base };
         let world = match said == world.settings {
             true => world.clone(),
-            false => Arc::new(World::observed(&linked.documents, said, linked.allocations.as_ref())),
+            false => Arc::new(World::observed(&linked.documents, said, linked.allocations.as_deref())),
         };
         remotes.insert(cluster.clone(), world);
     }
     remotes
+}
+
+/// What clusters are called, with their URLs: by Links, and by the Secrets of remote discovery.
+pub(in crate::control) fn cluster_names(documents: &Documents) -> BTreeMap<&str, &str> {
+    let links = documents.links.values().filter_map(|(meta, link)| {
+        let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
+        Some((link.target_cluster_name.as_str(), &documents.secrets.get(&secret)?.1))
+    });
+    let labelled = documents
+        .secrets
+        .values()
+        .filter_map(|(meta, secret)| Some((meta.labels.get(CLUSTER_NAME_OF_SECRET)?.as_str(), secret)));
+    let named = links.chain(labelled);
+    named.filter_map(|(name, secret)| Some((name, secret.remote.as_ref()?.value.as_str()))).collect()
 }
 
 /// The folder URLs that a cluster's Secrets name: those of Links and those of remote discovery.

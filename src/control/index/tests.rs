@@ -50,7 +50,7 @@ fn east() -> (Snapshot, Allocations) {
 
 fn west() -> Snapshot {
     let (_, given) = east();
-    let linked = Linked { documents: documents(EAST), allocations: Some(given) };
+    let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     Snapshot::build(&documents(WEST), &linked, &settings, &Allocations::new(&settings)).0
@@ -90,7 +90,7 @@ fn the_guides_mirror_answers_with_the_other_clusters_pod() {
 #[test]
 fn without_the_other_clusters_addresses_a_mirror_is_empty_but_there() {
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
-    let linked = Linked { documents: documents(EAST), allocations: None };
+    let linked = Linked { documents: documents(EAST).into(), allocations: None };
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let west = Snapshot::build(&documents(WEST), &linked, &settings, &Allocations::new(&settings)).0;
     assert!(west.destination(&path("bb-target", 8080), &Context::default()).unwrap().endpoints.is_empty());
@@ -445,7 +445,7 @@ spec: {ports: [{port: 8080}], selector: {app: slow-cooker}}
 ";
     let texts = [WEST, &[hand]].concat();
     let (east, given) = east();
-    let linked = Linked { documents: documents(EAST), allocations: Some(given) };
+    let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
     let west = Snapshot::build(&documents(&texts), &linked, &settings, &Allocations::new(&settings)).0;
@@ -466,7 +466,7 @@ fn endpoint_mirrors_keep_their_hosts_names() {
         "spec:\n  gatewayAddress: 10.0.0.9\n  gatewayPort: '4143'\n  selector: {matchLabels: {x: y}}\n",
     );
     let given = alone_with_addresses(&east);
-    let linked = Linked { documents: documents(&east), allocations: Some(given) };
+    let linked = Linked { documents: documents(&east).into(), allocations: Some(given.into()) };
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let settings = Settings {
         enable_headless_services: true,

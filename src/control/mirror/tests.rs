@@ -64,7 +64,7 @@ fn mirror_in(settings: &Settings, own: &str, clusters: &[&str]) -> Mirrored {
         let documents = documents(text);
         let given = Allocations::new(settings);
         let (_, given) = Snapshot::build(&documents, &LinkedClusters::new(), settings, &given);
-        (url.to_owned(), Linked { documents, allocations: Some(given) })
+        (url.to_owned(), Linked { documents: documents.into(), allocations: Some(given.into()) })
     });
     let given = Allocations::new(settings);
     Snapshot::build(&documents(own), &linked.collect(), settings, &given).0.mirrored().clone()

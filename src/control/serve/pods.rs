@@ -4,33 +4,19 @@
 //! is wrong with the folder, `/ready` and `/live` answer as soon as this serves. The shapes are
 //! this project's own: flat, with environments already expanded.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use ::http::StatusCode;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::http::{self, Answer};
 use crate::control::Snapshot;
 use crate::control::files::Report;
 use crate::control::index::{Container, Pod, PortRef, Probe, ProbeAction, Service};
 use crate::drain::Drain;
-
-/// A client that has not sent its request by then is cut off.
-const HEADERS: Duration = Duration::from_secs(10);
-
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What there is to tell.
 #[derive(Clone, Debug)]
@@ -41,50 +27,14 @@ pub struct Views {
 
 /// Binds `addr` and serves until drained. Returns the bound address.
 pub async fn start(addr: SocketAddr, views: Views, drain: &Drain) -> io::Result<SocketAddr> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
-    let listener = TcpListener::bind(addr).await.map_err(named)?;
-    let bound = listener.local_addr()?;
-    drain.spawn(serve(listener, views, drain.clone()));
-    Ok(bound)
+    http::start(addr, move |path| answer(path, &views), drain).await
 }
 
-async fn serve(listener: TcpListener, views: Views, drain: Drain) {
-    loop {
-        let accepted = tokio::select! {
-            () = drain.signaled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((io, _)) = accepted else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        let (views, ending) = (views.clone(), drain.clone());
-        drain.spawn(async move {
-            let answer = service_fn(move |req| {
-                let answer = respond(&req, &views);
-                async { Ok::<_, Infallible>(answer) }
-            });
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
-            let connection = builder.serve_connection(TokioIo::new(io), answer);
-            tokio::pin!(connection);
-            tokio::select! {
-                _ = &mut connection => return,
-                () = ending.signaled() => connection.as_mut().graceful_shutdown(),
-            }
-            let _ = connection.await;
-        });
-    }
-}
-
-fn respond(req: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
-    if req.method() != Method::GET {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
-    }
+fn answer(path: &str, views: &Views) -> Option<Answer> {
     let snapshot = views.snapshots.borrow().clone();
-    match req.uri().path() {
-        "/ready" => text(StatusCode::OK, "ready\n"),
-        "/live" => text(StatusCode::OK, "live\n"),
+    Some(match path {
+        "/ready" => http::text(StatusCode::OK, "ready\n"),
+        "/live" => http::text(StatusCode::OK, "live\n"),
         "/api/v1/pods" => list(snapshot.pods().map(pod)),
         "/api/v1/services" => list(snapshot.services().map(service)),
         "/problems" => {
@@ -99,21 +49,12 @@ fn respond(req: &Request<Incoming>, views: &Views) -> Response<Full<Bytes>> {
                 })
             }))
         }
-        _ => text(StatusCode::NOT_FOUND, "not found\n"),
-    }
+        _ => return None,
+    })
 }
 
-fn list(items: impl Iterator<Item = Value>) -> Response<Full<Bytes>> {
-    let body = Value::Array(items.collect()).to_string();
-    let mut rsp = Response::new(Full::from(body));
-    rsp.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    rsp
-}
-
-fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut rsp = Response::new(Full::from(text));
-    *rsp.status_mut() = status;
-    rsp
+fn list(items: impl Iterator<Item = Value>) -> Answer {
+    http::content("application/json", Value::Array(items.collect()).to_string())
 }
 
 fn pod(pod: &Pod) -> Value {

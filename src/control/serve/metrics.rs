@@ -1,0 +1,120 @@
+//! What the control plane counts, as Linkerd's controllers show it (controlplane 1.2, 1.9), and how old what it
+//! knows of each cluster is: a page for Prometheus.
+//!
+//! `GET /metrics`; `/ready`, `/live` and `/ping` answer as soon as this serves.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ::http::StatusCode;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::http::{self, Answer};
+use crate::control::Snapshot;
+use crate::control::files::Freshness;
+use crate::control::files::freshness::Seen;
+use crate::drain::Drain;
+use crate::telemetry::labels::Labels;
+use crate::telemetry::page::Page;
+use crate::telemetry::process::{Process, render_build};
+
+/// What there is to tell.
+#[derive(Debug)]
+pub struct Sources {
+    /// This cluster's.
+    pub cluster_name: String,
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub freshness: watch::Receiver<Freshness>,
+}
+
+/// Binds `addr` and serves until drained. Returns the bound address.
+pub async fn start(addr: SocketAddr, sources: Sources, drain: &Drain) -> io::Result<SocketAddr> {
+    let process = Process::start();
+    let answer = move |path: &str| answer(path, &sources, &process);
+    http::start(addr, answer, drain).await
+}
+
+fn answer(path: &str, sources: &Sources, process: &Process) -> Option<Answer> {
+    Some(match path {
+        "/metrics" => http::content("text/plain; version=0.0.4", page(sources, process)),
+        "/ready" => http::text(StatusCode::OK, "ready\n"),
+        "/live" => http::text(StatusCode::OK, "live\n"),
+        "/ping" => http::text(StatusCode::OK, "pong\n"),
+        _ => return None,
+    })
+}
+
+fn page(sources: &Sources, process: &Process) -> String {
+    let mut page = Page::default();
+    let known = sources.snapshots.borrow().clusters().count();
+    page.family("cluster_store_size", "gauge", "Clusters that remote discovery reaches.");
+    page.sample("cluster_store_size", "", known);
+    render_freshness(&mut page, &sources.cluster_name, &sources.freshness.borrow(), Instant::now());
+    render_build(&mut page);
+    process.render(&mut page);
+    page.finish()
+}
+
+fn render_freshness(page: &mut Page, own: &str, freshness: &Freshness, now: Instant) {
+    let linked = freshness.linked.iter().map(|(name, seen)| (name.as_str(), seen));
+    let clusters: Vec<(&str, &Seen)> = freshness.own.iter().map(|seen| (own, seen)).chain(linked).collect();
+    let name = "causeway_cluster_age_seconds";
+    page.family(
+        name,
+        "gauge",
+        "Since manifests were last found sound, and since their control plane last lived.",
+    );
+    for (cluster, seen) in &clusters {
+        for (of, at) in [("manifests", Some(seen.manifests)), ("control", seen.control)] {
+            let Some(at) = at else { continue };
+            let labels = Labels::new().with("cluster", cluster).with("of", of);
+            page.sample(name, labels.as_str(), now.duration_since(at).as_secs_f64());
+        }
+    }
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Seen) -> usize| {
+        page.family(name, "gauge", help);
+        for (cluster, seen) in &clusters {
+            page.sample(name, Labels::new().with("cluster", cluster).as_str(), value(seen));
+        }
+    };
+    gauge("causeway_cluster_problems", "What the latest look at the manifests found wrong.", &|seen| {
+        seen.problems
+    });
+    let help = "Whether what is in force may no longer be what the cluster says.";
+    gauge("causeway_cluster_stale", help, &|seen| usize::from(seen.stale(now)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_cluster_has_its_age() {
+        let now = Instant::now() + Duration::from_secs(100);
+        let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
+        let fresh = Seen { manifests: ago(1), control: None, problems: 0 };
+        let stale = Seen { manifests: ago(60), control: Some(ago(2)), problems: 3 };
+        let linked = BTreeMap::from([("east".to_owned(), stale)]);
+        let mut page = Page::default();
+        render_freshness(&mut page, "west", &Freshness { own: Some(fresh), linked }, now);
+        let samples: Vec<_> =
+            page.finish().lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect();
+        assert_eq!(
+            samples,
+            [
+                r#"causeway_cluster_age_seconds{cluster="west",of="manifests"} 1"#,
+                r#"causeway_cluster_age_seconds{cluster="east",of="manifests"} 60"#,
+                r#"causeway_cluster_age_seconds{cluster="east",of="control"} 2"#,
+                r#"causeway_cluster_problems{cluster="west"} 0"#,
+                r#"causeway_cluster_problems{cluster="east"} 3"#,
+                r#"causeway_cluster_stale{cluster="west"} 0"#,
+                r#"causeway_cluster_stale{cluster="east"} 1"#,
+            ]
+        );
+    }
+}
