@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! folders ─▶ files ─▶ manifest ─▶ mirror ─▶ index ─▶ Snapshot ─▶ serve ─▶ gRPC
+//!              ▲ liveness, addresses                    │
+//!              └───────────── gateways ◀────────────────┘
 //! ```
 //!
 //! One folder and one process is one cluster. The path never imports anything from here: both meet
@@ -13,6 +15,7 @@ pub mod mirror;
 pub mod index;
 pub mod hash;
 pub mod ca;
+pub mod gateways;
 pub mod serve;
 
 pub use index::{Settings, Snapshot};

@@ -18,6 +18,7 @@ use crate::cli::mirror::Mirroring;
 use crate::control::Settings;
 use crate::control::ca::{Certifier, folder};
 use crate::control::files::{Folder, Report, Unusable};
+use crate::control::gateways;
 use crate::control::index::{DefaultPolicy, PortSet};
 use crate::control::serve::{self, Listen, dns, metrics, pods};
 use crate::drain::Drain;
@@ -146,7 +147,12 @@ pub async fn serve(
         trust_domain: settings.trust_domain.clone(),
     };
     let drain = Drain::default();
+    let prober = serve::prober(&certifier, &settings.mirror_namespace, &drain)?;
     let bound = serve::start(args.listen(), folder.snapshots(), Arc::new(certifier), &drain).await?;
+    let gateways = Arc::<gateways::metrics::Metrics>::default();
+    let news = folder.gateways();
+    let tell = move |known| news.tell(known);
+    gateways::follow(folder.snapshots(), prober, gateways.clone(), tell, &drain);
     let dns = match args.dns {
         Some(addr) => format!(" dns={}", dns::start(addr, folder.snapshots(), &drain).await?),
         None => String::new(),
@@ -157,6 +163,7 @@ pub async fn serve(
         cluster_name: args.cluster_name.clone(),
         snapshots: folder.snapshots(),
         freshness: folder.freshness(),
+        gateways,
     };
     let admin = metrics::start(args.admin, sources, &drain).await?;
     tell_mended(folder.reports(), drain.clone());

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::index::{Settings, Snapshot};
 use super::manifest::{Note, Problem};
+use super::mirror::Gateways;
 
 mod cluster;
 pub mod freshness;
@@ -119,6 +120,11 @@ impl Folder {
         self.reports.clone()
     }
 
+    /// To whom news of gateways is told.
+    pub fn gateways(&self) -> News {
+        News(self.events.clone())
+    }
+
     /// How old what is in force is, by cluster.
     pub fn freshness(&self) -> watch::Receiver<Freshness> {
         self.freshness.clone()
@@ -134,9 +140,21 @@ impl Drop for Folder {
     }
 }
 
+/// Takes what is known of gateways, whole and each time it is another.
+#[derive(Clone, Debug)]
+pub struct News(mpsc::Sender<Event>);
+
+impl News {
+    pub fn tell(&self, gateways: Gateways) {
+        // Nobody follows the folder any more: nobody wants to know.
+        let _ = self.0.send(Event::Gateways(gateways));
+    }
+}
+
 #[derive(Debug)]
 enum Event {
     Changed(Vec<PathBuf>),
+    Gateways(Gateways),
     Stop,
 }
 
@@ -152,17 +170,35 @@ struct Follower {
 impl Follower {
     fn run(&mut self, events: &mpsc::Receiver<Event>) {
         loop {
-            let changed = match events.recv_timeout(POLL) {
-                Ok(Event::Changed(paths)) => match settle(paths, events) {
-                    Some(paths) => paths,
-                    None => return,
-                },
-                Err(mpsc::RecvTimeoutError::Timeout) => BTreeSet::new(),
+            let mut changed = BTreeSet::new();
+            match events.recv_timeout(POLL) {
+                Ok(Event::Changed(paths)) => {
+                    changed.extend(paths);
+                    if !self.settle(&mut changed, events) {
+                        return;
+                    }
+                }
+                Ok(Event::Gateways(gateways)) => self.cluster.learn(gateways),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            };
+            }
             self.cluster.reload(&changed);
             self.publish();
         }
+    }
+
+    /// Gathers what changes until it is quiet; false to stop.
+    fn settle(&mut self, changed: &mut BTreeSet<PathBuf>, events: &mpsc::Receiver<Event>) -> bool {
+        let deadline = Instant::now() + SETTLE_AT_MOST;
+        while Instant::now() < deadline {
+            match events.recv_timeout(SETTLE) {
+                Ok(Event::Changed(more)) => changed.extend(more),
+                Ok(Event::Gateways(gateways)) => self.cluster.learn(gateways),
+                Err(mpsc::RecvTimeoutError::Timeout) => break,
+                Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        true
     }
 
     fn publish(&mut self) {
@@ -197,20 +233,6 @@ fn announce(report: &Report) {
         0 => tracing::info!(documents = report.documents, files = report.files, "manifests are in force"),
         count => tracing::warn!(count, "manifests have problems; the last good state stays in force"),
     }
-}
-
-/// Gathers what changes until it is quiet; `None` to stop.
-fn settle(paths: Vec<PathBuf>, events: &mpsc::Receiver<Event>) -> Option<BTreeSet<PathBuf>> {
-    let mut changed: BTreeSet<PathBuf> = paths.into_iter().collect();
-    let deadline = Instant::now() + SETTLE_AT_MOST;
-    while Instant::now() < deadline {
-        match events.recv_timeout(SETTLE) {
-            Ok(Event::Changed(more)) => changed.extend(more),
-            Err(mpsc::RecvTimeoutError::Timeout) => break,
-            Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-        }
-    }
-    Some(changed)
 }
 
 /// The folders whose events arrive. Where the system has no events to give, polling remains.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::manifest::{Documents, Note};
-use crate::control::mirror::{self, Mirrored};
+use crate::control::mirror::{self, Gateways, LinkedGateway, Mirrored};
 use crate::model::endpoint::{Endpoint, Labels};
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
@@ -58,6 +58,7 @@ pub struct Snapshot {
     /// By the cluster name on the credentials Secret (controlplane 1.2).
     remotes: BTreeMap<String, Arc<World>>,
     mirrored: Mirrored,
+    gateways: BTreeMap<ObjectName, LinkedGateway>,
 }
 
 /// Another cluster, as its folder shows it.
@@ -76,16 +77,19 @@ impl Snapshot {
     pub fn build(
         documents: &Documents,
         linked: &LinkedClusters,
+        gateways: &Gateways,
         settings: &Settings,
         given: &Allocations,
     ) -> (Self, Allocations) {
         let mut given = given.clone();
         given.describe(settings);
         let observed = remotes::observe(linked, settings);
-        let mirrored = mirror::derive(documents, &remotes::targets(linked, &observed), settings);
+        let targets = remotes::targets(linked, &observed);
+        let mirrored = mirror::derive(documents, &targets, gateways, settings);
         let own = World::build(documents, &mirrored, settings, &mut given);
         let remotes = remotes::by_cluster(documents, linked, &observed, settings);
-        (Self { own, remotes, mirrored }, given)
+        let gateways = mirror::linked_gateways(documents, settings);
+        (Self { own, remotes, mirrored, gateways }, given)
     }
 
     pub fn settings(&self) -> &Settings {
@@ -95,6 +99,11 @@ impl Snapshot {
     /// What was left out on the way, and why.
     pub fn notes(&self) -> &[Note] {
         &self.mirrored.notes
+    }
+
+    /// What Links say of gateways, by Link.
+    pub fn gateways(&self) -> &BTreeMap<ObjectName, LinkedGateway> {
+        &self.gateways
     }
 
     /// What Links added to the documents, before addresses were given.

@@ -27,7 +27,7 @@ pub mod workload;
 mod yaml;
 
 pub use document::{Body, Document, Meta, ObjectName};
-pub use gateway::{Gateway, GatewayAddress};
+pub use gateway::{Gateway, GatewayAddress, GatewayProbe};
 pub use kubeconfig::folder_of;
 pub use link::{Link, Secret};
 pub use policy::{AuthorizationPolicy, MeshTlsAuthentication, NetworkAuthentication, Server};

@@ -1,7 +1,8 @@
 //! What a service-mirror controller would write: Services, Endpoints and namespaces for what linked
 //! clusters export.
 //!
-//! A pure function of this cluster's documents, its Links and the other clusters' documents. So
+//! A pure function of this cluster's documents, its Links, the other clusters' documents and what is known of
+//! their gateways. So
 //! nothing is left behind: without its Link, its label or its target a mirror is gone, and so is a
 //! member of a federated Service (the controller leaves both, controlplane 1.11, 8.10). Nothing that
 //! was mirrored is exported again.
@@ -19,6 +20,8 @@ mod gateway;
 mod headless;
 mod metadata;
 pub mod print;
+
+pub use gateway::Gateways;
 
 /// What is to be added to a cluster, and why other things are not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +46,8 @@ pub struct Endpoints {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subset {
     pub addresses: Vec<Address>,
+    /// Those of a gateway that is believed dead.
+    pub not_ready: Vec<Address>,
     pub ports: Vec<EndpointPort>,
 }
 
@@ -81,10 +86,12 @@ pub(in crate::control) type Targets<'a> = BTreeMap<&'a str, Target<'a>>;
 pub(in crate::control) fn derive(
     documents: &Documents,
     targets: &Targets<'_>,
+    gateways: &Gateways,
     settings: &Settings,
 ) -> Mirrored {
     let mut cluster = Cluster {
         documents,
+        gateways,
         settings,
         namespaces: super::index::namespaces(documents, settings),
         mirrored: Mirrored::default(),
@@ -98,6 +105,28 @@ pub(in crate::control) fn derive(
     mirrored.notes.sort();
     mirrored.notes.dedup();
     mirrored
+}
+
+/// A Link's gateway, for whoever finds out what no Link says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedGateway {
+    pub target_cluster: String,
+    /// `None`: the Link has none.
+    pub gateway: Option<Gateway>,
+}
+
+/// Of every Link of the mirror namespace, whether or not its cluster can be read.
+pub(in crate::control) fn linked_gateways(
+    documents: &Documents,
+    settings: &Settings,
+) -> BTreeMap<ObjectName, LinkedGateway> {
+    let links = documents.links.values();
+    let links = links.filter(|(meta, _)| meta.name.namespace == settings.mirror_namespace);
+    let gateways = links.map(|(meta, link)| {
+        let (target_cluster, gateway) = (link.target_cluster_name.clone(), link.gateway.clone());
+        (meta.name.clone(), LinkedGateway { target_cluster, gateway })
+    });
+    gateways.collect()
 }
 
 type UsableLink<'a> = (&'a Meta, &'a Link, Target<'a>);
@@ -128,6 +157,7 @@ fn usable_links<'a>(
 /// The cluster that mirrors are made in, and those made so far.
 struct Cluster<'a> {
     documents: &'a Documents,
+    gateways: &'a Gateways,
     settings: &'a Settings,
     namespaces: BTreeSet<String>,
     mirrored: Mirrored,

@@ -30,6 +30,7 @@ use super::ca::{Certifier, ServiceAccount};
 use crate::drain::Drain;
 use crate::model::WorkloadId;
 use crate::model::identity::InvalidId;
+use crate::tls::CredentialStore;
 use destination::DestinationService;
 use identity::IdentityService;
 use inbound::InboundService;
@@ -96,6 +97,20 @@ pub async fn start(
     identity.serve(server().add_service(IdentityService::server(certifier, exists)), drain);
     Ok(bound)
 }
+
+/// The identity under which gateways are probed, kept fresh until drained.
+pub fn prober(
+    certifier: &Certifier,
+    mirror_namespace: &str,
+    drain: &Drain,
+) -> Result<Arc<CredentialStore>, ServeError> {
+    let Certifier { authority, control_namespace, trust_domain, .. } = certifier;
+    let id = WorkloadId::service_account(PROBER, mirror_namespace, control_namespace, trust_domain)?;
+    Ok(own::keep(authority.clone(), id, drain)?)
+}
+
+/// The service account of the one who probes gateways.
+const PROBER: &str = "linkerd-service-mirror";
 
 /// Watches are long and silent, and a proxy opens one for each target and port.
 fn server() -> Server {

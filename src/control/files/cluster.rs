@@ -12,6 +12,7 @@ use crate::control::index::{
     Allocations, Linked, LinkedClusters, Settings, Snapshot, cluster_names, remote_urls,
 };
 use crate::control::manifest::{Documents, Note, Place, Problem, folder_of};
+use crate::control::mirror::Gateways;
 
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -19,6 +20,9 @@ pub(super) struct Cluster {
     own: Source,
     /// By URL as the Secrets spell it.
     linked: BTreeMap<String, Remote>,
+    gateways: Gateways,
+    /// Whether what is known of gateways is other than what the snapshot is made of.
+    gateways_changed: bool,
     allocations: Allocations,
     saved: Option<Allocations>,
     snapshot: Option<Arc<Snapshot>>,
@@ -47,6 +51,8 @@ impl Cluster {
             settings: settings.clone(),
             own: Source::new(folder.to_owned()),
             linked: BTreeMap::new(),
+            gateways: Gateways::default(),
+            gateways_changed: false,
             allocations: saved.clone().unwrap_or_else(|| Allocations::new(settings)),
             saved,
             snapshot: None,
@@ -86,6 +92,12 @@ impl Cluster {
         Freshness { own: Some(own), linked: linked.collect() }
     }
 
+    /// What is known of gateways from now on; in force with the next look.
+    pub(super) fn learn(&mut self, gateways: Gateways) {
+        self.gateways_changed |= self.gateways != gateways;
+        self.gateways = gateways;
+    }
+
     /// Looks at the folders again, and builds anew what follows from them where anything is different.
     /// `touched` are files that have surely been written.
     pub(super) fn reload(&mut self, touched: &BTreeSet<PathBuf>) {
@@ -93,6 +105,7 @@ impl Cluster {
         let mut changed = self.reload_own(touched, &mut report);
         if let Some(documents) = self.own.good().cloned() {
             changed |= self.reload_linked(&documents, touched, &mut report);
+            changed |= std::mem::take(&mut self.gateways_changed);
             if changed || self.snapshot.is_none() {
                 self.build(&documents);
             }
@@ -145,7 +158,7 @@ impl Cluster {
         let clusters: LinkedClusters =
             self.linked.iter().filter_map(|(url, remote)| Some((url.clone(), remote.good()?))).collect();
         let (snapshot, allocations) =
-            Snapshot::build(documents, &clusters, &self.settings, &self.allocations);
+            Snapshot::build(documents, &clusters, &self.gateways, &self.settings, &self.allocations);
         self.allocations = allocations;
         if self.snapshot.as_deref() != Some(&snapshot) {
             self.snapshot = Some(Arc::new(snapshot));

@@ -2,7 +2,7 @@ use std::fs;
 
 use tokio::time::timeout;
 
-use crate::control::index::Context;
+use crate::control::index::{Context, ObjectName};
 
 use super::*;
 
@@ -218,4 +218,25 @@ async fn a_control_plane_that_no_longer_marks_its_folder_is_found_silent() {
     let _east = guide.open("east");
     let lives = |fresh: &Freshness| !fresh.linked["target"].stale(Instant::now());
     timeout(Duration::from_secs(10), freshness.wait_for(lives)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn news_of_gateways_change_what_is_in_force() {
+    let guide = Guide::new();
+    let gateway = "targetClusterName: target\n  gatewayAddress: gate.example\n  gatewayPort: '4143'\n  \
+                   selector: {matchLabels: {mirror.linkerd.io/exported: 'true'}}\n";
+    guide.edit("west/02-link.yaml", "targetClusterName: target", gateway);
+    guide.edit("east/02-bb.yaml", "exported: remote-discovery", "exported: 'true'");
+    let _east = guide.open("east");
+    let west = guide.open("west");
+    let mut snapshots = west.snapshots();
+    let link = ObjectName::new("linkerd-multicluster", "target");
+    assert_eq!(snapshots.borrow().gateways()[&link].target_cluster, "target");
+    assert_eq!(endpoints(&snapshots.borrow()), 0);
+    let resolved = [("gate.example".to_owned(), ["10.9.0.1".parse().unwrap()].into())].into();
+    let alive = Gateways { resolved, ..Gateways::default() };
+    west.gateways().tell(alive.clone());
+    until(&mut snapshots, |snapshot| endpoints(snapshot) == 1).await;
+    west.gateways().tell(Gateways { dead: [link].into(), ..alive });
+    until(&mut snapshots, |snapshot| endpoints(snapshot) == 0).await;
 }

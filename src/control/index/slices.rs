@@ -118,14 +118,15 @@ pub(super) fn add_mirrored(world: &mut World, mirrored: &Mirrored) {
         for subset in &endpoints.subsets {
             let tcp = subset.ports.iter().filter(|port| port.protocol == "TCP");
             let ports: BTreeMap<_, _> = tcp.map(|port| (port.name.clone(), port.port)).collect();
-            for address in &subset.addresses {
+            let ready = subset.addresses.iter().map(|address| (address, true));
+            for (address, ready) in ready.chain(subset.not_ready.iter().map(|address| (address, false))) {
                 let ip = match &address.at {
                     AddressOf::Ip(ip) => Some(*ip),
                     AddressOf::Service(name) => world.services.get(name).and_then(|found| found.cluster_ip),
                 };
                 made.extend(ip.map(|ip| ServiceEndpoint {
                     ip,
-                    ready: true,
+                    ready,
                     hostname: address.hostname.clone(),
                     pod: None,
                     ports: ports.clone(),

@@ -40,12 +40,25 @@ fn settings(pods: &str, services: &str) -> Settings {
 
 fn alone(texts: &[&str]) -> Snapshot {
     let settings = settings("10.23.0.0/16", "10.145.0.0/16");
-    Snapshot::build(&documents(texts), &LinkedClusters::new(), &settings, &Allocations::new(&settings)).0
+    Snapshot::build(
+        &documents(texts),
+        &LinkedClusters::new(),
+        &Gateways::default(),
+        &settings,
+        &Allocations::new(&settings),
+    )
+    .0
 }
 
 fn east() -> (Snapshot, Allocations) {
     let settings = settings("10.23.0.0/16", "10.145.0.0/16");
-    Snapshot::build(&documents(EAST), &LinkedClusters::new(), &settings, &Allocations::new(&settings))
+    Snapshot::build(
+        &documents(EAST),
+        &LinkedClusters::new(),
+        &Gateways::default(),
+        &settings,
+        &Allocations::new(&settings),
+    )
 }
 
 fn west() -> Snapshot {
@@ -53,7 +66,8 @@ fn west() -> Snapshot {
     let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
-    Snapshot::build(&documents(WEST), &linked, &settings, &Allocations::new(&settings)).0
+    Snapshot::build(&documents(WEST), &linked, &Gateways::default(), &settings, &Allocations::new(&settings))
+        .0
 }
 
 fn workload(pod: &Pod) -> Workload {
@@ -92,7 +106,14 @@ fn without_the_other_clusters_addresses_a_mirror_is_empty_but_there() {
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
     let linked = Linked { documents: documents(EAST).into(), allocations: None };
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
-    let west = Snapshot::build(&documents(WEST), &linked, &settings, &Allocations::new(&settings)).0;
+    let west = Snapshot::build(
+        &documents(WEST),
+        &linked,
+        &Gateways::default(),
+        &settings,
+        &Allocations::new(&settings),
+    )
+    .0;
     assert!(west.destination(&path("bb-target", 8080), &Context::default()).unwrap().endpoints.is_empty());
     assert_eq!(west.dns("bb-target.mc-demo.svc.cluster.local.").len(), 1);
 }
@@ -338,7 +359,13 @@ fn server_of_the_oldest_wins_then_of_the_first_name() {
 fn addresses_stay_when_other_objects_come() {
     let (before, given) = east();
     let more: Vec<&str> = EAST.iter().copied().chain([OPAQUE]).collect();
-    let (after, _) = Snapshot::build(&documents(&more), &LinkedClusters::new(), before.settings(), &given);
+    let (after, _) = Snapshot::build(
+        &documents(&more),
+        &LinkedClusters::new(),
+        &Gateways::default(),
+        before.settings(),
+        &given,
+    );
     for pod in before.pods() {
         assert_eq!(after.pod("mc-demo", &pod.name.name).unwrap().ip, pod.ip);
     }
@@ -448,7 +475,14 @@ spec: {ports: [{port: 8080}], selector: {app: slow-cooker}}
     let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
-    let west = Snapshot::build(&documents(&texts), &linked, &settings, &Allocations::new(&settings)).0;
+    let west = Snapshot::build(
+        &documents(&texts),
+        &linked,
+        &Gateways::default(),
+        &settings,
+        &Allocations::new(&settings),
+    )
+    .0;
     let set = west.destination(&path("all", 8080), &Context::default()).unwrap();
     assert!(set.federated);
     assert_eq!((set.endpoints.len(), set.labels["service"].as_str()), (2, "own"));
@@ -473,7 +507,14 @@ fn endpoint_mirrors_keep_their_hosts_names() {
         enable_namespace_creation: true,
         ..settings("10.22.0.0/16", "10.144.0.0/16")
     };
-    let west = Snapshot::build(&documents(&[&link]), &linked, &settings, &Allocations::new(&settings)).0;
+    let west = Snapshot::build(
+        &documents(&[&link]),
+        &linked,
+        &Gateways::default(),
+        &settings,
+        &Allocations::new(&settings),
+    )
+    .0;
     let mirror = west.service("d", "node-1-target").unwrap().cluster_ip.unwrap();
     assert_eq!(west.dns("node-1.db-target.d.svc.cluster.local."), [mirror]);
     assert_eq!(west.dns("db-target.d.svc.cluster.local.").len(), 2);
@@ -490,5 +531,12 @@ fn endpoint_mirrors_keep_their_hosts_names() {
 
 fn alone_with_addresses(texts: &[&str]) -> Allocations {
     let settings = settings("10.23.0.0/16", "10.145.0.0/16");
-    Snapshot::build(&documents(texts), &LinkedClusters::new(), &settings, &Allocations::new(&settings)).1
+    Snapshot::build(
+        &documents(texts),
+        &LinkedClusters::new(),
+        &Gateways::default(),
+        &settings,
+        &Allocations::new(&settings),
+    )
+    .1
 }

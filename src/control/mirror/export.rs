@@ -1,7 +1,7 @@
 //! One Link: which of the target's Services are mirrored, and in which mode (controlplane 1.4, 1.5).
 
 use super::{
-    Cluster, Endpoints, Gateway, Link, Meta, Note, ObjectName, ServiceEndpoint, ServiceKind, Target, gateway,
+    Cluster, Endpoints, Gateway, Link, Meta, Note, ObjectName, ServiceEndpoint, ServiceKind, Target,
     headless, manifest, metadata, mirror_service,
 };
 
@@ -78,7 +78,8 @@ impl<'a> Export<'a, '_> {
     pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>) {
         let Some(found) = self.gateway(exported) else { return };
         let ready = self.target_endpoints(exported).iter().any(|endpoint| endpoint.ready);
-        let subsets = ready.then(|| gateway::subset(found, exported.service));
+        let known = self.cluster.gateways;
+        let subsets = ready.then(|| known.subset(&self.meta.name, found, exported.service));
         let endpoints = Endpoints {
             labels: metadata::endpoints_labels(self.link, exported.meta),
             annotations: metadata::endpoints_annotations(self.link, exported.meta, None),
@@ -93,8 +94,8 @@ impl<'a> Export<'a, '_> {
             self.note(format!("{} has no endpoints: the Link has no gateway", exported.meta.name));
             return None;
         };
-        for name in gateway::unresolved(found) {
-            self.note(format!("the gateway {name} is left out: host names are not resolved"));
+        for name in self.cluster.gateways.unresolved(found) {
+            self.note(format!("the gateway {name} is left out: its name is not resolved"));
         }
         Some(found)
     }

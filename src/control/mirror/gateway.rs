@@ -1,34 +1,61 @@
-//! A gateway's addresses in the place of a Service's pods (controlplane 1.5).
+//! A gateway's addresses in the place of a Service's pods (controlplane 1.5, 1.9).
 
-use super::{Address, AddressOf, EndpointPort, Subset, manifest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::{Address, AddressOf, EndpointPort, ObjectName, Subset, manifest};
 use crate::control::manifest::{Gateway, GatewayAddress};
 
-/// Every port of the Service at the gateway's port. `None` for a gateway without an address.
-pub(super) fn subset(gateway: &Gateway, service: &manifest::Service) -> Option<Subset> {
-    let ips = gateway.addresses.iter().filter_map(|address| match address {
-        GatewayAddress::Ip(ip) => Some(*ip),
-        GatewayAddress::Name(_) => None,
-    });
-    let mut addresses: Vec<Address> =
-        ips.map(|ip| Address { hostname: None, at: AddressOf::Ip(ip) }).collect();
-    // As texts: 10.0.0.10 before 10.0.0.9.
-    addresses.sort_by_key(|address| match &address.at {
-        AddressOf::Ip(ip) => ip.to_string(),
-        AddressOf::Service(name) => name.to_string(),
-    });
-    addresses.dedup();
-    let ports = service.ports.iter().map(|port| EndpointPort {
-        name: port.name.clone(),
-        protocol: port.protocol.clone(),
-        port: gateway.port,
-    });
-    (!addresses.is_empty()).then(|| Subset { addresses, ports: ports.collect() })
+/// What is known of gateways that no Link says: as plain data, so that mirrors follow from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gateways {
+    /// Links whose gateway has answered once and does not any more. Any other counts as alive.
+    pub dead: BTreeSet<ObjectName>,
+    /// What DNS last knew of a host name.
+    pub resolved: BTreeMap<String, BTreeSet<IpAddr>>,
 }
 
-/// Host names, which only a resolver could make addresses of.
-pub(super) fn unresolved(gateway: &Gateway) -> impl Iterator<Item = &str> {
-    gateway.addresses.iter().filter_map(|address| match address {
-        GatewayAddress::Name(name) => Some(name.as_str()),
-        GatewayAddress::Ip(_) => None,
-    })
+impl Gateways {
+    /// Where a gateway is. As texts they are in order, 10.0.0.10 before 10.0.0.9, and each is there once.
+    pub fn addresses(&self, gateway: &Gateway) -> Vec<IpAddr> {
+        let ips = gateway.addresses.iter().flat_map(|address| match address {
+            GatewayAddress::Ip(ip) => vec![*ip],
+            GatewayAddress::Name(name) => self.resolved.get(name).into_iter().flatten().copied().collect(),
+        });
+        let sorted: BTreeMap<String, IpAddr> = ips.map(|ip| (ip.to_string(), ip)).collect();
+        sorted.into_values().collect()
+    }
+
+    /// Every port of the Service at the gateway's port; a dead gateway's addresses are not ready. `None`
+    /// for a gateway without an address.
+    pub(super) fn subset(
+        &self,
+        link: &ObjectName,
+        gateway: &Gateway,
+        service: &manifest::Service,
+    ) -> Option<Subset> {
+        let found = self.addresses(gateway).into_iter();
+        let found: Vec<_> = found.map(|ip| Address { hostname: None, at: AddressOf::Ip(ip) }).collect();
+        if found.is_empty() {
+            return None;
+        }
+        let (addresses, not_ready) = match self.dead.contains(link) {
+            true => (Vec::new(), found),
+            false => (found, Vec::new()),
+        };
+        let ports = service.ports.iter().map(|port| EndpointPort {
+            name: port.name.clone(),
+            protocol: port.protocol.clone(),
+            port: gateway.port,
+        });
+        Some(Subset { addresses, not_ready, ports: ports.collect() })
+    }
+
+    /// Host names that DNS does not know.
+    pub(super) fn unresolved<'a>(&self, gateway: &'a Gateway) -> impl Iterator<Item = &'a str> {
+        gateway.addresses.iter().filter_map(|address| match address {
+            GatewayAddress::Name(name) if !self.resolved.contains_key(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::export::{Export, Exported};
 use super::{
-    Address, AddressOf, EndpointPort, Endpoints, ObjectName, ServiceEndpoint, Subset, gateway, metadata,
+    Address, AddressOf, EndpointPort, Endpoints, ObjectName, ServiceEndpoint, Subset, metadata,
     mirror_service,
 };
 use crate::control::hash;
@@ -46,7 +46,8 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
         if !hosts.insert(hostname) {
             continue;
         }
-        let subset = gateway.and_then(|gateway| gateway::subset(gateway, exported.service));
+        let subset = gateway
+            .and_then(|gateway| export.cluster.gateways.subset(&export.meta.name, gateway, exported.service));
         if let Err(why) = add_endpoint_mirror(export, exported, hostname, &version, subset) {
             export.note(format!("the host {hostname} of {} is not mirrored: {why}", exported.meta.name));
             continue;
@@ -62,7 +63,10 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
     let endpoints = Endpoints {
         labels: metadata::endpoints_labels(export.link, exported.meta),
         annotations: metadata::endpoints_annotations(export.link, exported.meta, None),
-        subsets: subsets.into_iter().map(|(ports, addresses)| Subset { addresses, ports }).collect(),
+        subsets: subsets
+            .into_iter()
+            .map(|(ports, addresses)| Subset { addresses, not_ready: Vec::new(), ports })
+            .collect(),
     };
     export.cluster.mirrored.endpoints.insert(export.mirror_name(&exported.meta.name), endpoints);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::metadata::MIRRORED;
-use super::{AddressOf, EndpointPort, Endpoints, Mirrored, ObjectName, Service, ServicePort};
+use super::{Address, AddressOf, EndpointPort, Endpoints, Mirrored, ObjectName, Service, ServicePort};
 use crate::control::index::CLUSTER_NAME;
 use crate::control::manifest::workload::PortRef;
 use yaml::Yaml;
@@ -70,17 +70,20 @@ fn endpoints(
     endpoints: &Endpoints,
     cluster_ip: &impl Fn(&ObjectName) -> Option<IpAddr>,
 ) -> Yaml {
+    let address = |address: &Address| {
+        let ip = match &address.at {
+            AddressOf::Ip(ip) => *ip,
+            AddressOf::Service(name) => cluster_ip(name)?,
+        };
+        let hostname = address.hostname.as_ref().map(|name| ("hostname", Yaml::text(name)));
+        Some(Yaml::map(hostname.into_iter().chain([("ip", Yaml::Text(ip.to_string()))])))
+    };
     let subsets = endpoints.subsets.iter().map(|subset| {
-        let addresses = subset.addresses.iter().filter_map(|address| {
-            let ip = match &address.at {
-                AddressOf::Ip(ip) => *ip,
-                AddressOf::Service(name) => cluster_ip(name)?,
-            };
-            let hostname = address.hostname.as_ref().map(|name| ("hostname", Yaml::text(name)));
-            Some(Yaml::map(hostname.into_iter().chain([("ip", Yaml::Text(ip.to_string()))])))
-        });
+        let lists = [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready)];
+        let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+        let lists = lists.map(|(key, list)| (key, Yaml::List(list.iter().filter_map(address).collect())));
         let ports = subset.ports.iter().map(endpoint_port).collect();
-        Yaml::map([("addresses", Yaml::List(addresses.collect())), ("ports", Yaml::List(ports))])
+        Yaml::map(lists.chain([("ports", Yaml::List(ports))]))
     });
     let subsets = Yaml::List(subsets.collect());
     object("Endpoints", metadata(name, &endpoints.labels, &endpoints.annotations), ("subsets", subsets))

@@ -6,6 +6,8 @@ use crate::control::index::{Allocations, Linked, LinkedClusters};
 
 use super::*;
 
+mod gateways;
+
 fn documents(text: &str) -> Documents {
     let file: Arc<Path> = Arc::from(Path::new("m.yaml"));
     let all = manifest::assemble([&manifest::parse(&file, text)], "linkerd-multicluster");
@@ -59,15 +61,20 @@ fn mirror_of(link: &str, service: &str) -> Mirrored {
 
 /// The first of `clusters` is east, the second north; both have given out their addresses.
 fn mirror_in(settings: &Settings, own: &str, clusters: &[&str]) -> Mirrored {
+    snapshot_in(settings, own, clusters, &Gateways::default()).mirrored().clone()
+}
+
+fn snapshot_in(settings: &Settings, own: &str, clusters: &[&str], gateways: &Gateways) -> Snapshot {
     let urls = ["file://../east", "file://../north"];
     let linked = clusters.iter().zip(urls).map(|(text, url)| {
         let documents = documents(text);
         let given = Allocations::new(settings);
-        let (_, given) = Snapshot::build(&documents, &LinkedClusters::new(), settings, &given);
+        let (_, given) =
+            Snapshot::build(&documents, &LinkedClusters::new(), &Gateways::default(), settings, &given);
         (url.to_owned(), Linked { documents: documents.into(), allocations: Some(given.into()) })
     });
     let given = Allocations::new(settings);
-    Snapshot::build(&documents(own), &linked.collect(), settings, &given).0.mirrored().clone()
+    Snapshot::build(&documents(own), &linked.collect(), gateways, settings, &given).0
 }
 
 #[test]

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::http::{self, Answer};
-use crate::control::Snapshot;
 use crate::control::files::Freshness;
 use crate::control::files::freshness::Seen;
+use crate::control::{Snapshot, gateways};
 use crate::drain::Drain;
 use crate::telemetry::labels::Labels;
 use crate::telemetry::page::Page;
@@ -27,6 +27,7 @@ pub struct Sources {
     pub cluster_name: String,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub freshness: watch::Receiver<Freshness>,
+    pub gateways: Arc<gateways::metrics::Metrics>,
 }
 
 /// Binds `addr` and serves until drained. Returns the bound address.
@@ -51,6 +52,7 @@ fn page(sources: &Sources, process: &Process) -> String {
     let known = sources.snapshots.borrow().clusters().count();
     page.family("cluster_store_size", "gauge", "Clusters that remote discovery reaches.");
     page.sample("cluster_store_size", "", known);
+    sources.gateways.render(&mut page);
     render_freshness(&mut page, &sources.cluster_name, &sources.freshness.borrow(), Instant::now());
     render_build(&mut page);
     process.render(&mut page);
