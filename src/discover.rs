@@ -5,12 +5,14 @@
 //! the last good answer stays in force however long the control plane is away.
 
 pub mod backend;
+mod named;
 pub mod policy;
 pub mod ports;
 pub mod stream;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +23,51 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::{Fault, Reason};
-use crate::model::OutboundPolicy;
 use crate::model::outbound::OutboundProtocol;
+use crate::model::{DnsName, OutboundPolicy};
 
 pub use backend::{Backend, Backends};
 pub use policy::Lookups;
 pub use stream::{Limits, Outages, Patience};
 
+/// What the control plane is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Where an application's connection was going.
+    Addr(SocketAddr),
+    /// What a gateway was asked for, and its port (contract 4.9).
+    Name(DnsName, u16),
+}
+
+impl Target {
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Addr(addr) => addr.port(),
+            Self::Name(_, port) => *port,
+        }
+    }
+
+    /// A name's addresses are those of its endpoints.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Addr(addr) => Some(addr.ip()),
+            Self::Name(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
 /// Everything known about one target, live.
 pub struct Destination {
-    pub target: SocketAddr,
+    pub target: Target,
     routing: ArcSwapOption<Routing>,
     /// Counts answers: 0 until the first.
     answered: watch::Sender<u64>,
@@ -45,6 +82,10 @@ pub enum Routing {
     Invalid,
     /// The control plane refused the look-up.
     Refused(tonic::Code),
+    /// The control plane knows of no such name, or of no such port of it: requests for it get 404.
+    Nowhere,
+    /// The control plane has no profile of the name: a gateway leads nobody there.
+    Unprofiled,
 }
 
 pub struct Policy {
@@ -77,7 +118,7 @@ impl Policy {
 }
 
 impl Destination {
-    fn new(target: SocketAddr) -> Self {
+    fn new(target: Target) -> Self {
         Self {
             target,
             routing: ArcSwapOption::empty(),
@@ -90,7 +131,7 @@ impl Destination {
     /// The first answer, waited for as long as it takes.
     ///
     /// # Errors
-    /// The control plane refused the look-up.
+    /// The control plane refused the look-up, or has no profile of a name.
     pub async fn routing(&self) -> Result<Arc<Routing>, Fault> {
         let mut answered = self.answered.subscribe();
         loop {
@@ -99,6 +140,7 @@ impl Destination {
                     Routing::Refused(code) => {
                         Err(Fault::new(Reason::Discovery, format!("{}: {code:?}", self.target)))
                     }
+                    Routing::Unprofiled => Err(Reason::GatewayDomain.into()),
                     _ => Ok(routing),
                 };
             }
@@ -124,7 +166,7 @@ impl Destination {
     }
 
     fn was_refused(&self) -> bool {
-        matches!(self.current().as_deref(), Some(Routing::Refused(_)))
+        matches!(self.current().as_deref(), Some(Routing::Refused(_) | Routing::Unprofiled))
     }
 }
 
@@ -140,7 +182,7 @@ impl Drop for Destination {
 pub struct Discover {
     lookups: Arc<Lookups>,
     idle: Duration,
-    entries: Mutex<HashMap<SocketAddr, Entry>>,
+    entries: Mutex<HashMap<Target, Entry>>,
 }
 
 struct Entry {
@@ -153,15 +195,15 @@ impl Discover {
         Self { lookups: Arc::new(lookups), idle, entries: Mutex::default() }
     }
 
-    /// The destination for an original address; its watches are started on first use.
-    pub fn get(&self, target: SocketAddr) -> Arc<Destination> {
+    /// The destination for a target; its watches are started on first use.
+    pub fn get(&self, target: Target) -> Arc<Destination> {
         let mut entries = self.entries.lock();
         let used = Instant::now();
         if let Some(entry) = entries.get_mut(&target).filter(|entry| !entry.destination.was_refused()) {
             entry.used = used;
             return entry.destination.clone();
         }
-        let destination = Arc::new(Destination::new(target));
+        let destination = Arc::new(Destination::new(target.clone()));
         let watching = self.lookups.clone().watch(&destination);
         *destination.watching.lock() = Some(watching);
         entries.insert(target, Entry { destination: destination.clone(), used });

@@ -80,8 +80,13 @@ pub enum Reason {
     HeaderMalformed,
     /// The transport header names a port that there is not.
     HeaderPort,
-    /// The transport header names a host, and this is no gateway; or what it names is no host.
+    /// What the transport header names is no host.
     HeaderName,
+    /// The transport header names a target that this proxy leads nobody to: it is no gateway, or none for that name, or
+    /// the control plane knows of no such name and port.
+    GatewayDomain,
+    /// What a gateway is to pass on was passed on by it before.
+    GatewayLoop,
     /// The client broke the rules of HTTP/2.
     Http2Violation,
     /// The client reset streams faster than any application cancels.
@@ -158,7 +163,9 @@ impl Reason {
             Self::HeaderTooLong    => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-too-long", true, false, "the transport header is longer than allowed"),
             Self::HeaderMalformed  => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-malformed", true, false, "the connection does not begin with a transport header"),
             Self::HeaderPort       => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-port", true, false, "the transport header names a port that there is not"),
-            Self::HeaderName       => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-name", true, false, "the transport header names a host, and this proxy is no gateway for it"),
+            Self::HeaderName       => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-name", true, false, "the transport header names a host that is no DNS name"),
+            Self::GatewayDomain    => row(S::NOT_FOUND, 5, "gateway domain invalid", "gateway-domain", false, false, "this proxy is no gateway for that name and port; is it a Service's, in the gateway's cluster?"),
+            Self::GatewayLoop      => row(S::LOOP_DETECTED, 10, "gateway loop", "gateway-loop", true, false, "the gateway was asked for what it has passed on itself; do the mirrors of two clusters lead to each other?"),
             Self::Http2Violation   => row(S::BAD_REQUEST, 13, "unexpected", "http2-violation", true, false, "the client broke the rules of HTTP/2"),
             Self::RapidReset       => row(S::BAD_REQUEST, 8, "unexpected", "rapid-reset", true, false, "the client resets streams as fast as it opens them"),
             Self::ContinuationFlood => row(S::BAD_REQUEST, 8, "unexpected", "continuation-flood", true, false, "the client sends one header list in too many pieces"),
@@ -173,7 +180,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -206,6 +213,8 @@ impl Reason {
         Self::HeaderMalformed,
         Self::HeaderPort,
         Self::HeaderName,
+        Self::GatewayDomain,
+        Self::GatewayLoop,
         Self::Http2Violation,
         Self::RapidReset,
         Self::ContinuationFlood,

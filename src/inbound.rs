@@ -3,6 +3,7 @@
 mod admin;
 pub mod apps;
 pub mod direct;
+pub mod gateway;
 mod handles;
 pub mod http;
 pub mod tcp;
@@ -31,7 +32,9 @@ use crate::tls::turns::Turns;
 use crate::tls::{self, CredentialStore, Stream};
 
 use apps::Apps;
+use gateway::Gateway;
 use http::Upstream;
+use tcp::Onward;
 
 /// Carries the connections that others open to this pod.
 pub struct Inbound {
@@ -53,6 +56,8 @@ pub struct Inbound {
     /// Serves HTTP towards callers.
     pub http: HttpServer,
     pub apps: Apps,
+    /// Where this pod leads others into its cluster.
+    pub gateway: Option<Gateway>,
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
 }
@@ -103,7 +108,7 @@ impl Inbound {
                 let app = Upstream::App(self.apps.client(target));
                 self.serve_http(call, version, app).await // authorize, forward
             }
-            Detected::Opaque => self.relay_tcp(call).await,
+            Detected::Opaque => self.relay_tcp(call, Onward::App).await,
         }
     }
 

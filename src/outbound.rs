@@ -1,5 +1,6 @@
 //! The outbound line: an application's connection, from accept to close.
 
+mod form;
 mod handles;
 pub mod http;
 pub mod route;
@@ -8,13 +9,14 @@ pub mod tcp;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::detect;
-use crate::discover::{Destination, Discover, Expect, Routing};
+use crate::discover::{Destination, Discover, Expect, Routing, Target};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::server::HttpServer;
@@ -22,6 +24,7 @@ use crate::model::protocol::HttpVersion;
 use crate::net::{Accepted, Prefixed};
 use crate::telemetry::Metrics;
 use crate::telemetry::connections::Configured;
+use crate::telemetry::transport::Metered;
 
 /// Carries the connections that the application opens.
 pub struct Outbound {
@@ -60,8 +63,8 @@ impl From<Expect> for Configured {
 
 /// Resolves when a client resets its connection, or `patience` after it has ended what it sends without a word: until
 /// then it may still listen.
-async fn gone(io: &mut Prefixed<TcpStream>, patience: Duration) {
-    match io.read_more(FIRST_BYTES).await {
+pub(crate) async fn gone<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, patience: Duration) {
+    match io.read_more(io.prefix().len() + FIRST_BYTES).await {
         Err(_) => {}
         Ok(0) => tokio::time::sleep(patience).await,
         Ok(_) => std::future::pending().await,
@@ -82,7 +85,7 @@ impl Outbound {
     }
 
     async fn carry(&self, conn: Accepted) -> Result<(), Fault> {
-        let dest = self.discover.get(conn.orig_dst); // intercept, discover
+        let dest = self.discover.get(Target::Addr(conn.orig_dst)); // intercept, discover
         let mut io = Prefixed::new(conn.io);
         let routing = tokio::select! {
             biased;
@@ -92,9 +95,11 @@ impl Outbound {
         };
         let detected = self.detect(&mut io, &routing).await?; // detect
         debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?detected, "outbound connection");
+        let transport = self.metrics.transport.accept_outbound(conn.orig_dst);
+        let mut io = Metered::new(io, transport.open());
         match detected {
             Detected::Http(version) => self.serve_http(io, conn.client, version, dest).await, // route, balance…
-            Detected::Opaque => self.relay_tcp(io, &dest, &routing).await,
+            Detected::Opaque => self.relay_tcp(&mut io, &dest, &routing).await,
         }
     }
 
@@ -102,7 +107,7 @@ impl Outbound {
     async fn detect(&self, io: &mut Prefixed<TcpStream>, routing: &Routing) -> Result<Detected, Fault> {
         let (expect, parent) = match routing {
             Routing::Policy(policy) => (policy.expect(), Some(&policy.policy.parent)),
-            Routing::Invalid | Routing::Refused(_) => (Expect::Detect, None),
+            _ => (Expect::Detect, None),
         };
         let connections = &self.metrics.connections;
         if let Some(parent) = parent {
@@ -131,13 +136,11 @@ impl Outbound {
     /// One connection's HTTP: every request is routed by itself.
     async fn serve_http(
         &self,
-        io: Prefixed<TcpStream>,
+        io: Metered<Prefixed<TcpStream>>,
         client: std::net::SocketAddr,
         version: HttpVersion,
         dest: Arc<Destination>,
     ) -> Result<(), Fault> {
-        let transport = self.metrics.transport.accept_outbound(dest.target);
-        let io = crate::telemetry::transport::Metered::new(io, transport.open());
         let session = Arc::new(http::Session::new(self, client, dest));
         let close = session.close.clone();
         self.http

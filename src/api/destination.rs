@@ -29,6 +29,8 @@ pub enum InvalidEndpoint {
     ServerName { addr: SocketAddr },
     #[error("{addr} has an authority override that is not host:port")]
     AuthorityOverride { addr: SocketAddr },
+    #[error("{addr} is a gateway without a TLS identity")]
+    GatewayIdentity { addr: SocketAddr },
 }
 
 /// Why a profile cannot be used. It does not mean that there is no profile: the target must then
@@ -45,9 +47,10 @@ impl InvalidEndpoint {
     fn addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Address => None,
-            Self::Identity { addr } | Self::ServerName { addr } | Self::AuthorityOverride { addr } => {
-                Some(*addr)
-            }
+            Self::Identity { addr }
+            | Self::ServerName { addr }
+            | Self::AuthorityOverride { addr }
+            | Self::GatewayIdentity { addr } => Some(*addr),
         }
     }
 }
@@ -102,6 +105,9 @@ pub fn endpoint(
     let authority_override = pb.authority_override.map(|o| o.authority_override.parse::<Authority>());
     let authority_override =
         authority_override.transpose().map_err(|_| InvalidEndpoint::AuthorityOverride { addr })?;
+    if authority_override.is_some() && tls.is_none() {
+        return Err(InvalidEndpoint::GatewayIdentity { addr });
+    }
     let mut labels: BTreeMap<_, _> = set_labels.clone().into_iter().collect();
     labels.extend(pb.metric_labels);
     let hint = pb.protocol_hint.unwrap_or_default();

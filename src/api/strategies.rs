@@ -129,16 +129,17 @@ pub(super) fn endpoint() -> impl Strategy<Value = Endpoint> {
     let hint = prop_oneof![Just(ProtocolHint::Unknown), Just(ProtocolHint::H2), Just(ProtocolHint::Opaque)];
     let first = (addr(), option::of(tls), hint, option::of(1..u16::MAX));
     let second = (option::of(authority()), http2(), any::<u32>(), labels());
-    (first, second).prop_map(
-        |((addr, tls, hint, inbound_port), (authority_override, http2, weight, labels))| Endpoint {
+    (first, second).prop_map(|((addr, tls, hint, inbound_port), (authority, http2, weight, labels))| {
+        Endpoint {
             addr,
+            // A gateway without identity is left out.
+            authority_override: authority.filter(|_| tls.is_some()),
             tls,
             hint,
             inbound_port,
-            authority_override,
             http2,
             weight,
             labels: labels.into(),
-        },
-    )
+        }
+    })
 }

@@ -15,6 +15,7 @@ use crate::identity::key::Documents;
 use crate::identity::{Identity, IdentityConfig, IdentityState};
 use crate::inbound::Inbound;
 use crate::inbound::apps::Apps;
+use crate::inbound::gateway::Gateway;
 use crate::message::server::HttpServer;
 use crate::message::unread::Unread;
 use crate::outbound::Outbound;
@@ -117,6 +118,7 @@ pub(super) fn outbound(
         workload: config.policy.workload.clone(),
         context: config.destination.context.clone(),
         profile_networks: config.outbound.profile_networks.clone(),
+        profile_suffixes: config.outbound.profile_suffixes.clone(),
         patience: patience(config, &config.policy.control),
         backends: Arc::new(backends),
     };
@@ -147,6 +149,7 @@ pub(super) fn inbound(
     bound: Bound,
     controllers: &Controllers,
     shared: &Shared,
+    outbound: &Arc<Outbound>,
 ) -> Arc<Inbound> {
     let Shared { store, metrics, drain, unread } = shared;
     let given_up = metrics.clone();
@@ -161,7 +164,13 @@ pub(super) fn inbound(
     };
     let defaults = config.clone();
     // A gateway's own policy is that of its own port.
-    let own = (!config.inbound.gateway_suffixes.is_empty()).then_some(bound.inbound);
+    let suffixes = &config.inbound.gateway_suffixes;
+    let gateway = (!suffixes.is_empty()).then(|| Gateway {
+        suffixes: suffixes.clone(),
+        id: config.identity.id.clone(),
+        outbound: outbound.clone(),
+    });
+    let own = gateway.as_ref().map(|_| bound.inbound);
     let ports = PortsConfig {
         workload: config.policy.workload.clone(),
         default: Box::new(move |port| defaults.inbound.default_server(port)),
@@ -183,6 +192,7 @@ pub(super) fn inbound(
             given_up.errors.inbound_unread()
         }),
         apps: Apps::new(Arc::new(connector), http_settings(connect), metrics.clone()),
+        gateway,
         metrics: metrics.clone(),
         drain: drain.clone(),
     })

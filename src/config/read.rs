@@ -156,10 +156,6 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
         let networks = LINKERD2_PROXY_POLICY_CLUSTER_NETWORKS.name;
         env.invalid(&LINKERD2_PROXY_INBOUND_DEFAULT_POLICY, format!("{networks} to be set with this value"));
     }
-    let gateway_suffixes: Suffixes = env.value(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES);
-    if !gateway_suffixes.is_empty() {
-        env.not_carried(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES, "connections for these names are refused");
-    }
     let listen = env.or_default(&LINKERD2_PROXY_INBOUND_LISTEN_ADDR);
     Some(Inbound {
         accept,
@@ -175,7 +171,7 @@ fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -
         ips: env.value(&LINKERD2_PROXY_INBOUND_IPS),
         ports,
         opaque_ports: env.value(&LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION),
-        gateway_suffixes,
+        gateway_suffixes: env.value(&LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES),
         default_policy,
         cluster_networks,
         listen: listen?,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::uri::Authority;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ use super::{Connector, Error, h1, h2};
 /// One endpoint, its connections, and the handles of its metrics.
 pub struct Client {
     pub endpoint: Endpoint,
+    /// Whom a gateway is to be asked for, in place of whom the client named (contract 3.8).
+    pub authority: Option<Authority>,
     connector: Arc<Connector>,
     transport: Dialled,
     h1: h1::Pool,
@@ -76,7 +79,10 @@ impl Client {
         transport: Dialled,
     ) -> Self {
         let h2 = h2::Connections::new(&settings.h2, &endpoint.http2);
-        Self { endpoint, connector, transport, h1: h1::Pool::new(settings.h1), h2 }
+        let remote = endpoint.authority_override.as_ref().filter(|_| !connector.is_local(&endpoint));
+        // Spelled the same way in both.
+        let authority = remote.and_then(|authority| authority.to_string().parse().ok());
+        Self { endpoint, authority, connector, transport, h1: h1::Pool::new(settings.h1), h2 }
     }
 
     /// How a request of this version is to be carried; `leaves_http` for upgrades and `CONNECT`,

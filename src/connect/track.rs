@@ -13,7 +13,14 @@ pub trait Kept: Send + Unpin + 'static {
     fn responded(&mut self) {}
 }
 
-impl Kept for () {}
+/// Of an answer for which nothing need be held.
+impl<K: Kept> Kept for Option<K> {
+    fn responded(&mut self) {
+        if let Some(kept) = self {
+            kept.responded();
+        }
+    }
+}
 
 /// The observer of an answer; of nothing, for answers made here.
 pub struct Track<K: Kept>(Option<Box<Tracked<K>>>);

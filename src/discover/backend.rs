@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::{debug, warn};
 
 use crate::api;
@@ -230,8 +230,8 @@ impl Backends {
     }
 }
 
-fn is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::FailedPrecondition)
+fn is_final(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
 }
 
 impl Backend {

@@ -1,5 +1,6 @@
 //! The two look-ups of a target, and what follows from their answers (contract 3.2).
 
+use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
@@ -9,19 +10,20 @@ use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use linkerd2_proxy_api::outbound::outbound_policies_client::OutboundPoliciesClient;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::warn;
 
 use crate::api;
+use crate::config::Suffixes;
 use crate::controller::Controller;
 use crate::model::outbound::{
     Backend as BackendSpec, BackendKind, Distribution, HttpRoute, HttpRule, OpaqueRoute, OutboundProtocol,
 };
-use crate::model::{Endpoint, OutboundPolicy, Profile, ResourceRef};
+use crate::model::{Authority, Endpoint, OutboundPolicy, Profile, ResourceRef};
 
 use super::backend::{Backend, Backends};
 use super::stream::{self, Outages, Patience};
-use super::{Destination, Policy, Routing};
+use super::{Destination, Policy, Routing, Target, named};
 
 /// Asks the control plane about targets.
 pub struct Lookups {
@@ -32,6 +34,8 @@ pub struct Lookups {
     pub context: String,
     /// Addresses for which profiles are asked; none by default (contract 1.3).
     pub profile_networks: Vec<IpNet>,
+    /// The same of names.
+    pub profile_suffixes: Suffixes,
     pub patience: Patience,
     pub backends: Arc<Backends>,
 }
@@ -52,7 +56,7 @@ struct Answers {
 /// An answer that could not be understood, and has been reported.
 struct Invalid;
 
-enum Answer {
+pub(super) enum Answer {
     Policy(Box<OutboundPolicy>),
     Invalid,
     /// `NotFound` or `Unimplemented`: the address is nothing that policy knows.
@@ -63,19 +67,19 @@ enum Answer {
 impl Lookups {
     /// Keeps a destination fresh, for as long as somebody holds it.
     pub(super) fn watch(self: Arc<Self>, destination: &Arc<Destination>) -> JoinHandle<()> {
-        let (target, outages) = (destination.target, destination.outages.clone());
+        let (target, outages) = (destination.target.clone(), destination.outages.clone());
         let destination = Arc::downgrade(destination);
         tokio::spawn(async move {
             let (tx, mut rx) = mpsc::unbounded_channel();
             // Aborted with this task.
             let mut watches = JoinSet::new();
-            watches.spawn(self.clone().watch_policy(target, outages.clone(), tx.clone()));
-            watches.spawn(self.clone().watch_profile(target, outages.clone(), tx));
+            watches.spawn(self.clone().watch_policy(target.clone(), outages.clone(), tx.clone()));
+            watches.spawn(self.clone().watch_profile(target.clone(), outages.clone(), tx));
             let mut answers = Answers::default();
             let mut live = Vec::new();
             while let Some(news) = rx.recv().await {
                 answers.take(news);
-                let Some(routing) = self.decide(target, &answers, &mut live, &outages) else { continue };
+                let Some(routing) = self.decide(&target, &answers, &mut live, &outages) else { continue };
                 let Some(destination) = Weak::upgrade(&destination) else { return };
                 destination.publish(routing);
             }
@@ -84,16 +88,20 @@ impl Lookups {
 
     async fn watch_policy(
         self: Arc<Self>,
-        target: SocketAddr,
+        target: Target,
         outages: Outages,
         tx: mpsc::UnboundedSender<News>,
     ) {
-        let spec = api::outbound::encode_request(&self.workload, &api::outbound::Target::Addr(target));
+        let what = format!("policy of {target}");
+        let asked = match target {
+            Target::Addr(addr) => api::outbound::Target::Addr(addr),
+            Target::Name(name, port) => api::outbound::Target::Authority(Authority::named(name, port)),
+        };
+        let spec = api::outbound::encode_request(&self.workload, &asked);
         let open = || {
             let (mut client, spec) = (OutboundPoliciesClient::new(self.policies.clone()), spec.clone());
             async move { client.watch(spec).await }
         };
-        let what = format!("policy of {target}");
         let on = |message| {
             let _ = tx.send(News::Policy(api::outbound::policy(message)));
         };
@@ -103,11 +111,15 @@ impl Lookups {
 
     async fn watch_profile(
         self: Arc<Self>,
-        target: SocketAddr,
+        target: Target,
         outages: Outages,
         tx: mpsc::UnboundedSender<News>,
     ) {
-        if !covers(&self.profile_networks, target.ip()) {
+        let (asked, is_final): (_, fn(&Status) -> bool) = match &target {
+            Target::Addr(addr) => (covers(&self.profile_networks, addr.ip()), lookup_is_final),
+            Target::Name(name, _) => (self.profile_suffixes.contains(name), names_nothing),
+        };
+        if !asked {
             let _ = tx.send(News::Profile(Ok(None)));
             return;
         }
@@ -125,26 +137,40 @@ impl Lookups {
             let profile = api::destination::profile(message).map(Some);
             let _ = tx.send(News::Profile(profile));
         };
-        stream::follow(&what, self.patience, &outages, lookup_is_final, open, on).await;
+        let mut delays = self.patience.backoff.delays();
+        loop {
+            let refused = stream::follow(&what, self.patience, &outages, is_final, &open, &on).await;
+            if lookup_is_final(&refused) {
+                break;
+            }
+            // A name of nothing, until the control plane knows of it: the empty profile says so.
+            let _ = tx.send(News::Profile(Ok(Some(Profile::default()))));
+            tokio::time::sleep(delays.next_delay()).await;
+        }
         // Refused: as if there were no profile.
         let _ = tx.send(News::Profile(Ok(None)));
     }
 
-    /// The decision table of contract 3.2. `None` while an answer is missing.
+    /// The decision tables of contract 3.2 and, for names, 4.9. `None` while an answer is missing.
     fn decide(
         &self,
-        target: SocketAddr,
+        target: &Target,
         answers: &Answers,
         live: &mut Vec<Arc<Backend>>,
         outages: &Outages,
     ) -> Option<Routing> {
         let Ok(profile) = answers.profile.as_ref()? else { return Some(Routing::Invalid) };
         let profile = profile.as_ref();
-        let policy = match answers.policy.as_ref()? {
-            Answer::Policy(policy) => (**policy).clone(),
-            Answer::Invalid => return Some(Routing::Invalid),
-            Answer::Refused(code) => return Some(Routing::Refused(*code)),
-            Answer::Unknown => forward_policy(target, profile),
+        let policy = match (target, answers.policy.as_ref()?) {
+            (_, Answer::Refused(code)) => return Some(Routing::Refused(*code)),
+            (Target::Name(_, port), policy) => match (profile, named::policy(profile, *port, policy)) {
+                (None, _) => return Some(Routing::Unprofiled),
+                (Some(_), None) => return Some(Routing::Nowhere),
+                (Some(_), Some(policy)) => policy,
+            },
+            (Target::Addr(_), Answer::Policy(policy)) => (**policy).clone(),
+            (Target::Addr(_), Answer::Invalid) => return Some(Routing::Invalid),
+            (Target::Addr(addr), Answer::Unknown) => forward_policy(*addr, profile),
         };
         let mut used = Vec::new();
         let policy = policy.map(&mut |spec: BackendSpec| {
@@ -200,12 +226,19 @@ fn covers(networks: &[IpNet], ip: IpAddr) -> bool {
     networks.iter().any(|net| net.contains(&ip))
 }
 
-fn lookup_is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::FailedPrecondition)
+fn lookup_is_final(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
 }
 
-fn policy_is_final(code: Code) -> bool {
-    lookup_is_final(code) || matches!(code, Code::NotFound | Code::Unimplemented)
+fn policy_is_final(status: &Status) -> bool {
+    lookup_is_final(status) || matches!(status.code(), Code::NotFound | Code::Unimplemented)
+}
+
+/// A Service that does not exist is `Unknown`, a pod's name `NotFound` (controlplane 2.9). What went wrong on the way
+/// is `Unknown` as well, and has a source.
+fn names_nothing(status: &Status) -> bool {
+    let told = matches!(status.code(), Code::Unknown | Code::NotFound) && status.source().is_none();
+    lookup_is_final(status) || told
 }
 
 #[cfg(test)]

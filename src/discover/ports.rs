@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::warn;
 
 use crate::api;
@@ -149,6 +149,6 @@ fn publish(
     });
 }
 
-fn is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::FailedPrecondition)
+fn is_final(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
 }

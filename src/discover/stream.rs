@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
@@ -66,7 +66,7 @@ pub async fn follow<M, F>(
     what: &str,
     patience: Patience,
     outages: &Outages,
-    is_final: fn(Code) -> bool,
+    is_final: fn(&Status) -> bool,
     mut open: impl FnMut() -> F,
     mut on: impl FnMut(M),
 ) -> Status
@@ -88,7 +88,7 @@ where
         };
         let ended = run(patience.limits, open(), &mut on).await;
         let Err(status) = ended else { continue };
-        if is_final(status.code()) {
+        if is_final(&status) {
             if !answered {
                 debug!(watch = what, code = ?status.code(), "the control plane refused the look-up");
                 return status;

@@ -1,4 +1,5 @@
-//! The direct port: mesh TLS with a transport header that names the real target (contract 4.2).
+//! The direct port: mesh TLS with a transport header that says which port is meant, or whom a gateway is to lead to
+//! (contract 4.2).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::tls::Stream;
 use crate::{detect, tls};
 
 use super::http::Upstream;
+use super::tcp::Onward;
 use super::{Call, Inbound};
 
 impl Inbound {
@@ -23,20 +25,22 @@ impl Inbound {
         let mut io = Prefixed::new(io);
         let header = self.read_header(&mut io).await?;
         self.metrics.connections.transport_header(&header, peer.id());
-        if let Some(name) = &header.name {
-            let text = format!("this proxy is no gateway, and was asked for {name}");
-            return Err(Fault::new(Reason::HeaderName, text));
+        let peer = Arc::new(peer);
+        debug!(%client, ?header, ?peer, "inbound connection by transport header");
+        let TransportHeader { port, name, session } = header;
+        if let Some(name) = name {
+            // Judged by the policy of the gateway's own port (contract 4.2).
+            let call = Call { io, client, target: local, peer, port: self.ports.get(self.own_port) };
+            return Box::pin(self.serve_gateway(call, name, port, session)).await;
         }
-        let target = SocketAddr::new(local.ip(), header.port);
-        let port = self.ports.get(header.port);
-        debug!(%client, %target, ?peer, session = ?header.session, "inbound connection by transport header");
-        let call = Call { io, client, target, peer: Arc::new(peer), port };
-        match header.session {
+        let target = SocketAddr::new(local.ip(), port);
+        let call = Call { io, client, target, peer, port: self.ports.get(port) };
+        match session {
             Some(version) => {
                 let app = Upstream::App(self.apps.client(target));
                 self.serve_http(call, version, app).await
             }
-            None => self.relay_tcp(call).await,
+            None => self.relay_tcp(call, Onward::App).await,
         }
     }
 

@@ -31,8 +31,19 @@ struct Permitted {
 pub(crate) struct Counts {
     pub(crate) allow: Arc<Counter>,
     pub(crate) requests: Arc<Requests>,
-    /// Of the server's route; none for the admin pages.
+    /// Of the server's route; none but for the application.
     pub(crate) route: Option<(Spoken, Arc<InboundRoute>)>,
+}
+
+/// What there is to count of a request that was let in.
+#[derive(Clone, Copy)]
+pub(crate) enum Counted {
+    /// The application's, with its route.
+    Route(Spoken),
+    /// The admin pages'.
+    Requests,
+    /// A gateway's: where they go out again.
+    Elsewhere,
 }
 
 /// Pairs kept at most: policy may change often under one long connection.
@@ -44,7 +55,7 @@ impl Handles {
         metrics: &Metrics,
         at: &InboundTarget<'_>,
         permit: &HttpPermit<'_>,
-        spoken: Option<Spoken>,
+        counted: Counted,
     ) -> Counts {
         let (route, authz) = (permit.route, permit.authz);
         let same = |p: &Permitted| p.server == *at.server && p.route == *route && p.authz == *authz;
@@ -53,9 +64,16 @@ impl Handles {
         }
         let counts = Counts {
             allow: metrics.authz.http_allow(at, route, authz),
-            requests: metrics.requests.inbound(at, route, authz),
-            route: spoken
-                .map(|spoken| (spoken, metrics.streams.inbound(spoken, at.server, at.target.port(), route))),
+            requests: match counted {
+                Counted::Elsewhere => Arc::default(),
+                _ => metrics.requests.inbound(at, route, authz),
+            },
+            route: match counted {
+                Counted::Route(spoken) => {
+                    Some((spoken, metrics.streams.inbound(spoken, at.server, at.target.port(), route)))
+                }
+                _ => None,
+            },
         };
         make_room(&mut self.permits);
         self.permits.push(Permitted {

@@ -19,7 +19,6 @@ use crate::admin::Admin;
 use crate::authorize::{self, Refusal};
 use crate::connect::Client;
 use crate::connect::client::{self, Answer, Carry, SENDINGS, Unanswered};
-use crate::connect::track;
 use crate::discover::ports::Port;
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
@@ -28,16 +27,16 @@ use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
 use crate::model::inbound::ServerProtocol;
 use crate::model::protocol::HttpVersion;
 use crate::model::{Peer, ServerPolicy};
+use crate::outbound::http::Track;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::InboundTarget;
 use crate::telemetry::requests::{ResponseError, is_grpc};
 use crate::telemetry::streams::{Spoken, Stream};
 use crate::telemetry::transport::Metered;
 
-use super::handles::{Counts, Handles};
+use super::gateway::Passage;
+use super::handles::{Counted, Counts, Handles};
 use super::{Call, Inbound};
-
-pub(crate) type Track = track::Track<()>;
 
 /// What answers permitted requests.
 pub(crate) enum Upstream {
@@ -45,6 +44,8 @@ pub(crate) enum Upstream {
     App(Arc<Client>),
     /// The proxy's own admin pages.
     Admin(Arc<Admin>),
+    /// A Service of the cluster that this pod is a gateway of.
+    Gateway(Box<Passage>),
 }
 
 /// One connection's requests, and what they share.
@@ -143,8 +144,8 @@ impl Session {
         vet::request(&req, self.peer.id().is_some(), carried)?;
         // Until the head of the answer has come. The admin pages tell of an overload, and are not part of it.
         let _place = match self.upstream {
-            Upstream::App(_) => Some(self.in_flight.try_acquire().map_err(|_| Reason::Overloaded)?),
             Upstream::Admin(_) => None,
+            _ => Some(self.in_flight.try_acquire().map_err(|_| Reason::Overloaded)?),
         };
         let leaves_http = !carried && upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
@@ -155,10 +156,11 @@ impl Session {
         let in_flight = counts.requests.start(req.headers());
         let app = match &self.upstream {
             Upstream::App(app) => app,
+            Upstream::Gateway(passage) => return Box::pin(passage.forward(req, upgraded)).await,
             Upstream::Admin(admin) => {
                 let rsp = answer_admin(admin, self.client.ip(), req).await?;
                 let recorder = in_flight.response(rsp.status(), rsp.headers());
-                return Ok(rsp.map(|bytes| Body::whole(bytes, Track::new((), recorder, None))));
+                return Ok(rsp.map(|bytes| Body::whole(bytes, Track::new(None, recorder, None))));
             }
         };
         let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
@@ -178,7 +180,7 @@ impl Session {
             }
         };
         let (status, headers) = (answer.rsp.status(), answer.rsp.headers());
-        let mut track = Track::new((), in_flight.response(status, headers), answer.stream);
+        let mut track = Track::new(None, in_flight.response(status, headers), answer.stream);
         if let Some(mut stream) = stream {
             stream.head(status, headers);
             track.record(stream);
@@ -225,7 +227,7 @@ impl Session {
         let decided = authorize::http(policy, self.client.ip(), &self.peer, req.method(), req.uri().path());
         match decided {
             Ok(permit) => {
-                let counts = self.handles.lock().permitted(&self.metrics, &at, &permit, self.spoken(policy));
+                let counts = self.handles.lock().permitted(&self.metrics, &at, &permit, self.counted(policy));
                 counts.allow.incr();
                 Ok(counts)
             }
@@ -246,12 +248,12 @@ impl Session {
         InboundTarget { target: self.target, peer: &self.peer, server: &policy.meta }
     }
 
-    /// What the policy says that requests are; nothing of those for the admin pages.
-    fn spoken(&self, policy: &ServerPolicy) -> Option<Spoken> {
+    fn counted(&self, policy: &ServerPolicy) -> Counted {
         match (&self.upstream, &policy.protocol) {
-            (Upstream::Admin(_), _) => None,
-            (Upstream::App(_), ServerProtocol::Grpc(_)) => Some(Spoken::Grpc),
-            (Upstream::App(_), _) => Some(Spoken::Http),
+            (Upstream::Gateway(_), _) => Counted::Elsewhere,
+            (Upstream::Admin(_), _) => Counted::Requests,
+            (Upstream::App(_), ServerProtocol::Grpc(_)) => Counted::Route(Spoken::Grpc),
+            (Upstream::App(_), _) => Counted::Route(Spoken::Http),
         }
     }
 

@@ -1,24 +1,34 @@
 //! Opaque connections inbound: authorized once, then again at every change of policy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::authorize;
+use crate::discover::{Destination, Routing};
 use crate::error::{Fault, Reason};
 use crate::model::{Peer, ServerPolicy};
 use crate::net::relay::relay;
+use crate::outbound::Outbound;
 use crate::telemetry::labels::InboundTarget;
 use crate::telemetry::transport::Metered;
 
 use super::{Call, Inbound};
 
+/// Where a permitted connection goes.
+pub(super) enum Onward<'a> {
+    /// To the port of this pod that it is for.
+    App,
+    /// Into the cluster.
+    Gateway { outbound: &'a Outbound, dest: &'a Destination, routing: &'a Routing },
+}
+
 impl Inbound {
-    /// Authorizes a connection and relays it to the application, until either side ends it or policy
-    /// no longer permits it.
-    pub(super) async fn relay_tcp(&self, call: Call) -> Result<(), Fault> {
+    /// Authorizes a connection and relays it, until either side ends it or policy no longer permits it.
+    pub(super) async fn relay_tcp(&self, call: Call, onward: Onward<'_>) -> Result<(), Fault> {
         let Call { io, client, target, peer, port } = call;
         let policy = port.policy();
         let at = InboundTarget { target, peer: &peer, server: &policy.meta };
@@ -33,20 +43,35 @@ impl Inbound {
                 return Ok(());
             }
         }
-        let mut upstream = self.apps.client(target).stream().await?; // forward
         tokio::select! {
-            ended = relay(&mut io, &mut upstream) => {
-                if let Err(broken) = ended {
-                    debug!(%client, %target, ?broken, "an opaque connection broke");
-                }
-            }
+            carried = self.forward(&mut io, target, onward) => carried, // forward
             () = denied(changes, client.ip(), &peer) => {
                 self.metrics.authz.tcp_terminate(&at).incr();
                 info!(%client, %target, peer = ?peer, reason = Reason::Denied.row().name,
                     "connection ended: policy no longer permits it");
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    async fn forward(
+        &self,
+        io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        target: SocketAddr,
+        onward: Onward<'_>,
+    ) -> Result<(), Fault> {
+        match onward {
+            Onward::App => {
+                let mut upstream = self.apps.client(target).stream().await?;
+                if let Err(broken) = relay(io, &mut upstream).await {
+                    debug!(%target, ?broken, "an opaque connection broke");
+                }
+                Ok(())
+            }
+            Onward::Gateway { outbound, dest, routing } => {
+                Box::pin(outbound.relay_tcp(io, dest, routing)).await
+            }
+        }
     }
 }
 

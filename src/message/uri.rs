@@ -65,6 +65,17 @@ pub fn normalize<B>(req: &mut Request<B>, default: &Authority) -> Result<(), Inv
     Ok(())
 }
 
+/// Puts another authority into a target that has one.
+pub fn set_authority<B>(req: &mut Request<B>, authority: &Authority) {
+    let mut parts = req.uri().clone().into_parts();
+    if parts.authority.replace(authority.clone()).is_none() {
+        return;
+    }
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *req.uri_mut() = uri;
+    }
+}
+
 /// Gives a request the form in which an HTTP/1 server expects it: absolute with a `Host` where it came so, else origin
 /// form.
 pub fn to_http1_form<B>(req: &mut Request<B>) {
@@ -136,6 +147,16 @@ mod tests {
         assert!(malformed(Method::GET, "bb:80", Version::HTTP_11));
         assert!(!malformed(Method::GET, "http://bb:80/", Version::HTTP_11));
         assert!(!malformed(Method::GET, "/", Version::HTTP_10));
+    }
+
+    #[test]
+    fn an_authority_is_put_in_place_of_another() {
+        let other = Authority::from_static("api:81");
+        for (uri, set) in [("http://bb:80/a?b", "http://api:81/a?b"), ("bb:80", "api:81"), ("/a", "/a")] {
+            let mut req = Request::get(uri).body(()).unwrap();
+            set_authority(&mut req, &other);
+            assert_eq!(req.uri().to_string(), set);
+        }
     }
 
     #[test]

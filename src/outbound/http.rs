@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -15,7 +16,7 @@ use tracing::info;
 use crate::connect::client::{self, Answer, Carry, Client, SENDINGS, Unanswered};
 use crate::connect::track;
 use crate::discover::backend::Pick;
-use crate::discover::{Backend, Destination};
+use crate::discover::{Backend, Destination, Routing};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
@@ -25,13 +26,14 @@ use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
 use crate::telemetry::streams::Stream;
 
+use super::form::Form;
 use super::handles::Handles;
 use super::route::Taken;
 use super::tcp::give_up_or_retry;
-use super::{Outbound, route};
+use super::{Outbound, form, route};
 
 /// One connection's requests, and what they share.
-pub(super) struct Session {
+pub(crate) struct Session {
     dest: Arc<Destination>,
     client: SocketAddr,
     informational: bool,
@@ -45,10 +47,19 @@ pub(super) struct Session {
     pub(super) close: CancellationToken,
 }
 
-type Track = track::Track<Pick>;
+/// Of an answer of an endpoint; of none that was picked, for an application's or our own.
+pub(crate) type Track = track::Track<Option<Pick>>;
+
+/// A request on its way to an endpoint.
+pub(crate) struct Carried {
+    pub(crate) req: Request<Incoming>,
+    pub(crate) arrived: Instant,
+    /// Of a request that wants to leave HTTP: its connection, once it has.
+    pub(crate) upgraded: Option<OnUpgrade>,
+}
 
 impl Session {
-    pub(super) fn new(outbound: &Outbound, client: SocketAddr, dest: Arc<Destination>) -> Self {
+    pub(crate) fn new(outbound: &Outbound, client: SocketAddr, dest: Arc<Destination>) -> Self {
         Self {
             dest,
             client,
@@ -98,7 +109,17 @@ impl Session {
         let leaves_http = upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, leaves_http)?;
-        let taken = route::http(&routing, &req)?; // route
+        self.carry(&routing, Carried { req, arrived, upgraded }).await
+    }
+
+    /// Carries a request to an endpoint and its answer back.
+    pub(crate) async fn carry(
+        &self,
+        routing: &Routing,
+        Carried { req, arrived, upgraded }: Carried,
+    ) -> Result<Response<Body<Track>>, Fault> {
+        let leaves_http = upgraded.is_some();
+        let taken = route::http(routing, &req)?; // route
         let backend = taken.backend();
         let mut stream = self.count(&taken, backend.as_ref().ok().copied(), req.uri(), arrived);
         let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
@@ -178,8 +199,8 @@ async fn send(
             Err(_) => return Err(Reason::FailFast.into()),
         };
         pick.reached();
-        let uri = req.uri().clone();
-        carry_as(&mut req, carry, leaves_http);
+        let came = Form::of(&req);
+        form::carry_as(&mut req, carry, leaves_http, client.authority.as_ref());
         let in_flight = pick.requests().start(req.headers());
         match ready.send(req).await {
             Ok(answer) => {
@@ -192,11 +213,11 @@ async fn send(
                     return Err(Fault::new(Reason::UpstreamBroken, error));
                 }
                 pick.abandon();
-                req = as_it_came(*back, uri, version);
+                req = came.restore(*back);
             }
             Err(Unanswered::Refused(back, _)) if sendings < SENDINGS => {
                 pick.abandon();
-                req = as_it_came(*back, uri, version);
+                req = came.restore(*back);
                 sendings += 1;
                 // It may have been with that endpoint for long.
                 deadline = Instant::now() + backend.failfast(Use::Http);
@@ -213,24 +234,6 @@ async fn send(
     }
 }
 
-/// Gives a request the form of its connection.
-fn carry_as(req: &mut Request<RequestBody>, carry: Carry, leaves_http: bool) {
-    match carry {
-        Carry::Http2 => {}
-        Carry::OrigProto => orig_proto::upgrade(req),
-        Carry::Http1 if leaves_http => {}
-        Carry::Http1 => uri::to_http1_form(req),
-    }
-}
-
-/// Takes back what [`carry_as`] did, for another connection.
-fn as_it_came(mut req: Request<RequestBody>, uri: Uri, version: Version) -> Request<RequestBody> {
-    *req.uri_mut() = uri;
-    req.headers_mut().remove(headers::ORIG_PROTO);
-    *req.version_mut() = version;
-    req
-}
-
 fn answered(
     mut answer: Answer,
     carry: Carry,
@@ -243,7 +246,7 @@ fn answered(
     }
     let recorder = in_flight.response(answer.rsp.status(), answer.rsp.headers());
     let stream = answer.stream.take();
-    (answer, Track::new(pick, recorder, stream))
+    (answer, Track::new(Some(pick), recorder, stream))
 }
 
 /// `l5d-require-id` names the identity that the application insists on (contract 3.13).

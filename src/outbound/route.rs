@@ -63,6 +63,7 @@ fn usable(routing: &Routing) -> Result<&Policy, Fault> {
         Routing::Policy(policy) => Ok(policy),
         Routing::Invalid => Err(Reason::InvalidPolicy.into()),
         Routing::Refused(_) => Err(Reason::Discovery.into()),
+        Routing::Nowhere | Routing::Unprofiled => Err(Reason::GatewayDomain.into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opaque connections: one endpoint each, bytes both ways.
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -8,7 +8,6 @@ use crate::connect;
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing};
 use crate::error::{Fault, Reason};
-use crate::net::Prefixed;
 use crate::net::relay::{Broken, relay};
 use crate::telemetry::balancers::Use;
 use crate::telemetry::transport::Metered;
@@ -18,16 +17,15 @@ use super::{Outbound, route};
 
 impl Outbound {
     /// Relays one opaque connection to an endpoint of its route's backend.
-    pub(super) async fn relay_tcp(
+    pub(crate) async fn relay_tcp(
         &self,
-        io: Prefixed<TcpStream>,
+        io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         dest: &Destination,
         routing: &Routing,
     ) -> Result<(), Fault> {
-        let transport = self.metrics.transport.accept_outbound(dest.target);
-        let io = Metered::new(io, transport.open());
         let taken = route::opaque(routing)?; // route
-        let counts = self.metrics.connections.opaque_route(taken.parent, taken.route, dest.target);
+        let target = (dest.target.ip(), dest.target.port());
+        let counts = self.metrics.connections.opaque_route(taken.parent, taken.route, target);
         counts.open();
         let backend = taken.backend();
         if let Ok(backend) = &backend {
@@ -46,9 +44,12 @@ impl Outbound {
 }
 
 /// Relays a connection to an endpoint of its route's backend, until both sides have ended or one breaks.
-async fn carry(mut io: Metered<Prefixed<TcpStream>>, backend: &Backend) -> Result<Result<(), Broken>, Fault> {
+async fn carry(
+    io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    backend: &Backend,
+) -> Result<Result<(), Broken>, Fault> {
     let (pick, mut upstream) = connect(backend).await?; // balance, connect
-    let ended = relay(&mut io, &mut upstream).await; // relay
+    let ended = relay(io, &mut upstream).await; // relay
     pick.abandon();
     Ok(ended)
 }

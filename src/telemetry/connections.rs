@@ -3,6 +3,7 @@
 //!
 //! All of it is found once a connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,14 +197,15 @@ impl Connections {
         &self,
         parent: &ResourceRef,
         route: &ResourceRef,
-        target: std::net::SocketAddr,
+        target: (Option<IpAddr>, u16),
     ) -> Arc<OpaqueRoute> {
+        let (ip, port) = target;
         let labels = Labels::new().parent(parent).namespaced_route(route);
-        let labels = match parent {
-            ResourceRef::Default { .. } => labels.chosen("target_ip", target.ip()),
-            ResourceRef::Resource { .. } => labels.with("target_ip", ""),
+        let labels = match (parent, ip) {
+            (ResourceRef::Default { .. }, Some(ip)) => labels.chosen("target_ip", ip),
+            _ => labels.with("target_ip", ""),
         };
-        self.routes.get(&labels.chosen("target_port", target.port()))
+        self.routes.get(&labels.chosen("target_port", port))
     }
 
     /// What bytes to an endpoint with these labels count towards.
@@ -319,7 +321,7 @@ mod tests {
     fn opaque_routes_show_every_way_to_end() {
         let (parent, route) = (ResourceRef::default_named("fallback"), ResourceRef::default_named("opaque"));
         let text = rendered(|connections| {
-            let route = connections.opaque_route(&parent, &route, "10.0.0.9:25".parse().unwrap());
+            let route = connections.opaque_route(&parent, &route, ("10.0.0.9".parse().ok(), 25));
             route.open();
             route.close(Some(Reason::Forbidden));
             let cost = connections.zone_cost(&EndpointLabels::default());

@@ -12,19 +12,19 @@ use tokio::net::TcpStream;
 use crate::client::Kind;
 use crate::pair::Pair;
 use crate::raw::{exchange, read_to_end};
-use crate::sandbox::{Sandbox, identity, within};
+use crate::sandbox::{Pod, identity, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: bb\r\nconnection: close\r\n\r\n";
 
-/// A TLS client of `bb`'s own port.
-async fn shake_hands(
-    pair: &Pair,
+/// A TLS client of a pod's own port.
+pub async fn shake_hands(
+    pod: &Pod,
     store: &CredentialStore,
     name: &str,
     alpn: bool,
 ) -> Result<ClientStream<TcpStream>, tls::Error> {
-    let io = TcpStream::connect(pair.bb.inbound).await.unwrap();
-    let expect = EndpointTls { id: pair.bb.id.parse().unwrap(), server_name: name.parse().unwrap() };
+    let io = TcpStream::connect(pod.inbound).await.unwrap();
+    let expect = EndpointTls { id: pod.id.parse().unwrap(), server_name: name.parse().unwrap() };
     within("a handshake", connect(store, io, &expect, alpn)).await.map(|connected| connected.stream)
 }
 
@@ -35,7 +35,7 @@ fn header(port: u16, session: Option<HttpVersion>) -> Bytes {
 /// What comes back for these bytes, from a client with identity and transport protocol.
 async fn answer_to(pair: &Pair, bytes: &[u8]) -> String {
     let store = pair.world.ca.store(&identity("raw"));
-    let mut io = shake_hands(pair, &store, &pair.bb.id, true).await.unwrap();
+    let mut io = shake_hands(&pair.bb, &store, &pair.bb.id, true).await.unwrap();
     let _ = io.write_all(bytes).await;
     String::from_utf8(read_to_end(&mut io).await).unwrap()
 }
@@ -69,7 +69,7 @@ async fn plaintext_is_refused() {
 async fn tls_without_the_transport_protocol_is_refused() {
     let pair = Pair::new().await;
     let store = pair.world.ca.store(&identity("raw"));
-    let io = shake_hands(&pair, &store, &pair.bb.id, false).await.unwrap();
+    let io = shake_hands(&pair.bb, &store, &pair.bb.id, false).await.unwrap();
     assert_eq!(exchange(io, GET).await, "");
     assert_eq!(pair.app.connections(), 0);
 }
@@ -78,7 +78,7 @@ async fn tls_without_the_transport_protocol_is_refused() {
 async fn tls_without_a_client_certificate_is_refused() {
     let pair = Pair::new().await;
     let store = pair.world.ca.empty_store(&identity("raw"));
-    let mut io = shake_hands(&pair, &store, &pair.bb.id, true).await.unwrap();
+    let mut io = shake_hands(&pair.bb, &store, &pair.bb.id, true).await.unwrap();
     let request = [&header(pair.app.addr.port(), Some(HttpVersion::Http1))[..], GET.as_bytes()].concat();
     let _ = io.write_all(&request).await;
     assert_eq!(read_to_end(&mut io).await, b"");
@@ -89,7 +89,7 @@ async fn tls_without_a_client_certificate_is_refused() {
 async fn tls_for_another_name_is_refused() {
     let pair = Pair::new().await;
     let store = pair.world.ca.store(&identity("raw"));
-    assert!(shake_hands(&pair, &store, "elsewhere.example", true).await.is_err());
+    assert!(shake_hands(&pair.bb, &store, "elsewhere.example", true).await.is_err());
 }
 
 #[tokio::test]
@@ -103,21 +103,6 @@ async fn bytes_that_are_no_header_are_refused() {
     }
     assert_eq!(pair.app.connections(), 0);
     pair.get(Kind::Http2).await.assert_answered();
-}
-
-#[tokio::test]
-async fn a_gateway_serves_its_pod_and_refuses_whom_it_would_lead_to() {
-    let suffixes = [("LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES", "svc.cluster.local.")];
-    let pair = Pair::with(Sandbox::new().await, &[], &suffixes).await;
-    pair.get(Kind::Http2).await.assert_answered();
-    for session in [None, Some(HttpVersion::Http2)] {
-        let name = Some("api.demo.svc.cluster.local".parse().unwrap());
-        assert_eq!(answer_to(&pair, &TransportHeader { port: 80, name, session }.encode()).await, "");
-    }
-    let io = TcpStream::connect(pair.bb.admin).await.unwrap();
-    let page = exchange(io, "GET /metrics HTTP/1.1\r\nhost: bb\r\nconnection: close\r\n\r\n").await;
-    let counted = r#"causeway_faults_total{direction="inbound",reason="transport-header-name"} 2"#;
-    assert!(page.contains(counted), "{page}");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ mod drain;
 mod endpoints;
 mod environment;
 mod futures;
+mod gateway;
 mod guards;
 mod metrics;
 mod mutual_tls;

@@ -33,9 +33,9 @@ pub const TOKEN: &[u8] = b"service-account-token";
 
 /// What is answered, and who asked.
 pub struct Script {
-    /// By original destination.
+    /// By original destination, or by name and port.
     pub policies: Feed<outbound::OutboundPolicy>,
-    /// By original destination.
+    /// The same.
     pub profiles: Feed<dst::DestinationProfile>,
     /// By authority.
     pub endpoints: Feed<dst::Update>,
@@ -65,11 +65,11 @@ impl Script {
         self.certified.lock().iter().filter(|certified| *certified == identity).count()
     }
 
-    pub fn policy(&self, target: SocketAddr, policy: &OutboundPolicy) {
+    pub fn policy(&self, target: impl ToString, policy: &OutboundPolicy) {
         self.policies.set(target, api::outbound::encode_policy(policy));
     }
 
-    pub fn profile(&self, target: SocketAddr, profile: &Profile) {
+    pub fn profile(&self, target: impl ToString, profile: &Profile) {
         self.profiles.set(target, api::destination::encode_profile(profile, None));
     }
 

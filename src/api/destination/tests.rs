@@ -72,6 +72,13 @@ fn a_gateway_without_a_readable_target_is_left_out() {
 }
 
 #[test]
+fn a_gateway_without_an_identity_is_left_out() {
+    let authority_override = Some(pb::AuthorityOverride { authority_override: "bb.ns.svc:80".into() });
+    let read = endpoint(pb::WeightedAddr { authority_override, ..wire("10.0.0.1:4143") }, &HashMap::new());
+    assert!(matches!(read, Err(InvalidEndpoint::GatewayIdentity { .. })));
+}
+
+#[test]
 fn updates_that_say_nothing_are_ignored() {
     assert_eq!(update(pb::Update { update: None }), None);
     assert_eq!(update(add(vec![])), None);

@@ -143,7 +143,7 @@ fn listeners() -> Vec<Case> {
         text("LINKERD2_PROXY_INBOUND_PORTS_REQUIRE_IDENTITY", get!(inbound.ports), ("80", "{4191}"), "{4191}"),
         text("LINKERD2_PROXY_INBOUND_PORTS_REQUIRE_TLS", get!(inbound.ports), ("not looked at", "{4191}"), "{4191}"),
         case("LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES", get!(inbound.gateway_suffixes),
-            ("svc.cluster.local.", Warned("Suffixes { every_name: false, names: [DnsName(\"svc.cluster.local\")] }")),
+            ("svc.cluster.local.", Is("Suffixes { every_name: false, names: [DnsName(\"svc.cluster.local\")] }")),
             ("a b", FATAL), Is("Suffixes { every_name: false, names: [] }")),
         case("LINKERD2_PROXY_INGRESS_MODE", |c| show((c.outbound.ingress_mode, c.outbound.informational_headers)),
             ("true", Warned("(true, false)")), ("yes", FATAL), FATAL),

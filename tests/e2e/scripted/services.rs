@@ -52,12 +52,11 @@ impl OutboundPolicies for Services {
         req: Request<outbound::TrafficSpec>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let target = api::outbound::target(req.into_inner().target);
-        let api::outbound::Target::Addr(target) =
-            target.map_err(|e| Status::invalid_argument(e.to_string()))?
-        else {
-            return Err(Status::invalid_argument("an address is expected"));
+        let target = match target.map_err(|e| Status::invalid_argument(e.to_string()))? {
+            api::outbound::Target::Addr(addr) => addr.to_string(),
+            api::outbound::Target::Authority(authority) => authority.to_string(),
         };
-        self.0.policies.subscribe(target.to_string()).map(Response::new)
+        self.0.policies.subscribe(target).map(Response::new)
     }
 }
 

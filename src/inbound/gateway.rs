@@ -1,0 +1,172 @@
+//! A gateway: connections whose transport header names a Service are led into this cluster (contract 4.9).
+//!
+//! They are let in by the policy of the proxy's own port, and go out again as the outbound side carries its own: balanced,
+//! with mutual TLS, as this workload. What was passed on says so, so that gateways which lead to each other notice.
+
+use std::sync::Arc;
+
+use ::http::uri::Authority;
+use ::http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::config::Suffixes;
+use crate::discover::{Destination, Target};
+use crate::error::{Fault, Reason};
+use crate::message::{Body, headers, uri};
+use crate::model::protocol::HttpVersion;
+use crate::model::{DnsName, WorkloadId};
+use crate::outbound::http::{Carried, Session, Track};
+use crate::outbound::{Outbound, gone};
+
+use super::http::Upstream;
+use super::tcp::Onward;
+use super::{Call, Inbound};
+
+/// Where a gateway leads, and on whose account.
+pub struct Gateway {
+    /// The names that it leads to.
+    pub suffixes: Suffixes,
+    /// This workload, as those it leads to see it.
+    pub id: WorkloadId,
+    pub outbound: Arc<Outbound>,
+}
+
+impl Inbound {
+    /// Leads one connection to `name`. `session` is the version of HTTP that it speaks, `None` for opaque traffic.
+    pub(super) async fn serve_gateway(
+        &self,
+        mut call: Call,
+        name: DnsName,
+        port: u16,
+        session: Option<HttpVersion>,
+    ) -> Result<(), Fault> {
+        let target = Target::Name(name.clone(), port);
+        let gateway = self.gateway.as_ref().filter(|gateway| gateway.suffixes.contains(&name));
+        let gateway = gateway.ok_or_else(|| Fault::new(Reason::GatewayDomain, target.to_string()))?;
+        let dest = gateway.outbound.discover.get(target); // discover
+        let routing = tokio::select! {
+            biased;
+            routing = dest.routing() => routing?,
+            () = gone(&mut call.io, self.detect_timeout) => return Err(Reason::ClientBroken.into()),
+        };
+        debug!(client = %call.client, target = %dest.target, "connection for a gateway");
+        if let Some(version) = session {
+            let passage = Passage::new(gateway, &call, dest)?;
+            return self.serve_http(call, version, Upstream::Gateway(Box::new(passage))).await;
+        }
+        if call.peer.id() == Some(&gateway.id) {
+            return Err(Reason::GatewayLoop.into());
+        }
+        let onward = Onward::Gateway { outbound: &gateway.outbound, dest: &dest, routing: &routing };
+        self.relay_tcp(call, onward).await
+    }
+}
+
+/// The way of one connection's requests into the cluster.
+pub(crate) struct Passage {
+    dest: Arc<Destination>,
+    session: Session,
+    /// This workload's name, by which it knows what it has passed on.
+    own: String,
+    /// Whether the client is this workload.
+    looped: bool,
+    /// What is added to requests: that they passed, and for whom they are.
+    forwarded: HeaderValue,
+    authority: Authority,
+    host: HeaderValue,
+    canonical: HeaderValue,
+}
+
+impl Passage {
+    fn new(gateway: &Gateway, call: &Call, dest: Arc<Destination>) -> Result<Self, Fault> {
+        let invalid = |error: ::http::Error| Fault::new(Reason::GatewayDomain, error);
+        let own = gateway.id.to_string();
+        let host = match &dest.target {
+            Target::Name(name, 80) => name.to_string(),
+            target => target.to_string(),
+        };
+        let client = call.peer.id().map(ToString::to_string).unwrap_or_default();
+        let forwarded = format!("by={own};for={client};host={host};proto=https");
+        let value = |text: &str| HeaderValue::try_from(text).map_err(|error| invalid(error.into()));
+        Ok(Self {
+            session: Session::new(&gateway.outbound, call.client, dest.clone()),
+            looped: call.peer.id() == Some(&gateway.id),
+            forwarded: value(&forwarded)?,
+            authority: Authority::try_from(host.as_str()).map_err(|error| invalid(error.into()))?,
+            host: value(&host)?,
+            canonical: value(&dest.target.to_string())?,
+            own,
+            dest,
+        })
+    }
+
+    /// Sends a permitted request to an endpoint of the target.
+    pub(super) async fn forward(
+        &self,
+        mut req: Request<Incoming>,
+        upgraded: Option<OnUpgrade>,
+    ) -> Result<Response<Body<Track>>, Fault> {
+        if self.looped || was_forwarded_by(req.headers(), &self.own) {
+            return Err(Reason::GatewayLoop.into());
+        }
+        let arrived = Instant::now();
+        self.address(&mut req);
+        let routing = self.dest.routing().await?;
+        self.session.carry(&routing, Carried { req, arrived, upgraded }).await
+    }
+
+    /// Says that the request passed here, and whom it is for: the client's proxy has removed the name that the client
+    /// used.
+    fn address<B>(&self, req: &mut Request<B>) {
+        req.headers_mut().append(header::FORWARDED, self.forwarded.clone());
+        req.headers_mut().insert(headers::DST_CANONICAL, self.canonical.clone());
+        if req.version() != Version::HTTP_2 {
+            req.headers_mut().insert(header::HOST, self.host.clone());
+            uri::set_authority(req, &self.authority);
+        }
+    }
+}
+
+/// Whether a `forwarded` header names this workload as one that passed the request on. Lists are read as several
+/// headers are, and names in any case and in quotes: whatever writes them so on the way must not hide a loop.
+fn was_forwarded_by(headers: &HeaderMap, own: &str) -> bool {
+    let by = |pair: &[u8]| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
+        let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+        (key.eq_ignore_ascii_case(b"by") && value.eq_ignore_ascii_case(own.as_bytes())).then_some(())
+    };
+    let named = |value: &HeaderValue| {
+        value.as_bytes().split(|byte| matches!(byte, b';' | b',')).any(|pair| by(pair).is_some())
+    };
+    headers.get_all(header::FORWARDED).iter().any(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passed_here_before_is_known_however_it_is_written() {
+        let forwarded = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::FORWARDED, HeaderValue::try_from(*value).unwrap());
+            }
+            was_forwarded_by(&headers, "gw.mc.td")
+        };
+        for values in [
+            &["by=gw.mc.td;for=web.ns.td;host=bb;proto=https"][..],
+            &["by=other.td;for=a", "by=gw.mc.td;for=b"],
+            &["by=other.td;for=a, for=b ; By=\"GW.mc.td\""],
+        ] {
+            assert!(forwarded(values), "{values:?}");
+        }
+        for values in [&[][..], &["for=gw.mc.td;by=other.td"], &["by=gw.mc.td.evil"], &["by;by=", ""]] {
+            assert!(!forwarded(values), "{values:?}");
+        }
+    }
+}
