@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use causeway::demo::namespace::Namespace;
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -30,22 +30,35 @@ pub(crate) enum Kind {
     Grpc,
 }
 
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Grpc];
+}
+
 /// Each second, over all connections.
 pub(crate) const RATE: u32 = 500;
 
 /// Requests that applications saw, by pod.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(Arc<Mutex<Vec<(usize, u64)>>>);
+pub(crate) struct Seen {
+    requests: Arc<Mutex<Vec<(usize, u64)>>>,
+    /// The identity behind the last one.
+    caller: Arc<Mutex<String>>,
+}
 
 impl Seen {
     pub(crate) fn by(&self, pod: usize) -> usize {
-        self.0.lock().iter().filter(|(at, _)| *at == pod).count()
+        self.requests.lock().iter().filter(|(at, _)| *at == pod).count()
+    }
+
+    /// Waits for a request that this identity calls with.
+    pub(crate) async fn until_called_by(&self, identity: &str) {
+        crate::drain::within("a call", async || *self.caller.lock() == identity).await;
     }
 
     /// That each of these requests was seen once, wherever.
     pub(crate) fn assert_once(&self, ids: &[u64]) {
         let mut times = std::collections::HashMap::new();
-        self.0.lock().iter().for_each(|(_, id)| *times.entry(*id).or_insert(0) += 1);
+        self.requests.lock().iter().for_each(|(_, id)| *times.entry(*id).or_insert(0) += 1);
         for id in ids {
             assert_eq!(times.get(id), Some(&1), "request {id}");
         }
@@ -53,22 +66,33 @@ impl Seen {
 
     /// How often a request was seen, wherever.
     pub(crate) fn times(&self, id: u64) -> usize {
-        self.0.lock().iter().filter(|(_, seen)| *seen == id).count()
+        self.requests.lock().iter().filter(|(_, seen)| *seen == id).count()
     }
 }
 
+/// What an application answers.
+pub(crate) type Answered = Response<BoxBody<Bytes, std::convert::Infallible>>;
+
 /// Serves HTTP in a pod: answers each request's number, one in fifty of them late, and that of [`STUCK`] never.
 pub(crate) fn serve(pod: &Namespace, number: usize, port: u16, seen: &Seen) {
+    let seen = seen.clone();
+    serve_with(pod, port, move |req| answer(req, number, seen.clone()));
+}
+
+/// Serves HTTP/1 and, with prior knowledge, HTTP/2 in a pod.
+pub(crate) fn serve_with<F: Future<Output = Result<Answered, hyper::Error>> + Send + 'static>(
+    pod: &Namespace,
+    port: u16,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) {
     let listener = pod.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    let seen = seen.clone();
     tokio::spawn(async move {
         loop {
             let (io, _) = listener.accept().await.unwrap();
             io.set_nodelay(true).unwrap();
-            let seen = seen.clone();
-            let answer = hyper::service::service_fn(move |req| answer(req, number, seen.clone()));
+            let answer = hyper::service::service_fn(answer.clone());
             tokio::spawn(async move {
                 let mut start = [0; 3];
                 while matches!(io.peek(&mut start).await, Ok(1..3)) {
@@ -89,15 +113,13 @@ pub(crate) fn serve(pod: &Namespace, number: usize, port: u16, seen: &Seen) {
 /// The number of a request that is not answered.
 pub(crate) const STUCK: u64 = 0;
 
-async fn answer(
-    req: Request<Incoming>,
-    pod: usize,
-    seen: Seen,
-) -> Result<Response<BoxBody<Bytes, std::convert::Infallible>>, hyper::Error> {
+async fn answer(req: Request<Incoming>, pod: usize, seen: Seen) -> Result<Answered, hyper::Error> {
+    let caller = req.headers().get("l5d-client-id").map(|id| id.to_str().unwrap().to_owned());
+    *seen.caller.lock() = caller.unwrap_or_default();
     let id: u64 = req.uri().path().trim_start_matches('/').parse().unwrap();
     let body = req.into_body().collect().await?.to_bytes();
     assert_eq!(body, id.to_string());
-    seen.0.lock().push((pod, id));
+    seen.requests.lock().push((pod, id));
     if id == STUCK {
         std::future::pending::<()>().await;
     }
@@ -129,15 +151,22 @@ enum End {
 
 /// A running load. It ends when told to, and where no connection can be made any more.
 pub(crate) struct Load {
+    /// Each second, over all connections of one run.
+    rate: u32,
     pub(crate) sent: AtomicU64,
     pub(crate) end: CancellationToken,
 }
 
 impl Load {
     pub(crate) fn new() -> Self {
+        Self::at(RATE)
+    }
+
+    pub(crate) fn at(rate: u32) -> Self {
         // Numbers of one load after the other.
         static FIRST: AtomicU64 = AtomicU64::new(0);
         Self {
+            rate,
             sent: AtomicU64::new(FIRST.fetch_add(1_000_000, Ordering::Relaxed)),
             end: CancellationToken::new(),
         }
@@ -161,9 +190,33 @@ impl Load {
         })
     }
 
+    /// The same over HTTP/1.1, with a connection for each request.
+    pub(crate) async fn run_fresh(&self, from: &Namespace, to: SocketAddr) -> Tally {
+        let mut tally = Tally::default();
+        let mut tick = tokio::time::interval(Duration::from_secs(1) / self.rate);
+        let mut open = FuturesUnordered::new();
+        while !self.end.is_cancelled() {
+            tick.tick().await;
+            let id = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+            open.push(async move {
+                let Some(mut sender) = Sender::connect(from, to, Kind::Http1).await else {
+                    return End::Failed(format!("{id}: no connection"));
+                };
+                sender.send(request(Kind::Http1, id), id).await
+            });
+            while let Some(Some(end)) = open.next().now_or_never() {
+                tally.note(end);
+            }
+        }
+        while let Some(end) = open.next().await {
+            tally.note(end);
+        }
+        tally
+    }
+
     async fn worker(&self, from: &Namespace, to: SocketAddr, kind: Kind, connections: u32) -> Tally {
         let mut tally = Tally::default();
-        let mut tick = tokio::time::interval(Duration::from_secs(1) * connections / RATE);
+        let mut tick = tokio::time::interval(Duration::from_secs(1) * connections / self.rate);
         let mut open = FuturesUnordered::new();
         'connections: while let Some(mut sender) = Sender::connect(from, to, kind).await {
             loop {
@@ -239,6 +292,16 @@ impl Sender {
             Self::Http1(sender) => Box::pin(judge(sender.try_send_request(req), id)),
             Self::Http2(sender) => Box::pin(judge(sender.try_send_request(req), id)),
         }
+    }
+
+    /// One request, and the head of its answer.
+    pub(crate) async fn ask(&mut self, req: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        assert!(self.ready().await, "the connection has ended");
+        let sent = match self {
+            Self::Http1(sender) => sender.send_request(req).left_future(),
+            Self::Http2(sender) => sender.send_request(req).right_future(),
+        };
+        tokio::time::timeout(DEADLINE, sent).await.unwrap()
     }
 
     /// Sends what is never answered.

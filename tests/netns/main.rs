@@ -10,6 +10,7 @@ mod canary;
 mod chart;
 mod demo;
 mod drain;
+mod gateway;
 mod injected;
 mod iptables;
 mod ipv6;
