@@ -1,0 +1,166 @@
+//! What `causeway control` takes for three clusters of 1,000 Services and 10,000 endpoints each: to read, to mirror and
+//! to index them, from a changed file to a client that watches, and in memory. At a tenth, a third and the whole of
+//! that, so that it can be seen whether a figure grows faster than its input.
+//!
+//! `cargo bench --bench control -- [--rounds N]`; without `--bench`, or with `--test`, once, briefly and small.
+
+#[path = "../load/mod.rs"]
+mod load;
+mod process;
+mod world;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use causeway::control::Snapshot;
+use causeway::control::index::{Allocations, Linked, LinkedClusters};
+use causeway::control::manifest::{self, Documents, Parsed};
+use causeway::control::mirror::Gateways;
+use load::figures::{Figure, median};
+use load::plan::Plan;
+use process::{Control, told};
+use world::{CLUSTERS, REPLICAS, World, settings};
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn main() -> anyhow::Result<()> {
+    let plan = Plan::from_args()?;
+    let sizes: &[usize] = if plan.brief { &[6, 12] } else { &[100, 333, 1000] };
+    let mut columns = Vec::new();
+    for services in sizes {
+        let world = World::new(*services)?;
+        let mut figures = functions(&world, plan.rounds)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        figures.extend(runtime.block_on(running(&world, plan.rounds))?);
+        columns.push((*services, figures));
+    }
+    print(&columns);
+    Ok(())
+}
+
+/// The pure functions, in this process.
+fn functions(world: &World, rounds: usize) -> anyhow::Result<Vec<Figure>> {
+    let mut times: Vec<Vec<Figure>> = Vec::new();
+    for _ in 0..rounds {
+        let mut figures = Vec::new();
+        let mut timed = |name: &str, since: Instant| figures.push((name.to_owned(), millis(since)));
+        let texts =
+            CLUSTERS.iter().map(|cluster| world.texts(cluster)).collect::<anyhow::Result<Vec<_>>>()?;
+        let began = Instant::now();
+        let parsed: Vec<Vec<Parsed>> = texts
+            .iter()
+            .map(|files| {
+                files.iter().map(|(path, text)| manifest::parse(&Arc::from(path.as_path()), text)).collect()
+            })
+            .collect();
+        timed("parse all files of three clusters, ms", began);
+        let began = Instant::now();
+        let assembled = parsed.iter().map(|files| assemble(files)).collect::<anyhow::Result<Vec<_>>>()?;
+        timed("put their documents together, ms", began);
+        let mut linked = LinkedClusters::new();
+        for (at, documents) in assembled.iter().enumerate().skip(1) {
+            let (_, given) = build(documents, &LinkedClusters::new(), at, &Allocations::new(&settings(at)));
+            let linked_one = Linked { documents: documents.clone(), allocations: Some(Arc::new(given)) };
+            linked.insert(format!("file://../{}", CLUSTERS[at]), linked_one);
+        }
+        let own = assembled.first().ok_or_else(|| anyhow::anyhow!("no cluster"))?;
+        let (_, given) = build(own, &linked, 0, &Allocations::new(&settings(0)));
+        let began = Instant::now();
+        let alone = build(own, &LinkedClusters::new(), 0, &given);
+        timed("index one cluster, ms", began);
+        let began = Instant::now();
+        let whole = build(own, &linked, 0, &given);
+        timed("mirror two and index all three, ms", began);
+        let began = Instant::now();
+        let same = whole.0 == build(own, &linked, 0, &given).0;
+        timed("the same, and find that nothing is different, ms", began);
+        anyhow::ensure!(same && alone.0 != whole.0, "a pure function");
+        check(&whole.0, world)?;
+        times.push(figures);
+    }
+    Ok(medians(&times))
+}
+
+fn assemble(files: &[Parsed]) -> anyhow::Result<Arc<Documents>> {
+    let assembled = manifest::assemble(files, "linkerd-multicluster");
+    anyhow::ensure!(assembled.problems.is_empty(), "{:?}", assembled.problems.first());
+    Ok(Arc::new(assembled.documents))
+}
+
+fn build(
+    own: &Documents,
+    linked: &LinkedClusters,
+    at: usize,
+    given: &Allocations,
+) -> (Snapshot, Allocations) {
+    Snapshot::build(own, linked, &Gateways::default(), &settings(at), given)
+}
+
+/// That the world is what it is said to be.
+fn check(snapshot: &Snapshot, world: &World) -> anyhow::Result<()> {
+    let pods = snapshot.pods().filter(|pod| pod.meshed()).count();
+    anyhow::ensure!(pods == world.services * REPLICAS, "{pods} pods");
+    // Two mirrors of each cluster's gateway and flat Services, and one federated Service for every third.
+    let wanted = (0..world.services).map(|n| if n % 3 == 2 { 1 } else { 2 }).sum::<usize>() + 2;
+    let mirrored = snapshot.services().filter(|service| service.mirrored).count();
+    anyhow::ensure!(mirrored == wanted, "{mirrored} mirrors, not {wanted}");
+    Ok(())
+}
+
+/// The whole program, as a process of its own.
+async fn running(world: &World, rounds: usize) -> anyhow::Result<Vec<Figure>> {
+    let control = Control::start(world).await?;
+    let mut figures = vec![("start to serving, ms".to_owned(), control.started.as_secs_f64() * 1e3)];
+    figures.push(("resident, MiB".to_owned(), control.resident()? / MIB));
+    let mirrors = control.watch_mirrors(world).await?;
+    figures.push(("resident with a stream for each Service, MiB".to_owned(), control.resident()? / MIB));
+    for (cluster, name, what) in [
+        ("west", "changing", "own endpoint changed to client told, ms"),
+        ("east", "changing-east", "linked cluster's endpoint changed to client told, ms"),
+    ] {
+        let path = format!("{name}.ns-0.svc.cluster.local:8080");
+        let mut stream = control.get(&path).await?;
+        told(&mut stream, IpAddr::V4(world.change(cluster, 1)?)).await?;
+        let mut times = Vec::new();
+        for round in 0..rounds {
+            let began = Instant::now();
+            let ip = world.change(cluster, 2 + round)?;
+            told(&mut stream, IpAddr::V4(ip)).await?;
+            times.push(millis(began));
+        }
+        figures.push((what.to_owned(), median(times)));
+    }
+    figures.push(("resident after these changes, MiB".to_owned(), control.resident()? / MIB));
+    drop(mirrors);
+    Ok(figures)
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+fn medians(rounds: &[Vec<Figure>]) -> Vec<Figure> {
+    let names = rounds.first().map(Vec::as_slice).unwrap_or_default();
+    let figure = |at: usize, name: &String| {
+        let values = rounds.iter().filter_map(|round| round.get(at)).map(|(_, value)| *value);
+        (name.clone(), median(values.collect()))
+    };
+    names.iter().enumerate().map(|(at, (name, _))| figure(at, name)).collect()
+}
+
+/// A line for each figure, with how much it grew from the smallest to the largest beside how much the input did.
+fn print(columns: &[(usize, Vec<Figure>)]) {
+    let ([(small, first), ..], Some((large, last))) = (columns, columns.last()) else { return };
+    print!("\n{:<56}", "Services of each of three clusters, with ten pods each");
+    columns.iter().for_each(|(services, _)| print!(" {services:>9}"));
+    println!("    × {:.1}", *large as f64 / *small as f64);
+    for (at, (name, value)) in first.iter().enumerate() {
+        print!("{name:<56}");
+        columns
+            .iter()
+            .filter_map(|(_, figures)| figures.get(at))
+            .for_each(|(_, value)| print!(" {value:>9.1}"));
+        println!("    × {:.1}", last.get(at).map_or(f64::NAN, |(_, last)| last / value));
+    }
+}
