@@ -21,5 +21,6 @@ mod network;
 mod outage;
 mod pod;
 mod redirect;
+mod ruin;
 mod wire;
 mod world;

@@ -260,6 +260,14 @@ fn content_length(head: &str) -> usize {
     line.map_or(0, |value| value.trim().parse().unwrap())
 }
 
+/// Sends a text to an echo, and reads it back.
+pub(crate) fn echo(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut back = vec![0; text.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back, text.as_bytes());
+}
+
 /// One request on a connection of its own; the answer's head and body.
 pub(crate) fn request(from: &Namespace, to: IpAddr, port: u16, headers: &str, body: &str) -> String {
     let mut stream = dial(from, to, port);

@@ -1,12 +1,12 @@
 //! The control plane goes away and comes back: what was known goes on, what changes is followed.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::mesh::{HTTP, Mesh, OPAQUE, dial, request, serve_echo, serve_http};
+use crate::mesh::{HTTP, Mesh, OPAQUE, dial, echo, request, serve_echo, serve_http};
 
 /// How long each control plane stays away.
 const AWAY: Duration = Duration::from_secs(30);
@@ -75,13 +75,6 @@ async fn follows_changes(mesh: &Mesh, sink: IpAddr) {
 fn ask(mesh: &Mesh, sink: IpAddr) -> String {
     let answer = request(mesh.pod("slow-cooker"), sink, HTTP, "", "");
     answer.rsplit("\r\n\r\n").next().unwrap().to_owned()
-}
-
-fn echo(stream: &mut TcpStream, text: &str) {
-    stream.write_all(text.as_bytes()).unwrap();
-    let mut back = vec![0; text.len()];
-    stream.read_exact(&mut back).unwrap();
-    assert_eq!(back, text.as_bytes());
 }
 
 async fn within(what: &str, mut holds: impl FnMut() -> bool) {
