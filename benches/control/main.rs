@@ -11,7 +11,6 @@ mod world;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use causeway::control::Snapshot;
 use causeway::control::index::{Allocations, Linked, LinkedClusters};
@@ -20,6 +19,7 @@ use causeway::control::mirror::Gateways;
 use load::figures::{Figure, median};
 use load::plan::Plan;
 use process::{Control, told};
+use tokio::time::Instant;
 use world::{CLUSTERS, REPLICAS, World, settings};
 
 const MIB: f64 = 1024.0 * 1024.0;

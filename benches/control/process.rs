@@ -79,7 +79,7 @@ pub(crate) async fn told(stream: &mut Streaming<pb::Update>, ip: IpAddr) -> anyh
             let update = stream.message().await?.context("the stream ended")?;
             let Some(Update::Add(set)) = update.update else { continue };
             let has = |addr: &pb::WeightedAddr| {
-                let found: Option<SocketAddr> = addr.addr.clone().and_then(|addr| addr.try_into().ok());
+                let found: Option<SocketAddr> = addr.addr.and_then(|addr| addr.try_into().ok());
                 found.is_some_and(|found| found.ip() == ip)
             };
             if set.addrs.iter().any(has) {
