@@ -4,6 +4,8 @@ pub mod certs;
 pub mod check;
 pub mod control;
 pub mod demo;
+mod fetch;
+pub mod link;
 pub mod mirror;
 pub mod proxy;
 
@@ -27,9 +29,9 @@ enum Command {
     Demo(demo::Args),
     /// Run one cluster's control plane from a folder of manifests.
     Control(Box<control::ControlArgs>),
-    /// Say what is wrong in folders of manifests, and where.
-    Check(check::CheckArgs),
+    Check(Box<check::CheckArgs>),
     Mirror(mirror::MirrorArgs),
+    Link(Box<link::LinkArgs>),
     /// Make a trust anchor, issuers and service-account tokens for development.
     Certs(certs::Args),
 }
@@ -47,6 +49,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Control(args) => control::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Mirror(args) => mirror::run(&args),
+        Command::Link(args) => said("link", link::run(&args, &mut std::io::stdout())),
         Command::Certs(args) => said("certs", certs::run(&args, &mut std::io::stdout())),
     }
 }

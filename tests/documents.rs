@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use causeway::config::{Row, variables};
+use causeway::control::check::{CHECKS, Check, Severity};
 use causeway::error::Reason;
 
 const PREFIX_OF_OUR_OWN: &str = "CAUSEWAY_";
@@ -36,6 +37,17 @@ fn the_architecture_lists_every_reason_with_its_row() {
         )
     });
     assert_table("ARCHITECTURE.md", "reasons", &table(head, rows));
+}
+
+#[test]
+fn the_readme_names_every_check() {
+    let head = "| check | finds as a rule | holds where nothing is found | needs | remedy |";
+    let rows = CHECKS.iter().map(|check| {
+        let Check { name, severity, holds, needs, remedy } = check;
+        let severity = if *severity == Severity::Error { "an error" } else { "a warning" };
+        format!("| `{name}` | {severity} | {holds} | {} | {remedy} |", needs.flags())
+    });
+    assert_table("README.md", "checks", &table(head, rows));
 }
 
 #[test]

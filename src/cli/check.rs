@@ -1,31 +1,92 @@
-//! `causeway check`: what is wrong with folders of manifests, all at once.
+//! `causeway check`: what is wrong with clusters, from their folders and, where they run, from what they say.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Args;
+use serde_json::json;
 
-use crate::control::files;
-use crate::control::index::{Settings, Snapshot};
+use crate::control::check::{self, CHECKS, Cluster, Finding, Needs, Severity};
+use crate::control::index::Settings;
 
-/// Say what is wrong with folders of manifests, each mistake with file, line and column.
+use super::mirror::Mirroring;
+
+mod gather;
+mod live;
+
+/// Say what is wrong with clusters, by name, with the place and the remedy.
+///
+/// Reads the clusters' folders and those that their Links lead to; with --certs their trust material, with
+/// --control what their running control planes say: certificates, clocks, the age of what they know of each
+/// other, gateways.
+///
+/// Exit code 0 without errors, 1 with some. An error means that traffic fails, or is let in or kept out
+/// otherwise than the manifests say; a warning that it works now and may not later, and counts with --strict.
+/// Notes never count.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = table_of_checks())]
 pub struct CheckArgs {
-    /// Folders, one for each cluster. Folders that they link to are read too.
-    #[arg(required = true, value_name = "DIR")]
+    /// Folders, one for each cluster [default: those of --control].
+    #[arg(required_unless_present = "control", value_name = "DIR")]
     pub folders: Vec<PathBuf>,
+    /// The address of --api of a running `causeway control`; may be given for each cluster.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub control: Vec<String>,
+    /// Folder that `causeway certs create` wrote: one for all DIRs, or one for each in their order.
+    #[arg(long, value_name = "DIR")]
+    pub certs: Vec<PathBuf>,
+    /// What the clusters are called there, one for each DIR [default: the folders' own names].
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Vec<String>,
+    /// Ask the gateways of Links themselves, also without --control.
+    #[arg(long)]
+    pub probe_gateways: bool,
+    /// Let warnings count.
+    #[arg(long)]
+    pub strict: bool,
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
     /// Namespace of the control plane.
     #[arg(long, default_value = "linkerd", value_name = "NAMESPACE")]
     pub control_namespace: String,
     /// Namespace of Links and their credentials.
     #[arg(long, default_value = "linkerd-multicluster", value_name = "NAMESPACE")]
     pub mirror_namespace: String,
+    #[command(flatten)]
+    pub mirroring: Mirroring,
 }
 
-/// Prints what is found. Exit code 0 without problems, 1 with some or for an unreadable folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+fn table_of_checks() -> String {
+    let mut text = String::from("Checks, what holds where nothing is found, and the remedy:\n");
+    for check in CHECKS {
+        let severity = if check.severity == Severity::Error { "error" } else { "warning" };
+        text.push_str(&format!("\n  {} ({severity}{})\n", check.name, with(check.needs)));
+        text.push_str(&format!("      {}; else {}\n", check.holds, check.remedy));
+    }
+    text
+}
+
+fn with(needs: Needs) -> String {
+    match needs.flags() {
+        "" => String::new(),
+        flags => format!("; with {flags}"),
+    }
+}
+
+/// Prints what is found.
 pub fn run(args: &CheckArgs) -> ExitCode {
-    match check(args, &mut io::stdout().lock()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let checked = runtime.and_then(|runtime| runtime.block_on(check(args, &mut io::stdout().lock())));
+    match checked {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // The reader went away, as `head` does: what it wanted it got.
@@ -37,120 +98,132 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Whether all folders are sound.
-fn check(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
-    let settings = Settings {
-        control_namespace: args.control_namespace.clone(),
-        mirror_namespace: args.mirror_namespace.clone(),
-        ..Settings::default()
-    };
-    let mut sound = true;
-    for folder in &args.folders {
-        sound &= check_folder(folder, &settings, out)?;
+/// Whether nothing was found that counts.
+async fn check(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
+    let (clusters, findings) = find(args).await;
+    match args.output {
+        Format::Table => print_table(args, &clusters, &findings, out)?,
+        Format::Json => print_json(&findings, out)?,
     }
-    Ok(sound)
+    Ok(!findings.iter().any(|finding| args.strict || finding.severity == Severity::Error))
 }
 
-fn check_folder(folder: &Path, settings: &Settings, out: &mut impl Write) -> io::Result<bool> {
-    let (report, snapshot) = match files::look(folder, settings) {
-        Ok(found) => found,
-        Err(error) => {
-            writeln!(out, "{}: cannot be read: {error}; expected a folder", folder.display())?;
-            return Ok(false);
-        }
-    };
-    if report.files == 0 {
-        let expected = "expected *.yaml, *.yml or *.json files; subfolders are not read";
-        writeln!(out, "{}: holds no manifests; {expected}", folder.display())?;
-        return Ok(false);
+/// Everything that is known, and everything that is wrong with it, in the order of the table.
+async fn find(args: &CheckArgs) -> (Vec<Cluster>, Vec<Finding>) {
+    let (told, mut findings) = live::ask(&args.control).await;
+    let clusters = gather::clusters(args, &told, &mut findings);
+    findings.extend(check::run(&clusters, SystemTime::now()));
+    let known = live::metrics(&told, &mut findings).await;
+    if args.probes_gateways() {
+        live::gateways(&clusters, &known, &mut findings).await;
     }
-    let problems = report.problems.len() + report.linked.len();
-    for problem in report.problems.iter().chain(&report.linked) {
-        writeln!(out, "{problem}")?;
+    let row = |finding: &Finding| CHECKS.iter().position(|check| check.name == finding.check);
+    findings.sort_by_cached_key(|finding| {
+        (row(finding), finding.severity, finding.at.clone(), finding.found.clone())
+    });
+    findings.dedup();
+    (clusters, findings)
+}
+
+impl CheckArgs {
+    fn settings(&self) -> Settings {
+        let settings = Settings {
+            control_namespace: self.control_namespace.clone(),
+            mirror_namespace: self.mirror_namespace.clone(),
+            control_addr: IpAddr::from([127, 0, 0, 1]),
+            ..Settings::default()
+        };
+        self.mirroring.settings(settings)
     }
-    for note in &report.notes {
-        writeln!(out, "note: {note}")?;
+
+    fn probes_gateways(&self) -> bool {
+        self.probe_gateways || !self.control.is_empty()
     }
-    let documents = format!("{} in {}", count(report.documents, "document"), count(report.files, "file"));
-    match (problems, snapshot) {
-        (0, Some(snapshot)) => {
-            writeln!(out, "{}: ok: {documents}: {}", folder.display(), summary(&snapshot))?;
-            Ok(true)
-        }
-        _ => {
-            writeln!(out, "{}: {} ({documents})", folder.display(), count(problems, "problem"))?;
-            Ok(false)
+
+    fn has(&self, needs: Needs) -> bool {
+        match needs {
+            Needs::Folders => true,
+            Needs::Trust => !self.certs.is_empty() || !self.control.is_empty(),
+            Needs::Control => !self.control.is_empty(),
+            Needs::Gateways => self.probes_gateways(),
         }
     }
 }
 
-fn summary(snapshot: &Snapshot) -> String {
+/// A line for each check, with its findings below, notes, and a line for each cluster.
+fn print_table(
+    args: &CheckArgs,
+    clusters: &[Cluster],
+    findings: &[Finding],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for check in CHECKS {
+        let found: Vec<_> = findings.iter().filter(|finding| finding.check == check.name).collect();
+        let worst = found.iter().map(|finding| finding.severity).min();
+        let state = match worst {
+            Some(severity) => word(severity),
+            None if args.has(check.needs) => "ok",
+            None => "skipped",
+        };
+        let why = if state == "skipped" { format!(": needs {}", check.needs.flags()) } else { String::new() };
+        writeln!(out, "{state:<8} {:<19} {}{why}", check.name, check.holds)?;
+        for Finding { severity, found, at, remedy, .. } in found {
+            let (found, at, remedy) = (printable(found), printable(at), printable(remedy));
+            writeln!(out, "  {}: {at}: {found}", word(*severity))?;
+            writeln!(out, "    remedy: {remedy}")?;
+        }
+    }
+    for cluster in clusters.iter().filter(|cluster| cluster.asked) {
+        for note in check::notes(cluster) {
+            writeln!(out, "note: {note}")?;
+        }
+        writeln!(out, "{}", summary(cluster))?;
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    }
+}
+
+fn print_json(findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+    let list = findings.iter().map(|Finding { check, severity, found, at, remedy }| {
+        json!({ "check": check, "severity": word(*severity), "found": found, "where": at, "remedy": remedy })
+    });
+    writeln!(out, "{:#}", json!(list.collect::<Vec<_>>()))
+}
+
+/// Text from elsewhere, fit for a terminal.
+fn printable(text: &str) -> String {
+    let one = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(one).collect()
+}
+
+fn summary(cluster: &Cluster) -> String {
+    let folder = cluster.folder.display();
+    let Some(snapshot) = &cluster.snapshot else {
+        return format!("{folder}: {}", counted(cluster.assembled.problems.len(), "problem"));
+    };
     let pods = snapshot.pods().count();
     let meshed = snapshot.pods().filter(|pod| pod.meshed()).count();
     let services = snapshot.services().count();
     let mirrored = snapshot.services().filter(|service| service.mirrored).count();
-    format!("{} ({meshed} meshed), {} ({mirrored} mirrored)", count(pods, "pod"), count(services, "service"))
+    format!(
+        "{folder}: {} ({meshed} meshed), {} ({mirrored} mirrored)",
+        counted(pods, "pod"),
+        counted(services, "service")
+    )
 }
 
-fn count(count: usize, what: &str) -> String {
+fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checked(folder: &Path) -> (bool, String) {
-        let args = CheckArgs {
-            folders: vec![folder.to_owned()],
-            control_namespace: "linkerd".into(),
-            mirror_namespace: "linkerd-multicluster".into(),
-        };
-        let mut out = Vec::new();
-        let sound = check(&args, &mut out).unwrap();
-        (sound, String::from_utf8(out).unwrap())
-    }
-
-    #[test]
-    fn the_guides_folders_are_sound() {
-        let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guide");
-        let (sound, out) = checked(&guide.join("west"));
-        assert!(sound, "{out}");
-        assert!(out.contains("8 documents in 4 files: 2 pods (2 meshed), 1 service (1 mirrored)"), "{out}");
-        let (sound, out) = checked(&guide.join("east"));
-        assert!(sound && out.contains("1 pod (1 meshed)"), "{out}");
-    }
-
-    #[test]
-    fn every_problem_is_printed_with_its_place_and_the_form_expected() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - port: '80'\n";
-        std::fs::write(folder.path().join("a.yaml"), text).unwrap();
-        std::fs::write(folder.path().join("b.yaml"), "a: [\n").unwrap();
-        let (sound, out) = checked(folder.path());
-        assert!(!sound);
-        let lines: Vec<_> = out.lines().collect();
-        assert!(
-            lines[0].ends_with("a.yaml:6:11: `port` is text; expected a number from 1 to 65535"),
-            "{out}"
-        );
-        assert!(lines[1].contains("b.yaml:1:4: this is not YAML"), "{out}");
-        assert!(lines[2].ends_with(": 2 problems (1 document in 2 files)"), "{out}");
-    }
-
-    #[test]
-    fn a_link_to_a_folder_that_is_not_there_is_a_problem_at_its_secret() {
-        let folder = tempfile::tempdir().unwrap();
-        let link = include_str!("../../examples/guide/west/02-link.yaml");
-        std::fs::write(folder.path().join("link.yaml"), link).unwrap();
-        let (sound, out) = checked(folder.path());
-        assert!(!sound && out.contains("link.yaml:11:5: the kubeconfig points nowhere"), "{out}");
-    }
-
-    #[test]
-    fn a_missing_folder_is_told() {
-        let (sound, out) = checked(Path::new("/nonexistent/folder"));
-        assert!(!sound && out.contains("cannot be read"), "{out}");
-    }
-}
+mod tests;

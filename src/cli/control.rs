@@ -157,8 +157,6 @@ pub async fn serve(
         Some(addr) => format!(" dns={}", dns::start(addr, folder.snapshots(), &drain).await?),
         None => String::new(),
     };
-    let views = pods::Views { snapshots: folder.snapshots(), reports: folder.reports() };
-    let api = pods::start(args.api, views, &drain).await?;
     let sources = metrics::Sources {
         cluster_name: args.cluster_name.clone(),
         snapshots: folder.snapshots(),
@@ -166,6 +164,9 @@ pub async fn serve(
         gateways,
     };
     let admin = metrics::start(args.admin, sources, &drain).await?;
+    let about = Arc::new(args.about(admin, files.issuer_pem));
+    let views = pods::Views { snapshots: folder.snapshots(), reports: folder.reports(), about };
+    let api = pods::start(args.api, views, &drain).await?;
     tell_mended(folder.reports(), drain.clone());
     let Listen { destination, policy, identity } = bound;
     let grpc = format!("destination={destination} policy={policy} identity={identity}");
@@ -222,6 +223,15 @@ impl ControlArgs {
         }
     }
 
+    fn about(&self, admin: SocketAddr, issuer: String) -> pods::About {
+        pods::About {
+            cluster_name: self.cluster_name.clone(),
+            folder: self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone()),
+            issuer,
+            admin,
+        }
+    }
+
     fn settings(&self, anchors: &str) -> anyhow::Result<Settings> {
         let control_addr = self.control_addr.unwrap_or(self.listen);
         if control_addr.is_unspecified() {
@@ -232,7 +242,7 @@ impl ControlArgs {
         let defaults = Settings::default();
         let domain = domain(&self.cluster_domain).context("--cluster-domain")?;
         let trust = self.trust_domain.as_deref().map(self::domain).transpose().context("--trust-domain")?;
-        Ok(Settings {
+        let settings = Settings {
             trust_domain: trust.unwrap_or_else(|| domain.clone()),
             cluster_domain: domain,
             control_namespace: self.control_namespace.clone(),
@@ -246,12 +256,9 @@ impl ControlArgs {
             control_addr,
             node_name: self.node_name.clone(),
             probe_networks: defaults.probe_networks,
-            enable_headless_services: self.mirroring.enable_headless_services,
-            enable_namespace_creation: self.mirroring.enable_namespace_creation,
-            federated_selector: self.mirroring.federated_service_selector.clone(),
-            excluded_labels: self.mirroring.excluded_labels.clone(),
-            excluded_annotations: self.mirroring.excluded_annotations.clone(),
-        })
+            ..defaults
+        };
+        Ok(self.mirroring.settings(settings))
     }
 }
 

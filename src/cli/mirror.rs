@@ -56,7 +56,7 @@ pub struct Mirroring {
     pub excluded_annotations: Vec<String>,
 }
 
-fn selector_of(text: &str) -> Result<Selector, String> {
+pub(super) fn selector_of(text: &str) -> Result<Selector, String> {
     selector::parse(text).ok_or_else(|| "expected a label selector, such as a=b,c in (d,e),!f".to_owned())
 }
 
@@ -96,16 +96,26 @@ fn unreadable(folder: &Path, error: &io::Error) -> String {
 
 impl MirrorArgs {
     fn settings(&self) -> Settings {
-        Settings {
+        let settings = Settings {
             control_namespace: self.control_namespace.clone(),
             mirror_namespace: self.mirror_namespace.clone(),
             service_network: self.service_network,
-            enable_headless_services: self.mirroring.enable_headless_services,
-            enable_namespace_creation: self.mirroring.enable_namespace_creation,
-            federated_selector: self.mirroring.federated_service_selector.clone(),
-            excluded_labels: self.mirroring.excluded_labels.clone(),
-            excluded_annotations: self.mirroring.excluded_annotations.clone(),
             ..Settings::default()
+        };
+        self.mirroring.settings(settings)
+    }
+}
+
+impl Mirroring {
+    /// `settings`, with how mirroring is done.
+    pub(super) fn settings(&self, settings: Settings) -> Settings {
+        Settings {
+            enable_headless_services: self.enable_headless_services,
+            enable_namespace_creation: self.enable_namespace_creation,
+            federated_selector: self.federated_service_selector.clone(),
+            excluded_labels: self.excluded_labels.clone(),
+            excluded_annotations: self.excluded_annotations.clone(),
+            ..settings
         }
     }
 }

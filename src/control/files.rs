@@ -15,8 +15,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::index::{Settings, Snapshot};
-use super::manifest::{Note, Problem};
+use super::index::{Allocations, Settings, Snapshot};
+use super::manifest::{Assembled, Note, Problem};
 use super::mirror::Gateways;
 
 mod cluster;
@@ -70,6 +70,24 @@ pub fn look(folder: &Path, settings: &Settings) -> io::Result<(Report, Option<Ar
     let mut cluster = Cluster::open(folder, settings)?;
     cluster.reload(&BTreeSet::new());
     Ok((cluster.report().clone(), cluster.snapshot().cloned()))
+}
+
+/// What a folder says, without the folders that it leads to.
+#[derive(Debug)]
+pub struct Reading {
+    pub assembled: Assembled,
+    /// `None` until the cluster's control plane has given out addresses, or where they cannot be read.
+    pub allocations: Option<Allocations>,
+    /// How many files were read.
+    pub files: usize,
+}
+
+/// Reads a folder once, by itself. There are documents also where there are problems.
+pub fn read(folder: &Path, mirror_namespace: &str) -> io::Result<Reading> {
+    let mut tree = tree::Tree::new(folder.to_owned());
+    tree.refresh(&BTreeSet::new())?;
+    let allocations = store::load(folder).unwrap_or_default();
+    Ok(Reading { assembled: tree.assemble(mirror_namespace), allocations, files: tree.files() })
 }
 
 /// A folder that is followed until this is dropped.

@@ -19,7 +19,7 @@ pub mod link;
 pub mod names;
 pub mod policy;
 mod reader;
-mod references;
+pub(in crate::control) mod references;
 pub mod selector;
 pub mod service;
 pub mod stateful;
@@ -28,7 +28,7 @@ mod yaml;
 
 pub use document::{Body, Document, Meta, ObjectName};
 pub use gateway::{Gateway, GatewayAddress, GatewayProbe};
-pub use kubeconfig::folder_of;
+pub use kubeconfig::{folder_of, url_of};
 pub use link::{Link, Secret};
 pub use policy::{AuthorizationPolicy, MeshTlsAuthentication, NetworkAuthentication, Server};
 pub use selector::Selector;

@@ -39,6 +39,8 @@ pub enum FolderError {
 #[derive(Debug)]
 pub struct ClusterFiles {
     pub authority: Authority,
+    /// The authority's certificates, from the issuer upwards.
+    pub issuer_pem: String,
     pub tokens: TokenKey,
 }
 
@@ -94,9 +96,17 @@ pub fn open(dir: &Path, cluster: &str, now: SystemTime) -> Result<ClusterFiles, 
     let anchors = read(&dir.join("ca-bundle.crt"))?;
     let path = dir.join(cluster).join("issuer.crt");
     let key = read(&dir.join(cluster).join("issuer.key"))?;
-    let authority = Authority::from_pem(&read(&path)?, &key, &anchors, now)
+    let issuer_pem = read(&path)?;
+    let authority = Authority::from_pem(&issuer_pem, &key, &anchors, now)
         .map_err(|error| FolderError::Authority { path, error })?;
-    Ok(ClusterFiles { authority, tokens: open_tokens(dir, cluster)? })
+    Ok(ClusterFiles { authority, issuer_pem, tokens: open_tokens(dir, cluster)? })
+}
+
+/// Reads one cluster's certificates: the bundle of trust anchors and the issuer's chain, both PEM. Nothing is
+/// verified, and no key is needed.
+pub fn certificates(dir: &Path, cluster: &str) -> Result<(String, String), FolderError> {
+    check_name(cluster)?;
+    Ok((read(&dir.join("ca-bundle.crt"))?, read(&dir.join(cluster).join("issuer.crt"))?))
 }
 
 /// Reads the key of one cluster's service-account tokens.

@@ -21,6 +21,9 @@ pub struct Allocations {
     pub cluster_domain: String,
     pub trust_domain: String,
     pub control_namespace: String,
+    /// Where its pods get their addresses; empty where an older control plane wrote this.
+    #[serde(default)]
+    pub pod_network: String,
     /// By `namespace/name`.
     #[serde(default)]
     pub pods: BTreeMap<String, IpAddr>,
@@ -42,6 +45,7 @@ impl Allocations {
         self.cluster_domain.clone_from(&settings.cluster_domain);
         self.trust_domain.clone_from(&settings.trust_domain);
         self.control_namespace.clone_from(&settings.control_namespace);
+        self.pod_network = settings.pod_network.to_string();
     }
 
     /// Settings of a cluster known by its allocations alone; the rest is as in `base`.

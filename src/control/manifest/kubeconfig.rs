@@ -30,6 +30,19 @@ pub fn folder_of(url: &str, base: &Path) -> Option<PathBuf> {
     Some(base.join(path))
 }
 
+/// The `file://` URL that means `folder`.
+pub fn url_of(folder: &Path) -> String {
+    let mut url = String::from("file://");
+    for byte in folder.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => url.push(char::from(*byte)),
+            byte => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
+
 fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
@@ -77,6 +90,9 @@ mod tests {
         let base = Path::new("/m/west");
         assert_eq!(folder_of("file://../east", base), Some("/m/west/../east".into()));
         assert_eq!(folder_of("file:///m/my%20east", base), Some("/m/my east".into()));
+        for folder in ["/m/my east", "/m/100%/ö", "../east"] {
+            assert_eq!(folder_of(&url_of(Path::new(folder)), Path::new("")), Some(folder.into()));
+        }
         for bad in ["https://10.0.0.1:6443", "file://", "file://%zz", "../east"] {
             assert_eq!(folder_of(bad, base), None, "{bad}");
         }

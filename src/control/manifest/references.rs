@@ -13,9 +13,8 @@ pub(super) fn check(
     problems: &mut Vec<Problem>,
     notes: &mut Vec<Note>,
 ) {
-    authorizations(documents, problems);
-    links(documents, mirror_namespace, problems);
-    secrets(documents, problems);
+    problems.extend(authorizations(documents));
+    problems.extend(links(documents, mirror_namespace));
     services(documents, notes);
     accounts(documents, problems);
 }
@@ -33,7 +32,9 @@ fn accounts(documents: &Documents, problems: &mut Vec<Problem>) {
     }
 }
 
-fn authorizations(documents: &Documents, problems: &mut Vec<Problem>) {
+/// Authorizations that refer to what is not there.
+pub(in crate::control) fn authorizations(documents: &Documents) -> Vec<Problem> {
+    let mut problems = Vec::new();
     for (meta, policy) in documents.authorization_policies.values() {
         let own = &meta.name.namespace;
         if let AuthorizationTarget::Server(name) = &policy.target.value {
@@ -81,10 +82,13 @@ fn authorizations(documents: &Documents, problems: &mut Vec<Problem>) {
             }
         }
     }
+    problems
 }
 
-/// A Link in any other namespace does nothing, and needs nothing.
-fn links(documents: &Documents, mirror_namespace: &str, problems: &mut Vec<Problem>) {
+/// Links without credentials, and credentials that lead to no folder. A Link in any other namespace does
+/// nothing, and needs nothing.
+pub(in crate::control) fn links(documents: &Documents, mirror_namespace: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
     let counting = documents.links.values().filter(|(meta, _)| meta.name.namespace == mirror_namespace);
     for (meta, body) in counting {
         let secret = ObjectName::new(&meta.name.namespace, &body.credentials_secret.value);
@@ -99,6 +103,8 @@ fn links(documents: &Documents, mirror_namespace: &str, problems: &mut Vec<Probl
             Some(_) => {}
         }
     }
+    secrets(documents, &mut problems);
+    problems
 }
 
 fn secrets(documents: &Documents, problems: &mut Vec<Problem>) {

@@ -15,6 +15,10 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `internalTrafficPolicy: Local`.
     pub local_traffic_only: bool,
+    /// Addresses and host names in the load balancer's status.
+    pub ingress: Vec<String>,
+    /// The ports on nodes of a `NodePort` Service, by the names of its ports.
+    pub node_ports: BTreeMap<String, u16>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,7 +81,37 @@ pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> 
     }
     check_repeats(reader, &nodes, &ports);
     let local = reader.text(spec, "internalTrafficPolicy").is_some_and(|policy| policy == "Local");
-    Some(Service { kind, selector: reader.text_map(spec, "selector"), ports, local_traffic_only: local })
+    Some(Service {
+        kind,
+        selector: reader.text_map(spec, "selector"),
+        ports,
+        local_traffic_only: local,
+        ingress: read_ingress(reader, node),
+        node_ports: read_node_ports(reader, spec),
+    })
+}
+
+/// What the cloud wrote; by hand, where a gateway is to be found.
+fn read_ingress(reader: &mut Reader, node: &Node) -> Vec<String> {
+    let status = reader.mapping(node, "status").and_then(|status| reader.mapping(status, "loadBalancer"));
+    let Some(status) = status else { return Vec::new() };
+    let entries = reader.mappings(status, "ingress");
+    let mut address = |entry: &&Node| {
+        let ip = reader.text(entry, "ip").filter(|ip| !ip.is_empty());
+        ip.or_else(|| reader.text(entry, "hostname").filter(|name| !name.is_empty()))
+    };
+    entries.iter().filter_map(&mut address).collect()
+}
+
+fn read_node_ports(reader: &mut Reader, spec: &Node) -> BTreeMap<String, u16> {
+    let mut ports = BTreeMap::new();
+    if reader.text(spec, "type").as_deref() == Some("NodePort") {
+        for node in reader.mappings(spec, "ports") {
+            let name = reader.text(node, "name").unwrap_or_default();
+            ports.extend(reader.port(node, "nodePort").map(|port| (name, port)));
+        }
+    }
+    ports
 }
 
 fn read_kind(reader: &mut Reader, spec: &Node) -> Option<ServiceKind> {

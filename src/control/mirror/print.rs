@@ -8,9 +8,7 @@ use super::metadata::MIRRORED;
 use super::{Address, AddressOf, EndpointPort, Endpoints, Mirrored, ObjectName, Service, ServicePort};
 use crate::control::index::CLUSTER_NAME;
 use crate::control::manifest::workload::PortRef;
-use yaml::Yaml;
-
-mod yaml;
+use crate::control::yaml::Yaml;
 
 /// YAML for `kubectl apply`; empty where nothing was derived. `cluster_ip` says which address a Service
 /// was given: the Endpoints of a headless mirror hold those of its hosts' mirrors, which therefore ask
@@ -54,12 +52,12 @@ fn service(service: &Service, ip: Option<IpAddr>) -> Yaml {
 
 fn service_port(port: &ServicePort) -> Yaml {
     let target = match &port.target {
-        PortRef::Number(number) => Yaml::Number(*number),
+        PortRef::Number(number) => Yaml::number(*number),
         PortRef::Name(name) => Yaml::text(name),
     };
     let named = named(&port.name);
     Yaml::map(named.into_iter().chain([
-        ("port", Yaml::Number(port.port)),
+        ("port", Yaml::number(port.port)),
         ("protocol", Yaml::text(&port.protocol)),
         ("targetPort", target),
     ]))
@@ -90,7 +88,7 @@ fn endpoints(
 }
 
 fn endpoint_port(port: &EndpointPort) -> Yaml {
-    let rest = [("port", Yaml::Number(port.port)), ("protocol", Yaml::text(&port.protocol))];
+    let rest = [("port", Yaml::number(port.port)), ("protocol", Yaml::text(&port.protocol))];
     Yaml::map(named(&port.name).into_iter().chain(rest))
 }
 

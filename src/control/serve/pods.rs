@@ -1,11 +1,12 @@
 //! What a kubelet or an operator would ask an API server: pods and Services as JSON, over HTTP/1.
 //!
-//! `GET /api/v1/pods` and `/api/v1/services` are arrays of what is in force, `/problems` says what
-//! is wrong with the folder, `/ready` and `/live` answer as soon as this serves. The shapes are
-//! this project's own: flat, with environments already expanded.
+//! `GET /api/v1/pods` and `/api/v1/services` are arrays of what is in force, `/api/v1/cluster` tells what the
+//! cluster is and whom it trusts, `/problems` says what is wrong with the folder, `/ready` and `/live` answer
+//! as soon as this serves. The shapes are this project's own: flat, with environments already expanded.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::http::StatusCode;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use super::http::{self, Answer};
 use crate::control::Snapshot;
 use crate::control::files::Report;
-use crate::control::index::{Container, Pod, PortRef, Probe, ProbeAction, Service};
+use crate::control::index::{Container, Pod, PortRef, Probe, ProbeAction, Service, Settings};
 use crate::drain::Drain;
 
 /// What there is to tell.
@@ -23,6 +24,18 @@ use crate::drain::Drain;
 pub struct Views {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub reports: watch::Receiver<Arc<Report>>,
+    pub about: Arc<About>,
+}
+
+/// What a control plane was started with, as far as others may want to know.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub cluster_name: String,
+    pub folder: PathBuf,
+    /// PEM, from the issuer upwards.
+    pub issuer: String,
+    /// Where the metrics are.
+    pub admin: SocketAddr,
 }
 
 /// Binds `addr` and serves until drained. Returns the bound address.
@@ -37,6 +50,9 @@ fn answer(path: &str, views: &Views) -> Option<Answer> {
         "/live" => http::text(StatusCode::OK, "live\n"),
         "/api/v1/pods" => list(snapshot.pods().map(pod)),
         "/api/v1/services" => list(snapshot.services().map(service)),
+        "/api/v1/cluster" => {
+            http::content("application/json", cluster(&views.about, snapshot.settings()).to_string())
+        }
         "/problems" => {
             let report = views.reports.borrow().clone();
             list(report.problems.iter().chain(&report.linked).map(|problem| {
@@ -55,6 +71,23 @@ fn answer(path: &str, views: &Views) -> Option<Answer> {
 
 fn list(items: impl Iterator<Item = Value>) -> Answer {
     http::content("application/json", Value::Array(items.collect()).to_string())
+}
+
+fn cluster(about: &About, settings: &Settings) -> Value {
+    json!({
+        "name": about.cluster_name,
+        "folder": about.folder,
+        "admin": about.admin,
+        "issuer": about.issuer,
+        "trust_anchors": settings.trust_anchors_pem,
+        "trust_domain": settings.trust_domain,
+        "cluster_domain": settings.cluster_domain,
+        "control_namespace": settings.control_namespace,
+        "mirror_namespace": settings.mirror_namespace,
+        "pod_network": settings.pod_network.to_string(),
+        "enable_headless_services": settings.enable_headless_services,
+        "enable_namespace_creation": settings.enable_namespace_creation,
+    })
 }
 
 fn pod(pod: &Pod) -> Value {

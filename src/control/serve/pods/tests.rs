@@ -26,7 +26,14 @@ async fn pods_services_and_problems_can_be_read() {
     let guide = Guide::new();
     let folder = guide.open("east");
     let drain = Drain::default();
-    let views = Views { snapshots: folder.snapshots(), reports: folder.reports() };
+    let about = About {
+        cluster_name: "east".into(),
+        folder: guide.path("east"),
+        issuer: "PEM".into(),
+        admin: ([127, 0, 0, 1], 9999).into(),
+    };
+    let about = Arc::new(about);
+    let views = Views { snapshots: folder.snapshots(), reports: folder.reports(), about };
     let addr = start(([127, 0, 0, 1], 0).into(), views, &drain).await.unwrap();
 
     let pods = json(addr, "/api/v1/pods").await;
@@ -43,6 +50,8 @@ async fn pods_services_and_problems_can_be_read() {
     assert!(inbound[1].as_str().unwrap().ends_with(":4143"), "{inbound}");
 
     assert_eq!(json(addr, "/api/v1/services").await[0]["ports"][0]["port"], 8080);
+    let cluster = json(addr, "/api/v1/cluster").await;
+    assert_eq!((&cluster["name"], &cluster["pod_network"]), (&json!("east"), &json!("10.23.0.0/16")));
     assert_eq!(json(addr, "/problems").await, json!([]));
     guide.edit("east/03-policy.yaml", "port: 8080", "port: [8080");
     let mut reports = folder.reports();

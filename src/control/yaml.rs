@@ -2,20 +2,27 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// Maps keep the order they are given in.
-pub(super) enum Yaml {
+pub enum Yaml {
     Text(String),
-    Number(u16),
+    /// A number, a boolean or null, as JSON spells it.
+    Plain(String),
     List(Vec<Self>),
     Map(Vec<(String, Self)>),
 }
 
 impl Yaml {
-    pub(super) fn text(text: &str) -> Self {
+    pub fn text(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 
-    pub(super) fn map<K: ToString>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
+    pub fn number(number: u16) -> Self {
+        Self::Plain(number.to_string())
+    }
+
+    pub fn map<K: ToString>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
         Self::Map(entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
 
@@ -23,7 +30,7 @@ impl Yaml {
     fn in_line(&self) -> Option<String> {
         match self {
             Self::Text(text) => Some(scalar(text)),
-            Self::Number(number) => Some(number.to_string()),
+            Self::Plain(text) => Some(text.clone()),
             Self::List(items) if items.is_empty() => Some("[]".into()),
             Self::Map(entries) if entries.is_empty() => Some("{}".into()),
             Self::List(_) | Self::Map(_) => None,
@@ -71,6 +78,17 @@ impl Yaml {
     }
 }
 
+impl From<&Value> for Yaml {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::String(text) => Self::text(text),
+            Value::Array(items) => Self::List(items.iter().map(Self::from).collect()),
+            Value::Object(entries) => Self::map(entries.iter().map(|(key, value)| (key, value.into()))),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Self::Plain(value.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for Yaml {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.lines(0, f)
@@ -83,7 +101,7 @@ fn scalar(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@".contains(&b))
         && !WORDS.contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if plain { text.to_owned() } else { Value::from(text).to_string() }
 }
 
 #[cfg(test)]
@@ -94,11 +112,18 @@ mod tests {
 
     #[test]
     fn lists_stand_under_their_key_and_empty_ones_beside_it() {
-        let port = Yaml::map([("name", Yaml::text("http")), ("port", Yaml::Number(80))]);
+        let port = Yaml::map([("name", Yaml::text("http")), ("port", Yaml::number(80))]);
         let spec = Yaml::map([("ports", Yaml::List(vec![port])), ("none", Yaml::List(Vec::new()))]);
         let document = Yaml::map([("spec", spec), ("true", Yaml::text("true"))]);
         let expected = "spec:\n  ports:\n  - name: http\n    port: 80\n  none: []\n\"true\": \"true\"\n";
         assert_eq!(document.to_string(), expected);
+    }
+
+    #[test]
+    fn json_is_read_back_as_it_was() {
+        let json = serde_json::json!({ "a": [{ "b": 1, "c": null }, true, [], "1"], "d": { "e": {} } });
+        let read: Value = serde_saphyr::from_str(&Yaml::from(&json).to_string()).unwrap();
+        assert_eq!(read, json);
     }
 
     proptest! {
