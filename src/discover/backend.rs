@@ -335,8 +335,9 @@ impl Pick {
         let Some(Balanced { balancer, picked }) = self.balanced else { return false };
         if let Some(member) = balancer.get(picked.addr()).filter(|now| Arc::ptr_eq(&***now, &self.reach)) {
             member.set_ready(false);
-            self.reach.failures.fetch_add(1, Ordering::Relaxed);
+            // One failure, however many waited for the same attempt.
             if !self.reach.reviving.swap(true, Ordering::Relaxed) {
+                self.reach.failures.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(revive(Arc::downgrade(&balancer), self.reach));
             }
         }

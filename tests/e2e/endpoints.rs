@@ -124,6 +124,37 @@ every_kind! {
 }
 
 #[tokio::test]
+async fn how_many_waited_for_an_endpoint_says_nothing_of_when_it_is_tried_again() {
+    let pauses = [
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MIN", "20ms"),
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MAX", "60s"),
+    ];
+    let pair = Pair::with(Sandbox::new().await, &pauses, &[]).await;
+    // Whoever listens there takes its time to hang up, so that all wait for one attempt.
+    let port = pair.bb.listen().await;
+    let addr = port.local_addr().unwrap();
+    let hanging_up = tokio::spawn(async move {
+        while let Ok((io, _)) = port.accept().await {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(io);
+        }
+    });
+    let mut endpoint = pair.bb.endpoint(pair.app.addr);
+    endpoint.inbound_port = Some(addr.port());
+    pair.world.script().endpoints(BB, &add(vec![endpoint]));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let mut client = pair.client(Kind::Http2).await;
+        clients.spawn(async move { assert!(!client.get("/").await.is_answered()) });
+    }
+    clients.join_all().await;
+    hanging_up.abort();
+    let _ = hanging_up.await;
+    let _tap = Wiretap::at(addr, pair.bb.inbound).await;
+    until("an answer", async || pair.get(Kind::Http2).await.is_answered()).await;
+}
+
+#[tokio::test]
 async fn a_slow_first_connection_is_not_held_against_an_endpoint() {
     let pair = Pair::new().await;
     let second = pair.world.pod("bb").await;
