@@ -7,15 +7,18 @@
 //!
 //! Both functions act on the network namespace of the *calling thread* and need `CAP_NET_ADMIN` there.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use netlink_packet_netfilter::NetfilterProtoFamily as Family;
 
 mod batch;
+mod deliver;
 mod rule;
 
 use self::batch::Batch;
+pub use self::deliver::deliver;
 use self::rule::{Hook, Rule};
 
 /// What is redirected, in the words of the injector's `proxy-init` arguments.
@@ -115,6 +118,10 @@ pub fn remove() -> Result<(), Error> {
 const TABLE: &str = "causeway";
 const INBOUND: &str = "inbound";
 const OUTBOUND: &str = "outbound";
+
+fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::IPv4 } else { Family::IPv6 }
+}
 
 fn inbound(rules: &Rules) -> Vec<Rule> {
     let mut chain: Vec<Rule> = Vec::new();

@@ -6,6 +6,7 @@
 //!   pod: eth0 ADDR/32 ── default via NODE ──▶ router: pod<n>, ADDR/32 dev pod<n>
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::route::RouteScope;
+use parking_lot::Mutex;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::namespace::{self, Namespace};
@@ -44,6 +46,15 @@ pub enum Error {
 pub struct Network {
     router: Arc<Namespace>,
     links: AtomicU32,
+    /// Which link leads to an address.
+    ways: Mutex<BTreeMap<IpAddr, Way>>,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Link(String),
+    /// What is sent there is lost.
+    Cut,
 }
 
 impl Network {
@@ -63,7 +74,7 @@ impl Network {
             links.address(LOOPBACK, NODE.into()).await?;
             if has_ipv6() { links.address(LOOPBACK, NODE6.into()).await } else { Ok(()) }
         })?;
-        Ok(Self { router: Arc::new(router), links: AtomicU32::new(0) })
+        Ok(Self { router: Arc::new(router), links: AtomicU32::new(0), ways: Mutex::default() })
     }
 
     /// The namespace that sees all links.
@@ -84,7 +95,7 @@ impl Network {
         if has_ipv6() {
             trust_addresses(pod)?;
         }
-        let (addrs, reached) = (addrs.to_vec(), addrs.to_vec());
+        let (addrs, reached) = (addrs.to_vec(), self.found(addrs, &near));
         netlink(
             &self.router,
             move |links| async move { links.reach(&near, &peer, namespace, &reached).await },
@@ -92,6 +103,30 @@ impl Network {
         netlink(pod, move |links| async move {
             links.loopback_up().await?;
             links.join(&far, &addrs).await
+        })
+    }
+
+    /// Remembers the link to these addresses; says of each whether it replaces a way that was cut.
+    fn found(&self, addrs: &[IpAddr], near: &str) -> Vec<(IpAddr, bool)> {
+        let mut ways = self.ways.lock();
+        let mut remember = |addr: &IpAddr| ways.insert(*addr, Way::Link(near.to_owned()));
+        addrs.iter().map(|addr| (*addr, matches!(remember(addr), Some(Way::Cut)))).collect()
+    }
+
+    /// Takes the link to `addr` away, both directions at once: nothing passes any more, and nobody is told, until
+    /// another namespace with that address is attached.
+    ///
+    /// # Errors
+    /// When no namespace with that address is attached.
+    pub fn cut(&self, addr: IpAddr) -> Result<(), Error> {
+        let Some(Way::Link(link)) = self.ways.lock().insert(addr, Way::Cut) else {
+            let source = rtnetlink::Error::RequestFailed;
+            return Err(Error::Link { name: addr.to_string(), step: "cut a link that is not there", source });
+        };
+        // First the way there: without it, the router would tell whoever sends.
+        netlink(&self.router, move |links| async move {
+            links.lose(addr).await?;
+            links.down(links.index(&link).await?).await
         })
     }
 }
@@ -107,17 +142,20 @@ impl Links {
     }
 
     /// The router's half: a link whose far end goes to `namespace`, and routes to its addresses through it.
-    async fn reach(&self, near: &str, far: &str, namespace: File, addrs: &[IpAddr]) -> Step<()> {
+    async fn reach(&self, near: &str, far: &str, namespace: File, addrs: &[(IpAddr, bool)]) -> Step<()> {
         let links = self.0.link();
         links.add(LinkVeth::new(near, far).build()).execute().await.map_err(|e| ("make a link", e))?;
         let (near, far) = (self.index(near).await?, self.index(far).await?);
         let moved = LinkUnspec::new_with_index(far).setns_by_fd(namespace.as_raw_fd()).build();
         links.set(moved).execute().await.map_err(|e| ("move a link into the pod", e))?;
         self.up(near).await?;
-        for addr in addrs {
+        for (addr, was_cut) in addrs {
             if addr.is_ipv6() {
                 // Unlike ARP, neighbour discovery answers for the addresses of the asked link alone.
                 self.address(near, NODE6.into()).await?;
+            }
+            if *was_cut {
+                self.find_again(*addr).await?;
             }
             self.direct(*addr, near).await?;
         }
@@ -155,6 +193,22 @@ impl Links {
         self.0.link().set(up).execute().await.map_err(|e| ("switch a link on", e))
     }
 
+    async fn down(&self, index: u32) -> Step<()> {
+        let down = LinkUnspec::new_with_index(index).down().build();
+        self.0.link().set(down).execute().await.map_err(|e| ("switch a link off", e))
+    }
+
+    /// What is for `addr` is dropped without a word from now on.
+    async fn lose(&self, addr: IpAddr) -> Step<()> {
+        let lost = self.0.route().add(lost(addr)).replace().execute();
+        lost.await.map_err(|e| ("lose a route", e))
+    }
+
+    /// Takes back [`Links::lose`].
+    async fn find_again(&self, addr: IpAddr) -> Step<()> {
+        self.0.route().del(lost(addr)).execute().await.map_err(|e| ("find a lost route again", e))
+    }
+
     async fn address(&self, index: u32, addr: IpAddr) -> Step<()> {
         let add = self.0.address().add(index, addr, whole(addr));
         add.execute().await.map_err(|e| ("add an address", e))
@@ -174,6 +228,19 @@ impl Links {
                 .build(),
         };
         self.0.route().add(route).execute().await.map_err(|e| ("add a route", e))
+    }
+}
+
+fn lost(addr: IpAddr) -> RouteMessage {
+    match addr {
+        IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(v4, whole(addr))
+            .kind(RouteType::BlackHole)
+            .build(),
+        IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(v6, whole(addr))
+            .kind(RouteType::BlackHole)
+            .build(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How is one rule said in the kernel's terms? Each match loads a value into a register and compares it; the rule ends
 //! in a verdict or a redirect. (Linux: include/uapi/linux/netfilter/nf_tables.h)
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -95,6 +96,13 @@ impl Rule {
             .compare(Operator::Equal, address)
     }
 
+    /// Sent to this address. Only in a table of its family.
+    pub(super) fn destination(self, address: IpAddr) -> Self {
+        let (offset, octets) = (if address.is_ipv4() { 16 } else { 24 }, octets(address));
+        let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
+        self.load(NETWORK_HEADER, offset, len).compare(Operator::Equal, octets)
+    }
+
     /// Leaves the connection as it is.
     pub(super) fn leave(self) -> Self {
         let verdict = DataAttribute::Verdict(vec![VerdictAttribute::Code(Verdict::Return)]);
@@ -117,6 +125,26 @@ impl Rule {
             attributes: vec![
                 DefaultNla::new(NFTA_REDIR_REG_PROTO_MIN, from.clone()),
                 DefaultNla::new(NFTA_REDIR_REG_PROTO_MAX, from),
+            ],
+        })
+    }
+
+    /// Sends the connection to `server` instead, to the same port. `nat` has no type in the netlink crate either.
+    pub(super) fn deliver(self, server: IpAddr) -> Self {
+        let family = if server.is_ipv4() { NFPROTO_IPV4 } else { NFPROTO_IPV6 };
+        let number = |value: u32| value.to_be_bytes().to_vec();
+        let register = number(u32::from(Register::Reg1));
+        self.expression(Expressions::Immediate(vec![
+            Immediate::DestinationRegister(Register::Reg1),
+            Immediate::Data(DataAttribute::Value(octets(server))),
+        ]))
+        .expression(Expressions::Other {
+            expression_type: "nat".to_owned(),
+            attributes: vec![
+                DefaultNla::new(NFTA_NAT_TYPE, number(NFT_NAT_DNAT)),
+                DefaultNla::new(NFTA_NAT_FAMILY, number(family.into())),
+                DefaultNla::new(NFTA_NAT_REG_ADDR_MIN, register.clone()),
+                DefaultNla::new(NFTA_NAT_REG_ADDR_MAX, register),
             ],
         })
     }
@@ -159,6 +187,13 @@ impl Rule {
     }
 }
 
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
 const IPPROTO_TCP: u8 = 6;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
@@ -169,5 +204,10 @@ const TRANSPORT_HEADER: u32 = 2;
 const TCP_DESTINATION_PORT: u32 = 2;
 const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
 const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
+const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_NAT_FAMILY: u16 = 2;
+const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+const NFTA_NAT_REG_ADDR_MAX: u16 = 4;
+const NFT_NAT_DNAT: u32 = 1;
 /// `NFTNL_UDATA_RULE_COMMENT`: user data is a list of (type, length, bytes).
 const USERDATA_COMMENT: u8 = 0;
