@@ -1,13 +1,13 @@
-//! Can one machine show what two clusters do? Pods are network and mount namespaces with an address and a proxy each;
+//! Can one machine show what several clusters do? Pods are network and mount namespaces with an address and a proxy each;
 //! a router namespace joins them; the control planes, the proxies and the two sample programs are this same binary in
 //! other roles.
 //!
 //! ```text
 //!   rootless · apart                            what takes root's place, and that of the proxies' own user
 //!   namespace ─▶ network ─▶ process ─▶ pod      a foot in a network, all joined, one program, what it finds around it
-//!   guide · listing ─▶ cluster ─▶ kubelet       manifests, the pods they ask for, their control plane, their start
+//!   manifests · listing ─▶ cluster ─▶ kubelet   what clusters want, the pods of it, their control plane, their start
 //!   image · node                                what containers run, what the node asks of them
-//!   scenario ─▶ verdict                         the guide's steps in order, and whether it held
+//!   world ─▶ guide · three_clusters ─▶ scenario all that runs, what is done with it, and whether it held
 //! ```
 //!
 //! Nothing here is seen from outside: a namespace without a name ends with its thread and its processes, and its links
@@ -22,11 +22,11 @@ pub mod pod;
 pub mod image;
 pub mod node;
 pub mod folder;
-pub mod guide;
+pub mod manifests;
 pub mod listing;
 pub mod cluster;
 pub mod kubelet;
 pub mod world;
-pub mod tables;
-pub mod verdict;
+pub mod guide;
+pub mod three_clusters;
 pub mod scenario;

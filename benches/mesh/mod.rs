@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use causeway::demo::cluster::Plan;
-use causeway::demo::guide::Manifests;
+use causeway::demo::manifests::Manifests;
 use causeway::demo::namespace::{self, Namespace};
 use causeway::demo::network::Network;
 use causeway::demo::node;

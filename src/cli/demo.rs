@@ -1,4 +1,4 @@
-//! `causeway demo`: the guide, run. Its hidden roles are what the demo starts in its pods.
+//! `causeway demo`: clusters on this machine, and what they show. Its hidden roles are what the demo starts in its pods.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,9 +8,12 @@ use nix::unistd::geteuid;
 
 use crate::demo::{image, process, rootless, scenario};
 
-/// Run the pod-to-pod guide on this machine: two clusters, real pods, mTLS, and a caller that is refused.
+/// Run clusters on this machine: real pods, mTLS between clusters, and what callers see.
 ///
-/// Exits with 0 only if the permitted caller succeeded and the other was refused every time.
+/// Exits with 0 only if all was as the scenario promises. guide: the permitted caller succeeded and the other was
+/// refused every time. three-clusters: a service of all three was served by three clusters, by two while one was dead,
+/// and by three again; what does not need the dead one had no failure, and what does failed fast, with the cause, and
+/// recovered by itself.
 ///
 /// Needs root, or a machine that lets its users make user namespaces; then it says what differs.
 #[derive(Debug, clap::Args)]
@@ -24,14 +27,18 @@ pub struct Args {
 
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// How long to measure, once traffic flows.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
-    duration: Duration,
+    /// What to show.
+    #[arg(long, value_name = "NAME", value_enum, default_value = "guide")]
+    scenario: scenario::Scenario,
+    /// How long to measure, once traffic flows [default: 10s]; of three-clusters, how long the cluster is alive, dead (16s
+    /// at least), and back [default: 20s].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
     /// Leave everything running until Ctrl-C, and say how to look inside.
     #[arg(long)]
     keep: bool,
-    /// Run the proxy that LINKERD2_PROXY_BIN names in this cluster's pods.
-    #[arg(long, value_name = "CLUSTER", hide = true, value_parser = ["east", "west"])]
+    /// Run the proxy that LINKERD2_PROXY_BIN names in this cluster's pods; may be given for several.
+    #[arg(long, value_name = "CLUSTER", hide = true, value_parser = ["east", "west", "north"])]
     reference_proxy: Vec<String>,
 }
 
@@ -80,7 +87,7 @@ fn start(args: Args) -> anyhow::Result<ExitCode> {
 
 impl From<Options> for scenario::Options {
     fn from(options: Options) -> Self {
-        let Options { duration, keep, reference_proxy } = options;
-        Self { duration, keep, reference_proxy }
+        let Options { scenario, duration, keep, reference_proxy } = options;
+        Self { scenario, duration, keep, reference_proxy }
     }
 }

@@ -1,17 +1,17 @@
 //! What is a cluster of the demo? A folder of manifests, a control plane that reads it, and the pods that it lists.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
-use super::guide::{self, Manifests};
 use super::listing;
+use super::manifests::{self, Manifests};
 use super::network::Network;
 use super::node;
 use super::pod::{Identity, Pod};
@@ -27,6 +27,29 @@ pub struct Plan {
     pub services: IpNet,
 }
 
+/// A network of a plan: `10.<second>.0.0/16`.
+pub(super) fn network(second: u8) -> IpNet {
+    Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16).into()
+}
+
+impl Plan {
+    /// Writes its manifests where its control plane, and those of the clusters that are linked to it, will look:
+    /// below `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        let manifests = manifests_in(folder, self.manifests.cluster);
+        manifests::write(&self.manifests, &manifests)
+            .with_context(|| format!("cannot write {}", manifests.display()))
+    }
+}
+
+/// The folder of a cluster's manifests.
+pub(super) fn manifests_in(folder: &Path, cluster: &str) -> PathBuf {
+    folder.join("clusters").join(cluster)
+}
+
 /// A cluster whose control plane runs.
 #[derive(Debug)]
 pub struct Cluster {
@@ -35,16 +58,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the control plane of `plan`. Below `folder` are `clusters/<name>`, where manifests are written, and
-    /// `certs`, where the trust anchor and issuers already are.
+    /// Starts the control plane of `plan`, whose manifests are written. Below `folder` is also `certs`, with the trust
+    /// anchor and issuers.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start(network: &Network, launcher: &Path, folder: &Path, plan: Plan) -> anyhow::Result<Self> {
         let name = plan.manifests.cluster;
-        let manifests = folder.join("clusters").join(name);
-        guide::write(&plan.manifests, &manifests)
-            .with_context(|| format!("cannot write {}", manifests.display()))?;
         let logs = folder.join("control").join(name);
         std::fs::create_dir_all(&logs)?;
         let identity = Identity {
@@ -64,7 +84,7 @@ impl Cluster {
     /// # Errors
     /// When it cannot be started.
     pub fn start_control(&mut self, launcher: &Path, folder: &Path) -> anyhow::Result<()> {
-        let manifests = folder.join("clusters").join(self.name());
+        let manifests = manifests_in(folder, self.name());
         let args = control_args(&self.plan, &manifests, &folder.join("certs"));
         Ok(self.control.start(CONTROL, Program::causeway(launcher).args(args))?)
     }

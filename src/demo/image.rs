@@ -1,17 +1,18 @@
-//! What runs in a container of the guide? No image is pulled: the two that the guide names are programs built into this
-//! binary, with the arguments that the guide gives them, and its shell one-liner is understood by [`script`].
+//! What runs in a container of the demo? No image is pulled: those that its manifests name are programs built into this
+//! binary, with the arguments that the manifests give them, and the guide's shell one-liner is understood by [`script`].
 
 use std::process::ExitCode;
 
 pub mod bb;
+pub mod pause;
 pub mod slow_cooker;
 pub mod script;
 
-/// A container of the guide cannot be run here.
+/// A container of the demo cannot be run here.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    #[error("image {image:?} is not built in; there are buoyantio/bb and buoyantio/slow_cooker")]
+    #[error("image {image:?} is not built in; there are buoyantio/bb, buoyantio/slow_cooker and pause")]
     Image { image: String },
     #[error(
         "command {command:?} is not built in for image {image:?}; there is /bin/sh, or none for the image's own"
@@ -28,6 +29,9 @@ pub enum Program {
     /// A load generator with a steady rate.
     #[command(name = "slow_cooker")]
     SlowCooker(Box<slow_cooker::Args>),
+    /// Nothing, until asked to stop.
+    #[command(name = "pause")]
+    Pause,
     /// The one shell script form that the guide uses.
     #[command(name = "sh")]
     Script(script::Args),
@@ -42,6 +46,7 @@ impl Program {
         match self {
             Self::Bb(args) => bb::run(args).await,
             Self::SlowCooker(args) => slow_cooker::run(*args).await,
+            Self::Pause => pause::run().await,
             Self::Script(args) => Box::pin(script::run(args)).await,
         }
     }
@@ -55,7 +60,7 @@ pub fn arguments(image: &str, command: &[String], args: &[String]) -> Result<Vec
     // Registry, tag and digest do not matter: `docker.io/buoyantio/bb:v0.0.6` is `bb`.
     let path = image.split('@').next().unwrap_or(image);
     let name = path.rsplit('/').next().unwrap_or(path).split(':').next().unwrap_or(path);
-    if !["bb", "slow_cooker"].contains(&name) {
+    if !["bb", "slow_cooker", "pause"].contains(&name) {
         return Err(Error::Image { image: image.to_owned() });
     }
     let program = match command {

@@ -1,38 +1,54 @@
-//! The guide, step by step: clusters, pods, traffic, figures, verdict. Whatever ends it early, everything it made goes
-//! with the values that hold it.
+//! How does a scenario run? Its clusters and pods, what it does with them, its verdict. Whatever ends it early,
+//! everything it made goes with the values that hold it.
 
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use ipnet::{IpNet, Ipv4Net};
 use nix::sys::stat::{Mode, umask};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
 
 use super::apart::Apart;
 use super::cluster::Plan;
 use super::folder::Folder;
-use super::guide;
 use super::process::OWN_BINARY;
-use super::tables;
-use super::verdict::Verdict;
 use super::world::World;
+use super::{guide, three_clusters};
+
+/// What there is to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// Linkerd's guide to pod-to-pod communication: two clusters, a permitted and a refused caller
+    Guide,
+    /// Federated, flat and gateway services over three clusters, of which one dies and comes back
+    ThreeClusters,
+}
 
 /// How the demo is run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Between the two scrapes.
-    pub duration: Duration,
+    pub scenario: Scenario,
+    /// How long to measure, or each part of it; `None` for what the scenario needs.
+    pub duration: Option<Duration>,
     pub keep: bool,
     /// Clusters whose pods run the proxy that `LINKERD2_PROXY_BIN` names.
     pub reference_proxy: Vec<String>,
 }
 
-/// Runs the guide and prints what it shows. Progress goes to standard error, results to standard output.
+/// What a scenario showed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// For people.
+    pub summary: String,
+    /// What was not as it should be; empty if all was.
+    pub problems: Vec<String>,
+    /// Whose word is judged by, such as "as the guide promises".
+    pub promised: &'static str,
+}
+
+/// Runs a scenario and prints what it shows. Progress goes to standard error, results to standard output.
 ///
 /// # Errors
 /// When a step cannot be done.
@@ -62,42 +78,33 @@ async fn play(options: Options) -> anyhow::Result<ExitCode> {
     // The proxies' user passes through our folders; what is private says so itself.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let folder = Folder::new().context("cannot make a folder for temporary files")?;
-    let mut world = World::start(Path::new(OWN_BINARY), folder.path(), &plans(), proxy, say).await?;
-    let verdict = measure(&mut world, options.duration).await?;
-    let problems = verdict.problems();
-    // Nobody may be reading any more: a demo that cannot print ends with an error, not a panic.
-    let mut out = io::stdout();
-    writeln!(out, "{}", verdict.summary())?;
-    for problem in &problems {
-        writeln!(out, "not as the guide promises: {problem}")?;
-    }
-    if problems.is_empty() {
-        writeln!(out, "all as the guide promises")?;
-    }
+    let plans = options.scenario.plans();
+    let mut world = World::start(Path::new(OWN_BINARY), folder.path(), &plans, proxy, say).await?;
+    world.probe();
+    let outcome = match options.scenario {
+        Scenario::Guide => guide::play(&mut world, options.duration.unwrap_or(GUIDE_DURATION)).await?,
+        Scenario::ThreeClusters => {
+            let ours = reference.is_none();
+            Box::pin(three_clusters::play(&mut world, options.duration, ours)).await?
+        }
+    };
+    tell(&outcome)?;
     if options.keep {
         explain(&mut world, &folder).await?;
         std::future::pending::<()>().await;
     }
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if outcome.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits for traffic, watches it for `duration`, and prints the guide's tables.
-async fn measure(world: &mut World, duration: Duration) -> anyhow::Result<Verdict> {
-    world.probe();
-    say("waiting for traffic (the guide's load generators sleep for 5 s)");
-    world.await_traffic().await?;
-    say(&format!("traffic flows; measuring for {}", humantime::format_duration(duration)));
-    let end = Instant::now() + duration;
-    let server = guide::EAST.cluster;
-    let mut scrapes = world.scrape(server).await?;
-    sleep_until(end).await;
-    scrapes.extend(world.scrape(server).await?);
-    let verdict = Verdict {
-        admitted: world.report("slow-cooker").await?,
-        refused: world.report("slow-cooker-evil").await?,
-    };
-    write!(io::stdout(), "{}", tables::print(world, server, guide::NAMESPACE, scrapes)?)?;
-    Ok(verdict)
+/// Nobody may be reading any more: a demo that cannot print ends with an error, not a panic.
+fn tell(outcome: &Outcome) -> io::Result<()> {
+    let Outcome { summary, problems, promised } = outcome;
+    let mut out = io::stdout();
+    writeln!(out, "{summary}")?;
+    for problem in problems {
+        writeln!(out, "not {promised}: {problem}")?;
+    }
+    if problems.is_empty() { writeln!(out, "all {promised}") } else { Ok(()) }
 }
 
 /// How to look inside what is left running.
@@ -140,20 +147,21 @@ fn reference_proxy(options: &Options) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-fn say(what: &str) {
+impl Scenario {
+    fn plans(self) -> Vec<Plan> {
+        match self {
+            Self::Guide => guide::plans(),
+            Self::ThreeClusters => three_clusters::plans(),
+        }
+    }
+}
+
+pub(super) fn say(what: &str) {
     // Progress that nobody reads is no reason to stop.
     let _ = writeln!(io::stderr(), "causeway demo: {what}");
 }
 
 const WITHOUT_ROOT: &str = "without root, in a user namespace: proxies have no user of their own (2102), so redirection \
                             tells their connections by a mark (CAUSEWAY_MARK); all else is the same";
-
-/// The pod and service networks must not meet: the clusters are one flat network.
-fn plans() -> [Plan; 2] {
-    let net = |second: u8| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(10, second, 0, 0), 16));
-    let control = |last: u8| IpAddr::from(Ipv4Addr::new(172, 31, 255, last));
-    [
-        Plan { manifests: guide::EAST, control: control(11), pods: net(22), services: net(23) },
-        Plan { manifests: guide::WEST, control: control(12), pods: net(42), services: net(43) },
-    ]
-}
+/// Between the two scrapes.
+const GUIDE_DURATION: Duration = Duration::from_secs(10);

@@ -1,24 +1,23 @@
 //! Everything that the demo runs, from the first control plane to the last probe.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail};
-use nix::sys::signal::Signal;
+use anyhow::Context as _;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 
-use super::cluster::{Cluster, Plan};
-use super::image::slow_cooker::{Report, STARTED};
+mod figures;
+mod running;
+
+pub use self::running::Running;
+use super::cluster::{Cluster, Plan, manifests_in};
 use super::kubelet;
 use super::listing;
 use super::network::Network;
-use super::node::{self, ADMIN};
-use super::pod::Pod;
 use crate::control::ca::{ServiceAccount, folder as certs};
-use crate::viz::scrape;
-use crate::viz::window::{Origin, Scrape};
+use crate::redirect;
 
 /// The running demo. Dropping it ends tasks first, then programs, then the clusters that these ask.
 #[derive(Debug)]
@@ -27,16 +26,13 @@ pub struct World {
     pods: Vec<Running>,
     clusters: Vec<Cluster>,
     network: Network,
+    plans: Vec<Plan>,
+    /// What runs in a cluster's pods in place of our own proxy.
+    proxies: BTreeMap<&'static str, PathBuf>,
+    /// Whether kubelets probe.
+    probing: bool,
     folder: PathBuf,
     launcher: PathBuf,
-}
-
-/// A pod of the demo and what the control plane said of it.
-#[derive(Debug)]
-pub struct Running {
-    pub cluster: &'static str,
-    pub listed: listing::Pod,
-    pub pod: Pod,
 }
 
 impl World {
@@ -53,44 +49,116 @@ impl World {
         proxy: impl Fn(&str) -> Option<PathBuf>,
         progress: impl Fn(&str),
     ) -> anyhow::Result<Self> {
-        let network = Network::new()?;
+        let names: Vec<_> = plans.iter().map(|plan| plan.manifests.cluster).collect();
         let mut world = Self {
             tasks: JoinSet::new(),
             pods: Vec::new(),
             clusters: Vec::new(),
-            network,
+            network: Network::new()?,
+            plans: plans.to_vec(),
+            proxies: names.iter().filter_map(|&name| Some((name, proxy(name)?))).collect(),
+            probing: false,
             folder: folder.to_owned(),
             launcher: launcher.to_owned(),
         };
-        let names: Vec<_> = plans.iter().map(|plan| plan.manifests.cluster).collect();
         progress("making a trust anchor, and an issuer for each cluster");
         certs::create(&folder.join("certs"), &names, SystemTime::now())?;
+        // All of them first: a Link leads to another cluster's folder.
+        plans.iter().try_for_each(|plan| plan.write(folder))?;
         for plan in plans {
-            progress(&format!(
-                "starting the control plane of {} at {}",
-                plan.manifests.cluster, plan.control
-            ));
-            world.clusters.push(Cluster::start(&world.network, launcher, folder, *plan)?);
+            world.start_control(*plan, &progress)?;
         }
-        for cluster in &mut world.clusters {
-            for listed in cluster.pods(&world.network).await?.into_iter().filter(|pod| pod.meshed) {
-                progress(&format!("starting pod {}/{} at {}", cluster.name(), listed.name, listed.ip));
-                let settings = settings(cluster, launcher, folder, proxy(cluster.name()));
-                let token = token(folder, cluster.name(), &listed)?;
-                let pod = kubelet::run(&world.network, &settings, &listed, &token).await?;
-                world.pods.push(Running { cluster: cluster.name(), listed, pod });
-            }
+        for name in names {
+            world.start_pods(name, &progress).await?;
         }
         Ok(world)
     }
 
-    /// Starts the kubelet's probes of every pod.
-    pub fn probe(&mut self) {
-        for Running { pod, .. } in &self.pods {
-            let identity = pod.identity();
-            let node = self.network.router().clone();
-            self.tasks.spawn(node::probe(node, identity.title.clone(), identity.addr));
+    fn start_control(&mut self, plan: Plan, progress: impl Fn(&str)) -> anyhow::Result<()> {
+        progress(&format!("starting the control plane of {} at {}", plan.manifests.cluster, plan.control));
+        self.clusters.push(Cluster::start(&self.network, &self.launcher, &self.folder, plan)?);
+        Ok(())
+    }
+
+    /// Starts every pod that the cluster's control plane lists.
+    async fn start_pods(&mut self, name: &str, progress: impl Fn(&str)) -> anyhow::Result<()> {
+        let cluster = self.clusters.iter_mut().find(|cluster| cluster.name() == name);
+        let cluster = cluster.with_context(|| format!("no cluster {name} runs"))?;
+        let settings = kubelet::Settings {
+            cluster: cluster.name(),
+            nameserver: cluster.plan.control,
+            folder: pods_in(&self.folder, name),
+            launcher: self.launcher.clone(),
+            proxy: self.proxies.get(name).cloned(),
+        };
+        for listed in cluster.pods(&self.network).await?.into_iter().filter(|pod| pod.meshed) {
+            progress(&format!("starting pod {name}/{} at {}", listed.name, listed.ip));
+            let token = token(&self.folder, name, &listed)?;
+            let pod = kubelet::run(&self.network, &settings, &listed, &token).await?;
+            let mut running = Running { cluster: settings.cluster, listed, pod, probed: None };
+            if self.probing {
+                running.probe(&self.network, &mut self.tasks);
+            }
+            self.pods.push(running);
         }
+        Ok(())
+    }
+
+    /// Starts the kubelet's probes of every pod, also of those that start later.
+    pub fn probe(&mut self) {
+        self.probing = true;
+        for running in &mut self.pods {
+            running.probe(&self.network, &mut self.tasks);
+        }
+    }
+
+    /// Has the load balancer of the network lead `address`, of a Service of that type, to a pod of `deployment` in
+    /// `cluster`; also when that is replaced by one with the same address.
+    ///
+    /// # Errors
+    /// When no such pod runs, or the kernel refuses.
+    pub fn balance(&self, address: IpAddr, cluster: &str, deployment: &str) -> anyhow::Result<()> {
+        let serves = |pod: &&Running| pod.cluster == cluster && pod.listed.owner.name == deployment;
+        let pod = self.pods.iter().find(serves);
+        let server = pod.with_context(|| format!("no pod of deployment {deployment} runs"))?.listed.ip;
+        Ok(self.network.router().run(move || redirect::deliver(address, server))??)
+    }
+
+    /// Cuts every link of a cluster, its control plane's included. Nobody is told.
+    ///
+    /// # Errors
+    /// When a link cannot be cut.
+    pub fn cut(&mut self, cluster: &str) -> anyhow::Result<()> {
+        for running in self.pods.iter().filter(|running| running.cluster == cluster) {
+            self.network.cut(running.listed.ip)?;
+        }
+        for cluster in self.clusters.iter().filter(|c| c.name() == cluster) {
+            self.network.cut(cluster.plan.control)?;
+        }
+        Ok(())
+    }
+
+    /// Kills everything that runs in a cluster, and forgets what its nodes held. Its manifests stay.
+    ///
+    /// # Errors
+    /// When files cannot be removed.
+    pub fn kill(&mut self, cluster: &str) -> anyhow::Result<()> {
+        self.pods.retain(|running| running.cluster != cluster);
+        self.clusters.retain(|running| running.name() != cluster);
+        let pods = pods_in(&self.folder, cluster);
+        std::fs::remove_dir_all(&pods).with_context(|| format!("cannot remove {}", pods.display()))
+    }
+
+    /// Starts a killed cluster again, from the same folder: all of it is new but for its addresses, which its control
+    /// plane keeps beside the manifests.
+    ///
+    /// # Errors
+    /// Says which part could not be started.
+    pub async fn revive(&mut self, cluster: &str, progress: impl Fn(&str)) -> anyhow::Result<()> {
+        let plan = self.plans.iter().find(|plan| plan.manifests.cluster == cluster).copied();
+        let plan = plan.with_context(|| format!("there is no cluster {cluster}"))?;
+        self.start_control(plan, &progress)?;
+        self.start_pods(cluster, &progress).await
     }
 
     #[must_use]
@@ -135,128 +203,13 @@ impl World {
     /// The folder of a cluster's manifests.
     #[must_use]
     pub fn manifests(&self, cluster: &str) -> PathBuf {
-        self.folder.join("clusters").join(cluster)
-    }
-
-    /// Waits until every load generator has begun.
-    ///
-    /// # Errors
-    /// When one ends or does not begin in time.
-    pub async fn await_traffic(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + TRAFFIC_WITHIN;
-        for running in self.pods.iter_mut().filter(|running| running.generates_load()) {
-            while !running.log()?.contains(STARTED) {
-                running.check_alive()?;
-                if Instant::now() >= deadline {
-                    bail!(
-                        "{}: no traffic:\n{}",
-                        running.title(),
-                        running.pod.last_lines(running.application())
-                    );
-                }
-                sleep(LOOK_AGAIN).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads `/metrics` of every pod of a cluster, as its Prometheus does.
-    ///
-    /// # Errors
-    /// When one does not answer, or not with metrics.
-    pub async fn scrape(&self, cluster: &str) -> anyhow::Result<Vec<Scrape>> {
-        let mut scrapes = Vec::new();
-        for running in self.pods.iter().filter(|running| running.cluster == cluster) {
-            let addr = SocketAddr::from((running.listed.ip, ADMIN));
-            let page = node::fetch(self.network.router(), addr, "/metrics", SCRAPE_TIMEOUT).await?;
-            let page = std::str::from_utf8(&page).context("metrics are not UTF-8");
-            let samples = page.and_then(|page| Ok(scrape::parse(page)?));
-            let samples = samples.with_context(|| format!("{}: its metrics", running.title()))?;
-            scrapes.push(Scrape { origin: running.origin(), at: Instant::now(), samples });
-        }
-        Ok(scrapes)
-    }
-
-    /// What the load generator of `deployment` has counted up to now.
-    ///
-    /// # Errors
-    /// When there is no such pod, or it does not say.
-    pub async fn report(&mut self, deployment: &str) -> anyhow::Result<Report> {
-        let running = self.pods.iter_mut().find(|running| running.listed.owner.name == deployment);
-        let running = running.with_context(|| format!("no pod of deployment {deployment} runs"))?;
-        let lines = |running: &Running| running.log().map(|log| log.lines().count());
-        let before = lines(running)?;
-        // It prints its figures when asked to.
-        let container = running.application().to_owned();
-        running.pod.signal(&container, Signal::SIGUSR1);
-        let deadline = Instant::now() + REPORT_WITHIN;
-        while lines(running)? == before {
-            running.check_alive()?;
-            if Instant::now() >= deadline {
-                bail!("{}: the load generator does not report", running.title());
-            }
-            sleep(LOOK_AGAIN).await;
-        }
-        Report::sum(&running.log()?).with_context(|| format!("{}: its output", running.title()))
-    }
-
-    /// Makes each pod's admin port reachable on the machine and says where; in the order of [`World::pods`].
-    ///
-    /// # Errors
-    /// When no port is free.
-    pub async fn forward_admin(&mut self) -> anyhow::Result<Vec<SocketAddr>> {
-        let mut addrs = Vec::new();
-        for running in &self.pods {
-            let (node, pod) = (self.network.router().clone(), SocketAddr::from((running.listed.ip, ADMIN)));
-            addrs.push(node::forward(node, pod, &mut self.tasks).await?);
-        }
-        Ok(addrs)
+        manifests_in(&self.folder, cluster)
     }
 }
 
-impl Running {
-    #[must_use]
-    pub fn title(&self) -> &str {
-        &self.pod.identity().title
-    }
-
-    /// The application's container: the guide's pods have one.
-    #[must_use]
-    pub fn application(&self) -> &str {
-        self.listed.containers.first().map_or("", |container| &container.name)
-    }
-
-    fn origin(&self) -> Origin {
-        let listing::Pod { namespace, name, owner, .. } = &self.listed;
-        Origin { namespace: namespace.clone(), pod: name.clone(), deployment: owner.name.clone() }
-    }
-
-    fn generates_load(&self) -> bool {
-        self.listed.containers.iter().any(|container| container.image.contains("slow_cooker"))
-    }
-
-    fn log(&self) -> anyhow::Result<String> {
-        let path = self.pod.log(self.application());
-        let log = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        Ok(String::from_utf8_lossy(&log).into_owned())
-    }
-
-    fn check_alive(&mut self) -> anyhow::Result<()> {
-        if let Some((container, status)) = self.pod.ended() {
-            bail!("{}: {container} ended ({status}):\n{}", self.title(), self.pod.last_lines(&container));
-        }
-        Ok(())
-    }
-}
-
-fn settings(cluster: &Cluster, launcher: &Path, folder: &Path, proxy: Option<PathBuf>) -> kubelet::Settings {
-    kubelet::Settings {
-        cluster: cluster.name(),
-        nameserver: cluster.plan.control,
-        folder: folder.join("pods").join(cluster.name()),
-        launcher: launcher.to_owned(),
-        proxy,
-    }
+/// What a cluster's nodes hold of their pods.
+fn pods_in(folder: &Path, cluster: &str) -> PathBuf {
+    folder.join("pods").join(cluster)
 }
 
 /// The token that Kubernetes would project into the proxy's container (controlplane 5.3).
@@ -267,8 +220,3 @@ fn token(folder: &Path, cluster: &str, pod: &listing::Pod) -> anyhow::Result<Str
 }
 
 const TOKEN_LIFETIME: Duration = Duration::from_secs(86_400);
-/// The manifests wait 5 s before the first request.
-const TRAFFIC_WITHIN: Duration = Duration::from_secs(30);
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
-const REPORT_WITHIN: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);

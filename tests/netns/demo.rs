@@ -85,6 +85,36 @@ fn where_user_namespaces_are_forbidden_the_switch_is_named() {
     assert_eq!(said.matches("os error").count(), 1, "{said}");
 }
 
+/// The second scenario, as short as it can be.
+#[test]
+fn three_clusters_outlive_the_death_of_one_and_take_it_back() {
+    if namespace("probe").is_none() {
+        return;
+    }
+    let folder = folder();
+    let args = ["--scenario", "three-clusters", "--duration", "8s"];
+    let demo = demo(folder.path(), &args).wait_with_output().unwrap();
+    let said = [demo.stdout, demo.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(demo.status.success(), "{}{}", said[0], said[1]);
+    let row = |target: &str, part: &str| -> Vec<u64> {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut rows = said[0].lines().map(words).filter(|row| row.len() > 8);
+        let row = rows.find(|row| row[0] == target && row[1] == part);
+        let row = row.unwrap_or_else(|| panic!("no row {target} {part} in {}", said[0]));
+        row[2..8].iter().map(|figure| figure.trim_end_matches('%').parse().unwrap()).collect()
+    };
+    // Requests, good, failed; west, east, north.
+    let dead = row("frontend", "dead");
+    assert!(dead[3] > 0 && dead[4] == 0 && dead[5] > 0, "{dead:?}");
+    assert!(row("frontend", "back")[4] > 0);
+    assert!(row("api-west", "dead")[2] == 0);
+    for target in ["api-east", "analytics"] {
+        assert_eq!(row(target, "dead")[1], 0, "{target}");
+        assert!(row(target, "back")[1] > 0, "{target}");
+    }
+    assert_nothing_left(&folder);
+}
+
 /// The reference proxy at either end of the guide's traffic. It is no part of the project, so this runs where one is
 /// named.
 #[test]

@@ -5,8 +5,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use causeway::demo::cluster::Plan;
-use causeway::demo::guide::Manifests;
 use causeway::demo::kubelet::PROXY;
+use causeway::demo::manifests::Manifests;
 use causeway::demo::world::Running;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

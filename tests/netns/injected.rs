@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use causeway::control::ca::{ServiceAccount, folder as certs};
 use causeway::demo::apart::Apart;
 use causeway::demo::cluster::{Cluster, Plan};
-use causeway::demo::guide::Manifests;
 use causeway::demo::kubelet::{self, PROXY};
 use causeway::demo::listing;
+use causeway::demo::manifests::Manifests;
 use causeway::demo::network::Network;
 use causeway::demo::node::{self, ADMIN};
 use causeway::demo::pod::Pod;
@@ -169,6 +169,7 @@ impl Stage {
         let network = Network::new().unwrap();
         let plan = Plan { manifests: Manifests { cluster: "east", files: FILES }, control, pods, services };
         let launcher = launcher(folder.path());
+        plan.write(folder.path()).unwrap();
         let mut cluster = Cluster::start(&network, &launcher, folder.path(), plan).unwrap();
         let listed = cluster.pods(&network).await.unwrap();
         Some(Self { listed, cluster, network, launcher, proxy, folder })

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use causeway::demo::cluster::Plan;
-use causeway::demo::guide::Manifests;
+use causeway::demo::manifests::Manifests;
 use causeway::demo::namespace::Namespace;
 use causeway::demo::node;
 use causeway::demo::world::World;

@@ -1,33 +1,33 @@
 //! `slow_cooker`: a steady trickle of requests, and a line of figures for every interval. The rate is kept even when
-//! answers are late, up to what one connection at a time can carry.
+//! answers are late: requests that find no idle connection open one of their own.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Method, Uri};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
+mod record;
 mod report;
+mod target;
 
+pub use self::record::Record;
 use self::report::Tally;
 pub use self::report::{Report, Unreadable};
+use self::target::{Answer, Target};
 
 /// What the guide's manifest says to `slow_cooker`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Requests per second of each connection.
+    /// Requests per second, for each of --concurrency.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     qps: u32,
-    /// Connections.
+    /// How many times --qps is sent.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
     /// Time between two lines of figures.
@@ -55,7 +55,13 @@ pub const STARTED: &str = "# sending ";
 /// # Errors
 /// When the URL is not one to send to.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let target = Target::new(&args)?;
+    let records = std::env::var(record::ASKED_FOR).is_ok_and(|asked| asked == "true");
+    let cooker = Arc::new(Cooker {
+        target: Target::new(&args)?,
+        timeout: args.timeout,
+        tally: Mutex::default(),
+        records,
+    });
     // Before the first line, so that who has seen it may send one.
     let asked = signal(SignalKind::user_defined1())?;
     println!(
@@ -66,17 +72,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         args.url
     );
     println!("{}", report::HEADER);
-    let tally = Mutex::new(Tally::default());
     let stop = CancellationToken::new();
-    let workers =
-        futures_util::future::join_all((0..args.concurrency).map(|_| work(&args, &target, &tally, &stop)));
+    let senders = (0..args.concurrency).map(|_| send(&cooker, args.qps, &stop));
     let reports = async {
-        let result = print_until_stopped(args.interval, asked, &tally).await;
+        let result = print_until_stopped(args.interval, asked, &cooker.tally).await;
         stop.cancel();
         result
     };
-    let (started, _) = tokio::join!(reports, workers);
-    println!("{}", std::mem::take(&mut *tally.lock()).report(started?.elapsed()));
+    let (started, _) = tokio::join!(reports, futures_util::future::join_all(senders));
+    println!("{}", std::mem::take(&mut *cooker.tally.lock()).report(started?.elapsed()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,95 +118,54 @@ async fn print_until_stopped(
     }
 }
 
-/// One connection's worth of requests, one at a time.
-async fn work(args: &Args, target: &Target, tally: &Mutex<Tally>, stop: &CancellationToken) {
-    let mut ticks = interval(Duration::from_secs(1) / args.qps);
+/// Starts requests at a steady rate, whether earlier ones have ended or not.
+async fn send(cooker: &Arc<Cooker>, qps: u32, stop: &CancellationToken) {
+    let mut ticks = interval(Duration::from_secs(1) / qps);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut connection = None;
+    let mut sent = JoinSet::new();
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => drop(sent.spawn(cooker.clone().request())),
         }
-        let started = Instant::now();
-        // Not cut short by `stop`: a request that was sent is counted.
-        let outcome = timeout(args.timeout, target.request(&mut connection)).await;
-        match outcome {
-            Ok(Ok(status)) => tally.lock().answered(status, started.elapsed()),
-            Ok(Err(e)) => failed(tally, &mut connection, &format!("{e:#}")),
-            Err(_) => failed(tally, &mut connection, "timed out"),
-        }
+        while sent.try_join_next().is_some() {}
     }
+    // Not cut short: a request that was sent is counted.
+    while sent.join_next().await.is_some() {}
 }
 
-fn failed(tally: &Mutex<Tally>, connection: &mut Option<Connection>, why: &str) {
-    *connection = None;
-    eprintln!("request failed: {why}");
-    tally.lock().failed();
+struct Cooker {
+    target: Target,
+    timeout: Duration,
+    tally: Mutex<Tally>,
+    /// Whether each request is worth a line.
+    records: bool,
 }
 
-struct Target {
-    method: Method,
-    /// As in the URL, for connecting.
-    name: String,
-    port: u16,
-    host: String,
-    path: String,
-}
-
-type Connection = SendRequest<Empty<Bytes>>;
-
-impl Target {
-    fn new(args: &Args) -> anyhow::Result<Self> {
-        let url = &args.url;
-        if url.scheme_str() != Some("http") {
-            bail!("{url}: expected http://NAME[:PORT][/PATH]");
-        }
-        let authority = url.authority().with_context(|| format!("{url}: no host name"))?;
-        Ok(Self {
-            method: args.method.clone(),
-            name: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(80),
-            host: args.host.clone().unwrap_or_else(|| authority.to_string()),
-            path: url.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        })
-    }
-
-    /// Sends one request on the kept connection, or a new one, and reads the whole answer.
-    async fn request(&self, connection: &mut Option<Connection>) -> anyhow::Result<StatusCode> {
-        let mut kept = connection.take();
-        let usable = match &mut kept {
-            Some(sender) => sender.ready().await.is_ok(),
-            None => false,
+impl Cooker {
+    async fn request(self: Arc<Self>) {
+        let (sent, started) = (SystemTime::now(), Instant::now());
+        let outcome = timeout(self.timeout, self.target.request()).await;
+        let took = started.elapsed();
+        let outcome = match outcome {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(e)) => Err(format!("{e:#}")),
+            Err(_) => Err("timed out".to_owned()),
         };
-        let mut sender = match kept {
-            Some(sender) if usable => sender,
-            _ => self.connect().await?,
-        };
-        let req = Request::builder()
-            .method(self.method.clone())
-            .uri(self.path.as_str())
-            .header(header::HOST, self.host.as_str())
-            .body(Empty::new())?;
-        let rsp = sender.send_request(req).await?;
-        let status = rsp.status();
-        let mut body = rsp.into_body();
-        while let Some(frame) = body.frame().await {
-            frame?;
+        match &outcome {
+            Ok(answer) => self.tally.lock().answered(answer.status, took),
+            Err(why) => {
+                eprintln!("request failed: {why}");
+                self.tally.lock().failed();
+            }
         }
-        *connection = Some(sender);
-        Ok(status)
-    }
-
-    async fn connect(&self) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect((self.name.as_str(), self.port))
-            .await
-            .with_context(|| format!("cannot connect to {}:{}", self.name, self.port))?;
-        stream.set_nodelay(true)?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the connection, that is when the sender is dropped or the peer closes.
-        drop(tokio::spawn(driver));
-        Ok(sender)
+        if self.records {
+            let record = Record::of(sent, took, outcome.as_ref().map_err(String::as_str));
+            match serde_json::to_string(&record) {
+                Ok(line) => println!("{line}"),
+                Err(e) => eprintln!("cannot write a record: {e}"),
+            }
+        }
     }
 }

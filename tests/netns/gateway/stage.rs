@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use causeway::control::ca::{ServiceAccount, folder as certs};
 use causeway::demo::cluster::{Cluster, Plan};
-use causeway::demo::guide::Manifests;
 use causeway::demo::kubelet;
 use causeway::demo::listing;
+use causeway::demo::manifests::Manifests;
 use causeway::demo::namespace::Namespace;
 use causeway::demo::network::Network;
 use causeway::demo::node::{self, ADMIN};
@@ -106,6 +106,7 @@ impl Stage {
         let plan: Plan = plans(files, files)[number];
         let manifests = Manifests { cluster: plan.manifests.cluster, files };
         let plan = Plan { manifests, ..plan };
+        plan.write(self.folder.path()).unwrap();
         let mut cluster = Cluster::start(&self.network, &self.launcher, self.folder.path(), plan).unwrap();
         for listed in cluster.pods(&self.network).await.unwrap().into_iter().filter(|pod| pod.meshed) {
             let pod = self.run(&cluster, listed.clone()).await;

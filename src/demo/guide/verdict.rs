@@ -1,20 +1,19 @@
 //! Did the guide's promise hold? Judged by what the two load generators saw themselves.
 
-use super::image::slow_cooker::Report;
+use crate::demo::image::slow_cooker::Report;
 
 /// What the load generators counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub(super) struct Verdict {
     /// `slow-cooker`, which the policy lets in.
-    pub admitted: Report,
+    pub(super) admitted: Report,
     /// `slow-cooker-evil`, which it does not.
-    pub refused: Report,
+    pub(super) refused: Report,
 }
 
 impl Verdict {
     /// What is not as promised; empty if all is well.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
+    pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let (good, all) = (self.admitted.with(200), self.admitted.total());
         if good < FEWEST {
@@ -41,8 +40,7 @@ impl Verdict {
     }
 
     /// One line for people.
-    #[must_use]
-    pub fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         format!(
             "slow-cooker: {} of {} requests succeeded; slow-cooker-evil: {} of {} got 403",
             self.admitted.with(200),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
-use super::world::World;
+use crate::demo::world::World;
 use crate::viz::window::{Scrape, Window};
 use crate::viz::{authz, stat};
 
@@ -12,7 +12,12 @@ use crate::viz::{authz, stat};
 ///
 /// # Errors
 /// When the scrapes are all of one moment.
-pub fn print(world: &World, cluster: &str, namespace: &str, scrapes: Vec<Scrape>) -> anyhow::Result<String> {
+pub(super) fn print(
+    world: &World,
+    cluster: &str,
+    namespace: &str,
+    scrapes: Vec<Scrape>,
+) -> anyhow::Result<String> {
     let window = Window::new(scrapes).context("cannot compare the scrapes")?;
     let stat = stat::print(&stat::rows(&window, namespace, &deployments(world, cluster, namespace)));
     let authz = authz::print(&authz::rows(&window, namespace));

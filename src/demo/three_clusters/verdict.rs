@@ -1,0 +1,191 @@
+//! Was it as it should be? Judged by what the callers saw, each target by what is promised of its kind.
+
+use super::calls::{ANALYTICS, API_EAST, API_WEST, Calls, FRONTEND, Span, Timeline, by_cluster, reason};
+use super::{EAST, NORTH, WEST};
+use crate::demo::image::slow_cooker::Record;
+
+/// What is not as it should be; empty if all is well. Another proxy than ours is held to the distribution alone.
+pub(super) fn problems(calls: &[Calls], time: &Timeline, ours: bool) -> Vec<String> {
+    let to = |target: &str| {
+        let found = calls.iter().find(|calls| calls.target == target);
+        found.cloned().unwrap_or_else(|| Calls { target: target.to_owned(), records: Vec::new() })
+    };
+    let mut problems = Vec::new();
+    distribution(&to(FRONTEND), time, &mut problems);
+    if ours {
+        unharmed(&to(API_WEST), time, &mut problems);
+        for target in [API_EAST, ANALYTICS] {
+            comes_back(&to(target), time, &mut problems);
+        }
+    }
+    problems
+}
+
+/// Three clusters, then two, then three again.
+fn distribution(calls: &Calls, time: &Timeline, problems: &mut Vec<String>) {
+    let (all, others) = ([WEST, EAST, NORTH].map(|it| it.cluster), [WEST, NORTH].map(|it| it.cluster));
+    let parts = [
+        ("while the east lived", time.before(), all.as_slice()),
+        ("while the east was dead", time.settled(), others.as_slice()),
+        ("after the east came back", time.recovered(), all.as_slice()),
+    ];
+    for (when, span, clusters) in parts {
+        let served = by_cluster(calls.sent_in(&span));
+        let good: u64 = served.values().sum();
+        // What took seconds to fail counts as slow for a minute, and is chosen over others that do alone.
+        let enough = |cluster: &&str| served.get(cluster).is_some_and(|count| count * 40 >= good);
+        let shared = clusters.iter().all(enough) && served.keys().all(|cluster| clusters.contains(cluster));
+        if good == 0 || !shared {
+            problems.push(format!(
+                "{FRONTEND}, {when}: served by {served:?}, expected a fortieth or more each by {}",
+                clusters.join(", ")
+            ));
+        }
+    }
+}
+
+/// What has nothing to do with the east.
+fn unharmed(calls: &Calls, time: &Timeline, problems: &mut Vec<String>) {
+    let span = time.began..time.ended;
+    let failed: Vec<_> = calls.sent_in(&span).filter(|record| !record.good()).collect();
+    if let Some(first) = failed.first() {
+        problems.push(format!("{API_WEST}: {} failures, the first: {}", failed.len(), told(first, time)));
+    }
+    for (when, span) in [("before", time.before()), ("during", time.dead()), ("after", time.after())] {
+        if calls.sent_in(&span).count() == 0 {
+            problems.push(format!("{API_WEST}: no request {when} the death"));
+        }
+    }
+}
+
+/// What only the east has: good, then refused fast and with the cause, then good by itself.
+fn comes_back(calls: &Calls, time: &Timeline, problems: &mut Vec<String>) {
+    let mut expect = |what: &str, span: Span, holds: fn(&Record) -> bool| {
+        let sent: Vec<_> = calls.sent_in(&span).collect();
+        let wrong: Vec<_> = sent.iter().filter(|record| !holds(record)).collect();
+        match wrong.first() {
+            Some(first) => problems.push(format!(
+                "{}: {} of {} requests were not {what}, the first: {}",
+                calls.target,
+                wrong.len(),
+                sent.len(),
+                told(first, time)
+            )),
+            None if sent.is_empty() => problems.push(format!("{}: no request to be {what}", calls.target)),
+            None => {}
+        }
+    };
+    expect("answered while the east lived", time.before(), Record::good);
+    // The last requests before the death are caught by it.
+    expect("refused with a cause while the east was dead", time.dead(), |it| {
+        !it.good() && it.status.is_some() && it.reason.is_some()
+    });
+    expect("refused fast", time.settled(), |it| it.took <= FAST);
+    expect("answered after the east came back", time.recovered(), Record::good);
+}
+
+/// One request, for people.
+fn told(record: &Record, time: &Timeline) -> String {
+    let since = (record.sent.cast_signed() - time.died.cast_signed()) as f64 / 1000.0;
+    let Record { took, status, .. } = record;
+    let status = status.map_or("no answer".to_owned(), |status| status.to_string());
+    format!("sent {since:+.1} s from the death, {status} after {took} ms: {}", reason(record))
+}
+
+/// The failfast timeout, 3 s (contract 3.4), and what a busy machine adds. In milliseconds.
+const FAST: u64 = 4_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Timeline =
+        Timeline { began: 0, died: 20_000, returned: 40_000, ready: 42_000, ended: 60_000 };
+
+    fn good(cluster: &str) -> Record {
+        Record { sent: 0, took: 1, status: Some(200), reason: None, said: cluster.to_owned() }
+    }
+
+    fn refused() -> Record {
+        let reason = Some("connect-timeout".to_owned());
+        Record { sent: 0, took: 1000, status: Some(504), reason, said: "no".to_owned() }
+    }
+
+    /// A request every 100 ms, which becomes what `outcome` says.
+    fn calls(target: &str, outcome: impl Fn(u64) -> Record) -> Calls {
+        let records = (0..600).map(|number| Record { sent: number * 100, ..outcome(number * 100) });
+        Calls { target: target.to_owned(), records: records.collect() }
+    }
+
+    fn alive(at: u64) -> bool {
+        !(20_000..41_000).contains(&at)
+    }
+
+    fn frontend() -> Calls {
+        calls(FRONTEND, |at| {
+            good(match at / 100 % 3 {
+                0 => "west",
+                1 if alive(at) => "east",
+                _ => "north",
+            })
+        })
+    }
+
+    fn as_it_should_be() -> Vec<Calls> {
+        let of_east = |at| if alive(at) { good("east") } else { refused() };
+        let api_west = calls(API_WEST, |_| good("west"));
+        vec![frontend(), api_west, calls(API_EAST, of_east), calls(ANALYTICS, of_east)]
+    }
+
+    fn with(index: usize, calls: Calls) -> Vec<String> {
+        let mut all = as_it_should_be();
+        all[index] = calls;
+        problems(&all, &TIME, true)
+    }
+
+    #[test]
+    fn three_then_two_then_three_is_as_it_should_be() {
+        assert_eq!(problems(&as_it_should_be(), &TIME, true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_share_is_noticed_in_every_part() {
+        let never = with(0, calls(FRONTEND, |at| good(if at / 100 % 2 == 0 { "west" } else { "north" })));
+        assert_eq!(never.len(), 2, "{never:?}");
+        let undead = calls(FRONTEND, |at| good(["west", "east", "north"][(at / 100 % 3) as usize]));
+        assert_eq!(with(0, undead).len(), 1);
+        assert_eq!(with(0, calls(FRONTEND, |_| refused())).len(), 3);
+        assert_eq!(problems(&[], &TIME, false).len(), 3);
+    }
+
+    #[test]
+    fn one_failure_of_what_does_not_need_the_east_is_too_much() {
+        let once = |at| if at == 30_000 { refused() } else { good("west") };
+        let problems = with(1, calls(API_WEST, once));
+        assert_eq!(
+            problems,
+            [
+                "api-west: 1 failures, the first: sent +10.0 s from the death, 504 after 1000 ms: connect-timeout"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_needs_the_east_must_fail_fast_with_a_cause_and_recover() {
+        let of = |dead: fn() -> Record, back: u64| {
+            calls(API_EAST, move |at| if at < 20_000 || at >= back { good("east") } else { dead() })
+        };
+        assert_eq!(with(2, of(refused, 41_000)), Vec::<String>::new());
+        let slow = || Record { took: 4_001, ..refused() };
+        assert!(with(2, of(slow, 41_000)).iter().all(|problem| problem.contains("refused fast")));
+        let unexplained = || Record { reason: None, ..refused() };
+        assert!(with(2, of(unexplained, 41_000))[0].contains("refused with a cause"));
+        let silent = || Record { status: None, ..refused() };
+        assert_eq!(with(2, of(silent, 41_000)).len(), 1);
+        assert!(with(2, of(refused, 55_000))[0].contains("came back"));
+        // Another proxy's failures are recorded, not judged.
+        let mut all = as_it_should_be();
+        all[2] = of(slow, 55_000);
+        assert_eq!(problems(&all, &TIME, false), Vec::<String>::new());
+    }
+}
