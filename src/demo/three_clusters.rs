@@ -94,7 +94,10 @@ pub(super) async fn play(world: &mut World, part: Option<Duration>, ours: bool) 
     watch(sleep(part), &mut traffic, &mut live).await?;
     let time = Timeline { began, died, returned, ready, ended: now() };
     let calls = traffic.into_calls();
-    let summary = format!("\n{}{}", table::print(&calls, &time), table::failures(&calls, &time));
+    let mut summary = format!("\n{}{}", table::print(&calls, &time), table::failures(&calls, &time));
+    if !ours {
+        summary.push_str("\nof another proxy only the distribution is judged");
+    }
     Ok(Outcome { summary, problems: verdict::problems(&calls, &time, ours), promised: "as it should be" })
 }
 

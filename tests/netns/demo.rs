@@ -131,6 +131,24 @@ fn the_guide_runs_with_the_reference_proxy_at_either_end() {
     }
 }
 
+/// The reference proxy in all of our places: the same distribution.
+#[test]
+fn three_clusters_of_the_reference_proxy_are_distributed_alike() {
+    if std::env::var_os("LINKERD2_PROXY_BIN").is_none() || Apart::here() == Apart::ByMark {
+        eprintln!(
+            "SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy, or this is not root"
+        );
+        return;
+    }
+    let folder = folder();
+    let mut args = vec!["--scenario", "three-clusters", "--duration", "8s"];
+    args.extend(["west", "east", "north"].iter().flat_map(|cluster| ["--reference-proxy", cluster]));
+    let demo = demo(folder.path(), &args).wait_with_output().unwrap();
+    let said = [demo.stdout, demo.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(demo.status.success(), "{}{}", said[0], said[1]);
+    assert_nothing_left(&folder);
+}
+
 #[test]
 fn a_demo_that_is_interrupted_leaves_nothing() {
     if namespace("probe").is_none() {
