@@ -65,12 +65,14 @@ pub fn normalize<B>(req: &mut Request<B>, default: &Authority) -> Result<(), Inv
     Ok(())
 }
 
-/// Puts another authority into a target that has one.
+/// Puts another authority into a target that has one. What goes to a gateway is `http`, as there: TLS is the mesh's.
 pub fn set_authority<B>(req: &mut Request<B>, authority: &Authority) {
     let mut parts = req.uri().clone().into_parts();
     if parts.authority.replace(authority.clone()).is_none() {
         return;
     }
+    // A target that is an authority alone has neither.
+    parts.scheme = parts.path_and_query.as_ref().map(|_| Scheme::HTTP);
     if let Ok(uri) = Uri::from_parts(parts) {
         *req.uri_mut() = uri;
     }
@@ -152,7 +154,12 @@ mod tests {
     #[test]
     fn an_authority_is_put_in_place_of_another() {
         let other = Authority::from_static("api:81");
-        for (uri, set) in [("http://bb:80/a?b", "http://api:81/a?b"), ("bb:80", "api:81"), ("/a", "/a")] {
+        for (uri, set) in [
+            ("http://bb:80/a?b", "http://api:81/a?b"),
+            ("https://bb/", "http://api:81/"),
+            ("bb:80", "api:81"),
+            ("/a", "/a"),
+        ] {
             let mut req = Request::get(uri).body(()).unwrap();
             set_authority(&mut req, &other);
             assert_eq!(req.uri().to_string(), set);

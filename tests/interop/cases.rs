@@ -87,7 +87,7 @@ pub(crate) async fn run(stage: &Stage) -> Observed {
     let only = std::env::var("CAUSEWAY_INTEROP_CASE").unwrap_or_default();
     let mut waiting = Vec::new();
     for case in all.into_iter().flatten() {
-        let ways = case.ways.iter().filter(|way| stage.pairing.is_pure() || **way == Way::Meshed);
+        let ways = case.ways.iter().filter(|way| stage.explores(**way));
         for way in ways {
             let name = title(&case.name, *way);
             let road = stage.road(*way, case.port);

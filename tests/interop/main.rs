@@ -3,7 +3,8 @@
 //! Applications in two pods speak to each other, each pod with our proxy or with the reference one. What both
 //! applications saw is written down the same way for every pairing, and compared with what was seen between two
 //! reference proxies: `records/reference.txt`. Where ours differ, that is in [`deviations`] with its reason, and what
-//! was seen instead is in `records/deviations.txt`.
+//! was seen instead is in `records/deviations.txt`. The same again with a gateway between the clusters, in
+//! `records/gateway`.
 //!
 //! Ours with ours always runs. The other pairings run where `LINKERD2_PROXY_BIN` names a reference proxy, and say
 //! loudly that they did not where none is. `CAUSEWAY_WRITE_RECORDS=1` writes what was seen into both files, those of the
@@ -30,7 +31,7 @@ mod namespace;
 mod world;
 
 use record::Records;
-use stage::{Pairing, Proxy, Stage};
+use stage::{Between, Pairing, Proxy, Stage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_ours_do_as_two_reference_proxies_do() {
@@ -53,9 +54,38 @@ async fn two_reference_proxies_do_as_recorded() {
     compare(Pairing { client: Proxy::Reference, server: Proxy::Reference }).await;
 }
 
+/// With a gateway between the clusters, which says for whom it calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_gateway_between_two_of_ours_does_as_the_reference_s_between_its_own() {
+    compare_through_gateway(Pairing { client: Proxy::Ours, server: Proxy::Ours }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ours_calls_through_the_reference_s_gateway() {
+    compare_through_gateway(Pairing { client: Proxy::Ours, server: Proxy::Reference }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_proxy_calls_through_our_gateway() {
+    compare_through_gateway(Pairing { client: Proxy::Reference, server: Proxy::Ours }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_s_gateway_does_as_recorded() {
+    compare_through_gateway(Pairing { client: Proxy::Reference, server: Proxy::Reference }).await;
+}
+
 async fn compare(pairing: Pairing) {
-    let Some(stage) = Stage::set(pairing).await else { return };
+    compare_between(pairing, Between::FlatNetwork).await;
+}
+
+async fn compare_through_gateway(pairing: Pairing) {
+    compare_between(pairing, Between::Gateway).await;
+}
+
+async fn compare_between(pairing: Pairing, between: Between) {
+    let Some(stage) = Stage::set(pairing, between).await else { return };
     let seen = cases::run(&stage).await;
-    let problems = Records::load().compare(pairing, &seen);
+    let problems = Records::load(between).compare(pairing, &seen);
     assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), seen.len(), problems.join("\n"));
 }

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::deviations;
-use crate::stage::{Pairing, Proxy, Way};
+use crate::stage::{Between, Pairing, Proxy, Way};
 
 /// What the two ends of a case saw, in the order in which each saw it.
 #[derive(Clone)]
 pub(crate) struct Seen {
-    names: Arc<[(String, &'static str); 3]>,
+    names: Arc<[(String, &'static str); 5]>,
     notes: Arc<Mutex<[Vec<String>; 2]>>,
 }
 
 impl Seen {
-    /// `names` stand for addresses, which differ from run to run.
-    pub(crate) fn new(names: [(String, &'static str); 3]) -> Self {
+    /// `names` stand for addresses, which differ from run to run, and for what is long.
+    pub(crate) fn new(names: [(String, &'static str); 5]) -> Self {
         Self { names: Arc::new(names), notes: Arc::default() }
     }
 
@@ -50,21 +50,23 @@ pub(crate) type Observed = BTreeMap<String, String>;
 
 /// What two reference proxies do, and what ours do otherwise.
 pub(crate) struct Records {
+    folder: PathBuf,
     reference: Observed,
     /// By pairing.
     deviations: BTreeMap<String, Observed>,
 }
 
 impl Records {
-    pub(crate) fn load() -> Self {
-        let deviations = parse(&std::fs::read_to_string(path("deviations.txt")).unwrap_or_default());
+    pub(crate) fn load(between: Between) -> Self {
+        let folder = path(between);
+        let deviations = parse(&std::fs::read_to_string(folder.join("deviations.txt")).unwrap_or_default());
         let mut by_pairing = BTreeMap::<_, Observed>::new();
         for (title, text) in deviations {
             let (pairing, case) = title.split_once(": ").unwrap();
             by_pairing.entry(pairing.to_owned()).or_default().insert(case.to_owned(), text);
         }
-        let reference = parse(&std::fs::read_to_string(path("reference.txt")).unwrap_or_default());
-        Self { reference, deviations: by_pairing }
+        let reference = parse(&std::fs::read_to_string(folder.join("reference.txt")).unwrap_or_default());
+        Self { folder, reference, deviations: by_pairing }
     }
 
     /// What is not as recorded, or not for a reason that is listed.
@@ -95,7 +97,7 @@ impl Records {
     fn write(&mut self, pairing: Pairing, seen: &Observed, reference: bool) {
         if reference {
             self.reference = seen.clone();
-            std::fs::write(path("reference.txt"), print(&self.reference)).unwrap();
+            std::fs::write(self.folder.join("reference.txt"), print(&self.reference)).unwrap();
             return;
         }
         let differ = seen.iter().filter(|(case, text)| self.reference.get(*case) != Some(text));
@@ -104,7 +106,7 @@ impl Records {
         let titled = self.deviations.iter().flat_map(|(pairing, cases)| {
             cases.iter().map(move |(case, text)| (format!("{pairing}: {case}"), text.clone()))
         });
-        std::fs::write(path("deviations.txt"), print(&titled.collect())).unwrap();
+        std::fs::write(self.folder.join("deviations.txt"), print(&titled.collect())).unwrap();
     }
 }
 
@@ -117,8 +119,12 @@ fn name(pairing: Pairing) -> String {
     format!("{} to {}", name(pairing.client), name(pairing.server))
 }
 
-fn path(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/records").join(file)
+fn path(between: Between) -> PathBuf {
+    let records = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/records");
+    match between {
+        Between::FlatNetwork => records,
+        Between::Gateway => records.join("gateway"),
+    }
 }
 
 fn print(sections: &Observed) -> String {

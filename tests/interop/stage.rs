@@ -40,6 +40,15 @@ impl Pairing {
     }
 }
 
+/// What is between the two clusters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// Each pod reaches the other.
+    FlatNetwork,
+    /// A gateway in the server's cluster, with the same proxy as there.
+    Gateway,
+}
+
 /// Which way connections take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -74,6 +83,7 @@ pub(crate) enum Port {
 pub(crate) struct Stage {
     mesh: Arc<Mesh>,
     pub(crate) pairing: Pairing,
+    pub(crate) between: Between,
     service: IpAddr,
     next: BTreeMap<u16, AtomicU16>,
 }
@@ -89,21 +99,31 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Stage {
     /// `None` where the machine gives no namespaces, or no reference proxy is named and one is needed.
-    pub(crate) async fn set(pairing: Pairing) -> Option<Self> {
+    pub(crate) async fn set(pairing: Pairing, between: Between) -> Option<Self> {
         let reference = std::env::var_os("LINKERD2_PROXY_BIN").map(PathBuf::from);
         if reference.is_none() && pairing.names(Proxy::Reference) {
             eprintln!("SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy");
             return None;
         }
-        let plans = plans(east(), west());
+        let plans = plans(east(between), west(between));
         let mesh = Mesh::of(&plans, |cluster| {
             let proxy = if cluster == "west" { pairing.client } else { pairing.server };
             reference.clone().filter(|_| proxy == Proxy::Reference)
         });
         let mesh = Arc::new(Box::pin(mesh).await?);
+        if between == Between::Gateway {
+            let address = mesh.pod_ip("linkerd-gateway").to_string();
+            mesh.edit("west", "02-link.yaml", NOWHERE, &address);
+        }
         let service = mesh.service("west", "server-target").await;
         let next = [DECLARED, OPAQUE, OUTSIDE].map(|first| (first, AtomicU16::new(first)));
-        Some(Self { mesh, pairing, service, next: next.into() })
+        Some(Self { mesh, pairing, between, service, next: next.into() })
+    }
+
+    /// Whether this way says something new: where the two proxies differ, only one that meets both does, and of a
+    /// gateway only one that meets it.
+    pub(crate) fn explores(&self, way: Way) -> bool {
+        way == Way::Meshed || self.pairing.is_pure() && self.between == Between::FlatNetwork
     }
 
     /// A fresh port and the way to it.
@@ -122,7 +142,9 @@ impl Stage {
             Way::ToOutside => NODE.into(),
         };
         let names = [(self.service, "<service>"), (pod, "<pod>"), (NODE.into(), "<outside>")];
-        let seen = Seen::new(names.map(|(ip, name)| (format!("{ip}:{port}"), name)));
+        let [service, pod, outside] = names.map(|(ip, name)| (format!("{ip}:{port}"), name));
+        let target = (format!("server.mc-demo.svc.cluster.local:{port}"), "<target>");
+        let seen = Seen::new([service, pod, outside, target, (GATEWAY_ID.to_owned(), "<gateway>")]);
         let target = SocketAddr::from((ip, port));
         let tasks = Arc::default();
         Road { mesh: self.mesh.clone(), way, target, seen, tasks }
@@ -186,17 +208,38 @@ impl Road {
     }
 }
 
-fn east() -> Files {
+fn east(between: Between) -> Files {
     let numbered = |first: u16| (first..first + PORTS).map(|n| format!("  - {{name: p{n}, port: {n}}}\n"));
     let ports: String = numbered(DECLARED).chain(numbered(OPAQUE)).collect();
     let opaque = format!("'{OPAQUE}-{}'", OPAQUE + PORTS - 1);
     let server = SERVER.replace("OPAQUE", &opaque) + &ports;
-    Vec::leak(vec![("01-namespace.yaml", NAMESPACE), ("02-server.yaml", String::leak(server))])
+    let (exported, gateway) = match between {
+        Between::FlatNetwork => ("remote-discovery", ""),
+        // No image is pulled; any will do.
+        Between::Gateway => ("'true'", &*String::leak(GATEWAY.replace("registry.k8s.io/pause:3.2", BB))),
+    };
+    let server = String::leak(server.replace("EXPORTED", exported));
+    Vec::leak(vec![
+        ("01-namespace.yaml", NAMESPACE),
+        ("02-server.yaml", server),
+        ("03-gateway.yaml", gateway),
+    ])
 }
 
-fn west() -> Files {
-    &[("01-namespace.yaml", NAMESPACE), ("02-link.yaml", LINK), ("03-client.yaml", CLIENT)]
+fn west(between: Between) -> Files {
+    let link = match between {
+        Between::FlatNetwork => LINK,
+        // Its address is known once it runs.
+        Between::Gateway => &*String::leak(TO_GATEWAY.replace("GATEWAY", NOWHERE)),
+    };
+    Vec::leak(vec![("01-namespace.yaml", NAMESPACE), ("02-link.yaml", link), ("03-client.yaml", CLIENT)])
 }
+
+const GATEWAY: &str = include_str!("../netns/gateway/gateway.yaml");
+const TO_GATEWAY: &str = include_str!("../netns/gateway/link.yaml");
+const GATEWAY_ID: &str = "linkerd-gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local";
+const NOWHERE: &str = "192.0.2.1";
+const BB: &str = "buoyantio/bb, args: [terminus, --h1-server-port=8080]";
 
 const NAMESPACE: &str = include_str!("../../examples/guide/east/01-namespace.yaml");
 const LINK: &str = include_str!("../../examples/guide/west/02-link.yaml");
@@ -221,7 +264,7 @@ kind: Service
 metadata:
   name: server
   namespace: mc-demo
-  labels: {mirror.linkerd.io/exported: remote-discovery}
+  labels: {mirror.linkerd.io/exported: EXPORTED}
   annotations: {config.linkerd.io/opaque-ports: OPAQUE}
 spec:
   selector: {app: server}

@@ -271,7 +271,7 @@ async fn leaves_answer(road: Road, answer: &'static str, leave: fn(TcpStream)) {
         head(&mut wire, &road).await;
         wire.send(answer).await;
         // A reset overtakes what was sent.
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(400)).await;
         leave(wire.io);
     });
     let mut wire = dial(&road).await;
