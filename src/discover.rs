@@ -162,7 +162,12 @@ impl Destination {
 
     /// What has been answered and could not be asked again now. Without an answer there is nothing to keep.
     fn must_be_kept(&self) -> bool {
-        self.outages.any() && self.current().is_some()
+        self.outages.any() && self.current().is_some() && !self.leads_nowhere()
+    }
+
+    /// A name of nothing. Callers can make up any number of them, so none is kept for who might come back.
+    fn leads_nowhere(&self) -> bool {
+        matches!(self.current().as_deref(), Some(Routing::Nowhere | Routing::Unprofiled))
     }
 
     fn was_refused(&self) -> bool {
@@ -219,7 +224,8 @@ impl Discover {
             if in_use {
                 entry.used = now;
             }
-            in_use || entry.destination.must_be_kept() || now.duration_since(entry.used) < self.idle
+            let kept = !entry.destination.leads_nowhere() && now.duration_since(entry.used) < self.idle;
+            in_use || entry.destination.must_be_kept() || kept
         });
     }
 }

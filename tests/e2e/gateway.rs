@@ -413,6 +413,25 @@ async fn what_passes_is_counted_where_it_goes_out() {
 }
 
 #[tokio::test]
+async fn names_of_nothing_are_forgotten_with_their_connections() {
+    let gate = Gate::new().await;
+    gate.get(Kind::Http1).await.assert_answered();
+    let script = gate.world.script();
+    let names = [0, 1, 2].map(|n| format!("absent{n}.demo.svc.cluster.local:80"));
+    for name in &names {
+        script.profile(name, &Profile::default());
+        script.policy(name, &detect(balance(name)));
+        let answer = gate.answer_to(&identity("raw"), &asks_for(name, HTTP1), GET).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+    // A Service would be kept for five seconds.
+    let open =
+        || names.iter().map(|name| script.profiles.open(name) + script.policies.open(name)).sum::<usize>();
+    until("nobody asks any more", async || open() == 0).await;
+    assert_eq!(script.profiles.open(TARGET), 1, "what leads somewhere is");
+}
+
+#[tokio::test]
 async fn a_client_that_gives_up_waiting_for_the_control_plane_is_let_go() {
     let gate = Gate::new().await;
     let target = "silent.demo.svc.cluster.local:80";
