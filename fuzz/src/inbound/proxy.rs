@@ -89,6 +89,7 @@ impl Setting {
             in_flight: Arc::new(Semaphore::new(1024)),
             http: HttpServer::new(&server_http2(), Unread::new(None), || {}),
             apps: Apps::new(Arc::new(connector), http_settings(), metrics.clone()),
+            gateway: None,
             metrics: metrics.clone(),
             drain: Drain::default(),
         };
