@@ -10,6 +10,7 @@ pub mod identity;
 pub mod inbound;
 pub mod matching;
 pub mod outbound;
+pub mod show;
 
 use std::time::Duration;
 

@@ -4,10 +4,14 @@ pub mod certs;
 pub mod check;
 pub mod control;
 pub mod demo;
+pub mod diagnostics;
 mod fetch;
+pub mod gateways;
 pub mod link;
 pub mod mirror;
 pub mod proxy;
+#[cfg(test)]
+mod testing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -32,6 +36,8 @@ enum Command {
     Check(Box<check::CheckArgs>),
     Mirror(mirror::MirrorArgs),
     Link(Box<link::LinkArgs>),
+    Diagnostics(diagnostics::Args),
+    Gateways(gateways::GatewaysArgs),
     /// Make a trust anchor, issuers and service-account tokens for development.
     Certs(certs::Args),
 }
@@ -50,6 +56,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Mirror(args) => mirror::run(&args),
         Command::Link(args) => said("link", link::run(&args, &mut std::io::stdout())),
+        Command::Diagnostics(args) => said("diagnostics", diagnostics::run(&args, &mut std::io::stdout())),
+        Command::Gateways(args) => said("gateways", gateways::run(&args, &mut std::io::stdout())),
         Command::Certs(args) => said("certs", certs::run(&args, &mut std::io::stdout())),
     }
 }

@@ -148,7 +148,7 @@ fn inbound_port(port: u32) -> Option<u16> {
     u16::try_from(port).ok().filter(|port| (1..u16::MAX).contains(port))
 }
 
-fn socket_addr(pb: net::TcpAddress) -> Option<SocketAddr> {
+pub(super) fn socket_addr(pb: net::TcpAddress) -> Option<SocketAddr> {
     let ip = IpAddr::try_from(pb.ip?).ok()?;
     let port = u16::try_from(pb.port).ok().filter(|port| *port > 0)?;
     Some(SocketAddr::new(ip, port))

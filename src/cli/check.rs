@@ -15,7 +15,7 @@ use crate::control::index::Settings;
 use super::mirror::Mirroring;
 
 mod gather;
-mod live;
+pub(super) mod live;
 
 /// Say what is wrong with clusters, by name, with the place and the remedy.
 ///

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_millis(900);
 
 /// What one control plane said of itself.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(in crate::cli) struct Told {
     pub(super) name: String,
     pub(super) folder: PathBuf,
     pub(super) facts: Facts,
@@ -66,7 +66,7 @@ impl Told {
 }
 
 /// Asks every control plane what it is and what time it is there.
-pub(super) async fn ask(addresses: &[String]) -> (Vec<Told>, Vec<Finding>) {
+pub(in crate::cli) async fn ask(addresses: &[String]) -> (Vec<Told>, Vec<Finding>) {
     let questions = addresses.iter().map(|address| fetch::get(address, "/api/v1/cluster", LIMIT));
     let answers = join_all(questions).await;
     let (mut all, mut findings) = (Vec::new(), Vec::new());
@@ -120,7 +120,7 @@ pub(super) type Known = BTreeMap<String, Linked>;
 
 /// Reads the metrics, and tells which clusters are known by old data only.
 pub(super) async fn metrics(told: &[Told], findings: &mut Vec<Finding>) -> Known {
-    let pages = join_all(told.iter().map(|told| scrape(&told.admin))).await;
+    let pages = join_all(told.iter().map(scrape)).await;
     let mut known = Known::new();
     for (told, page) in told.iter().zip(pages) {
         match page {
@@ -137,13 +137,25 @@ pub(super) async fn metrics(told: &[Told], findings: &mut Vec<Finding>) -> Known
 }
 
 /// One control plane's page.
-pub(in crate::cli) async fn scrape(admin: &str) -> Result<Linked, String> {
+pub(in crate::cli) async fn scrape(told: &Told) -> Result<Linked, String> {
+    let admin = &told.admin;
     let answer = fetch::get(admin, "/metrics", LIMIT).await.map_err(|error| error.to_string())?;
     let text = std::str::from_utf8(&answer.body).map_err(|_| "the page is not text".to_owned())?;
     if answer.status != StatusCode::OK {
         return Err(format!("{admin}/metrics answers {}", answer.status));
     }
     Ok(Linked::read(&scrape::parse(text).map_err(|error| error.to_string())?))
+}
+
+/// The labels of every Service of the control plane at this address.
+pub(in crate::cli) async fn services(address: &str) -> Result<Vec<BTreeMap<String, String>>, String> {
+    #[derive(Deserialize)]
+    struct Service {
+        labels: BTreeMap<String, String>,
+    }
+    let answer = fetch::get(address, "/api/v1/services", LIMIT).await.map_err(|error| error.to_string())?;
+    let services: Vec<Service> = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+    Ok(services.into_iter().map(|service| service.labels).collect())
 }
 
 fn ages(own: &str, linked: &Linked) -> Vec<Finding> {

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::*;
+use crate::cli::testing::Guide;
 use crate::control::ca::{Anchor, folder};
 use crate::control::files::Folder;
 
@@ -17,35 +18,7 @@ struct Cli {
     args: CheckArgs,
 }
 
-/// The guide's two clusters with certificates, to be spoilt.
-struct Guide {
-    root: tempfile::TempDir,
-}
-
 impl Guide {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        for cluster in ["east", "west"] {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guide").join(cluster);
-            fs::create_dir(root.path().join(cluster)).unwrap();
-            for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-                fs::copy(entry.path(), root.path().join(cluster).join(entry.file_name())).unwrap();
-            }
-        }
-        folder::create(&root.path().join("certs"), &["west", "east"], SystemTime::now()).unwrap();
-        Self { root }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn spoil(&self, file: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.path(file)).unwrap();
-        assert!(text.contains(from), "{file} lacks {from:?}");
-        fs::write(self.path(file), text.replace(from, to)).unwrap();
-    }
-
     fn args(&self, more: &[&str]) -> CheckArgs {
         let (west, east, certs) = (self.path("west"), self.path("east"), self.path("certs"));
         let own = [&west, &east].map(|path| path.to_str().unwrap());
@@ -379,7 +352,7 @@ fn http_date(time: SystemTime) -> String {
 
 impl Guide {
     /// A control plane of west whose clock shows this, with this page of metrics.
-    async fn control(&self, clock: impl Fn() -> SystemTime + Send + 'static, page: &str) -> String {
+    async fn pretended(&self, clock: impl Fn() -> SystemTime + Send + 'static, page: &str) -> String {
         let page = page.to_owned();
         let metrics = answering(move |_| ok(&page, SystemTime::now())).await;
         let read = |name: &str| fs::read_to_string(self.path(name)).unwrap();
@@ -404,14 +377,14 @@ fn ok(body: &str, date: SystemTime) -> String {
 #[tokio::test]
 async fn a_clock_that_is_an_hour_off() {
     let guide = Guide::new();
-    let control = guide.control(SystemTime::now, "").await;
+    let control = guide.pretended(SystemTime::now, "").await;
     assert_eq!(guide.found(&["--control", &control]).await, []);
-    let control = guide.control(|| SystemTime::now() + HOUR, "").await;
+    let control = guide.pretended(|| SystemTime::now() + HOUR, "").await;
     let words = ["the clock of west", "ahead of this one", "NTP"];
     guide.one_with(&["--control", &control], "clock", Error, &words).await;
-    let control = guide.control(|| SystemTime::now() - HOUR, "").await;
+    let control = guide.pretended(|| SystemTime::now() - HOUR, "").await;
     guide.one_with(&["--control", &control], "clock", Error, &["59m 5", "behind this one"]).await;
-    let control = guide.control(|| SystemTime::now() - Duration::from_secs(15), "").await;
+    let control = guide.pretended(|| SystemTime::now() - Duration::from_secs(15), "").await;
     guide.one_with(&["--control", &control], "clock", Warning, &["behind this one"]).await;
 }
 
@@ -422,7 +395,7 @@ async fn a_cluster_that_is_known_by_old_data() {
                 causeway_cluster_problems{cluster=\"target\"} 2\n\
                 causeway_cluster_stale{cluster=\"target\"} 1\n\
                 causeway_cluster_stale{cluster=\"west\"} 0\n";
-    let control = guide.control(SystemTime::now, page).await;
+    let control = guide.pretended(SystemTime::now, page).await;
     let words = ["west knows target by old data", "2m 5s ago", "2 problems"];
     guide.one_with(&["--control", &control], "data-age", Error, &words).await;
 }
@@ -461,11 +434,11 @@ async fn a_gateway_that_does_not_answer() {
     let words = ["the gateway of Link target does not answer", "nothing listens", "gatewayAddress"];
     guide.one_with(&["--probe-gateways"], "gateway", Error, &words).await;
     let page = "gateway_enabled{target_cluster_name=\"target\"} 1\ngateway_alive{target_cluster_name=\"target\"} 0\n";
-    let control = guide.control(SystemTime::now, page).await;
+    let control = guide.pretended(SystemTime::now, page).await;
     guide.one_with(&["--control", &control], "gateway", Error, &words).await;
     // The control plane may have a way that this machine has not.
     let control = guide
-        .control(
+        .pretended(
             SystemTime::now,
             &page.replace(
                 "alive{target_cluster_name=\"target\"} 0",
@@ -491,11 +464,26 @@ async fn a_gateway_that_answers() {
     guide.one_with(&["--probe-gateways"], "gateway", Warning, &["not every address", "127.0.0.2"]).await;
 }
 
+/// The real ones, with nothing to be found.
+#[tokio::test]
+async fn running_control_planes_of_sound_clusters_have_no_faults() {
+    let guide = Guide::new();
+    let east = guide.control("east", &["--pod-network", "10.23.0.0/16"]).await;
+    let west = guide.control("west", &["--pod-network", "10.22.0.0/16"]).await;
+    let flags = ["check", "--strict", "--control", &west.addr("api"), "--control", &east.addr("api")];
+    let (sound, out) = printed(&Cli::parse_from(flags).args).await;
+    assert!(sound && !out.contains("skipped"), "{out}");
+    east.end().await;
+    let (sound, out) = printed(&Cli::parse_from(flags).args).await;
+    assert!(!sound && out.contains("error    control-plane"), "{out}");
+    west.end().await;
+}
+
 /// Without folders: they are those that the control planes say.
 #[tokio::test]
 async fn running_control_planes_are_checked_by_their_addresses_alone() {
     let guide = Guide::new();
-    let control = guide.control(SystemTime::now, "").await;
+    let control = guide.pretended(SystemTime::now, "").await;
     let args = Cli::parse_from(["check", "--control", &control]).args;
     let (sound, out) = printed(&args).await;
     assert!(sound && out.contains("west: 2 pods (2 meshed)") && out.contains("ok       clock"), "{out}");
