@@ -13,10 +13,11 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::yield_now;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::error::Reason;
 use crate::net::write_through::write_through;
@@ -24,15 +25,22 @@ use crate::net::write_through::write_through;
 use allowance::{Allowance, MOST_OTHERS, MOST_PINGS, MOST_RESETS, MOST_SETTINGS};
 pub use verdict::Verdict;
 
-/// Work after which a connection's task lets others run: a frame is one, and each KiB of it another. Some 120 KiB of
-/// data, or 128 frames without any: tens of microseconds.
+/// Work after which a connection's task lets others run: a frame is one, each KiB of it another, and a request some more,
+/// since a task begins with it. Some 120 KiB of data, or 128 frames without any, or 25 requests: tens of microseconds.
 const TURN: u32 = 128;
+const REQUEST: u32 = 4;
+/// A connection's first turn. What a hundred requests cost that come at once is more than others should wait.
+const FIRST: u32 = 32;
 /// A connection that has always more has ever shorter turns, down to this.
 const SHORTEST: u32 = 16;
 /// Bytes that are read at once for each frame of a shorter turn, where the last read held many small frames.
 const SMALL: usize = 16;
 /// Resets in one turn from which on streams are worth a second look before work is put into them.
-const HASTY: u32 = 8;
+const HASTY: u32 = 3;
+/// A connection that still has more after such a turn pauses, and has turns of this length: some ten thousand resets a
+/// second, twice what an honest application has been seen to need, take a small part of a processor.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSED: u32 = 64;
 
 /// The client's connection preface (RFC 9113, 3.4).
 const PREFACE: usize = 24;
@@ -64,6 +72,7 @@ pub struct Frames<IO> {
     turn: u32,
     turn_resets: u32,
     turn_limit: u32,
+    pause: Option<Pin<Box<Sleep>>>,
     /// Whether a turn ends when there is nothing more to read, or too much.
     own_turns: bool,
     small: bool,
@@ -84,7 +93,7 @@ impl<IO> Frames<IO> {
 
     /// What a server sends, to a task that reads once each time it is polled: nobody has to tell its turns.
     pub fn of_server(io: IO, header_list: u32) -> Self {
-        Self { own_turns: true, ..Self::new(io, 0, header_list) }
+        Self { own_turns: true, turn_limit: TURN, small: false, ..Self::new(io, 0, header_list) }
     }
 
     fn new(io: IO, skip: usize, header_list: u32) -> Self {
@@ -97,9 +106,10 @@ impl<IO> Frames<IO> {
             have: 0,
             turn: 0,
             turn_resets: 0,
-            turn_limit: TURN,
+            turn_limit: FIRST,
+            pause: None,
             own_turns: false,
-            small: false,
+            small: true,
             continuations: 0,
             // A quarter more than a list needs, since not every piece is full; as the library allows.
             most_continuations: (whole + whole / 4).max(5),
@@ -119,9 +129,12 @@ impl<IO> Frames<IO> {
         if self.turn_resets < HASTY && self.verdict.is_hasty() {
             self.verdict.0.hasty.store(false, Ordering::Relaxed);
         }
-        // Whoever stopped by itself has been caught up with.
-        self.turn_limit =
-            if self.turn < self.turn_limit { TURN } else { (self.turn_limit / 2).max(SHORTEST) };
+        self.turn_limit = match self.turn {
+            // Whoever stopped by itself has been caught up with.
+            turn if turn < self.turn_limit => TURN,
+            _ if self.turn_resets >= HASTY => PAUSED,
+            _ => (self.turn_limit / 2).max(SHORTEST),
+        };
         (self.turn, self.turn_resets) = (0, 0);
         self.verdict.0.fresh.store(false, Ordering::Relaxed);
     }
@@ -154,6 +167,7 @@ impl<IO> Frames<IO> {
         match kind {
             HEADERS => {
                 self.continuations = 0;
+                self.turn += if self.own_turns { 0 } else { REQUEST };
                 Ok(())
             }
             // DATA, of which the library counts the small ones against what the application reads; and
@@ -196,12 +210,19 @@ impl<IO: AsyncRead + Unpin> Frames<IO> {
 impl<IO: AsyncRead + Unpin> AsyncRead for Frames<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+        }
         if this.verdict.0.fresh.load(Ordering::Relaxed) {
             this.next_turn();
         }
         if this.turn >= this.turn_limit {
             if this.own_turns {
                 this.next_turn();
+            } else if this.turn_resets >= HASTY {
+                let pause = this.pause.insert(Box::pin(tokio::time::sleep(PAUSE)));
+                ready!(pause.as_mut().poll(cx));
             }
             // After the runtime has looked for news: others may have some.
             return pin!(yield_now()).poll(cx).map(|()| Ok(()));

@@ -105,6 +105,39 @@ async fn a_connection_that_floods_lets_others_run_and_is_ended() {
     assert_eq!(verdict.0.ended.get(), Some(&Reason::PingFlood));
 }
 
+/// How many frames of a client are read in a tenth of a second, who never stops.
+async fn read_in_100_ms(pieces: Vec<u8>, frame: usize) -> usize {
+    let (near, mut far) = tokio::io::duplex(1 << 20);
+    let mut client = Frames::of_client(near, LIST);
+    let verdict = client.verdict();
+    far.write_all(&[b'p'; PREFACE]).await.unwrap();
+    let flood = tokio::spawn(async move { while far.write_all(&pieces).await.is_ok() {} });
+    let (mut piece, mut read) = ([0; 8192], 0);
+    let reading = async {
+        loop {
+            let n = std::future::poll_fn(|cx| {
+                let polled = std::pin::pin!(client.read(&mut piece)).poll(cx);
+                if polled.is_pending() {
+                    verdict.begin_turn();
+                }
+                polled
+            });
+            read += n.await.unwrap();
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(100), reading).await;
+    flood.abort();
+    read / frame
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_resets_all_the_time_is_made_to_pause_and_may_reset_more_than_5000_times_a_second() {
+    let pair = [frame(HEADERS, 0x5, &[0x82; 17]), frame(RST_STREAM, 0, &[0; 4])].concat();
+    let (length, hasty) = (pair.len(), pair.repeat(100));
+    let resets = read_in_100_ms(hasty, length).await;
+    assert!((750..5_000).contains(&resets), "{resets} in 100 ms");
+}
+
 proptest! {
     #[test]
     fn the_verdict_is_the_same_however_the_bytes_are_split(
