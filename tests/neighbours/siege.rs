@@ -47,26 +47,22 @@ struct Outcome {
     settled: Duration,
 }
 
-/// Sorted.
+/// In the order of their requests.
 struct Latencies(Vec<Duration>);
+
+/// Requests of which a high quantile is told by itself.
+const WINDOW: usize = 500;
 
 impl Siege<'_> {
     /// Runs the attack while a neighbour is served, and asserts what must hold.
     pub(crate) fn run(&self, world: &World, attack: impl Fn(&World) + Sync) {
         let faults = || self.counted.iter().map(|(d, r)| world.faults(d, r)).collect::<Vec<_>>();
         let counted = faults();
-        // Whatever the tests before have left is gone, and pools are warm.
-        let before = self.served(world, || std::thread::sleep(calm()));
+        let before = self.before(world, &attack);
         let memory = world.memory();
         let mut peak = memory;
         let during = self.served(world, || {
-            as_another_machine_would(|| {
-                let began = Instant::now();
-                attack(world);
-                while began.elapsed() < calm() && full() {
-                    attack(world);
-                }
-            });
+            go_on(&attack, world);
             peak = world.memory();
         });
         let ended = Instant::now();
@@ -111,26 +107,52 @@ impl fmt::Display for Outcome {
 }
 
 impl Latencies {
+    /// The median over windows: what a moment's hiccup of the machine does to one of them says nothing of the attack.
     fn quantile(&self, q: f64) -> Duration {
-        let at = (self.0.len() as f64 * q) as usize;
-        self.0[at.min(self.0.len() - 1)]
+        let mut windows: Vec<_> = self.0.chunks(WINDOW).map(|window| quantile(window, q)).collect();
+        // The last one may be short.
+        windows.truncate((self.0.len() / WINDOW).max(1));
+        quantile(&windows, 0.5)
     }
+}
+
+fn quantile(durations: &[Duration], q: f64) -> Duration {
+    let mut sorted = durations.to_vec();
+    sorted.sort_unstable();
+    sorted[((sorted.len() as f64 * q) as usize).min(sorted.len() - 1)]
 }
 
 impl fmt::Display for Latencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |q| self.quantile(q).as_secs_f64() * 1e3;
-        write!(f, "p50 {:.2} ms p99 {:.2} ms ({} requests)", ms(0.5), ms(0.99), self.0.len())
+        let overall = quantile(&self.0, 0.99).as_secs_f64() * 1e3;
+        write!(
+            f,
+            "p50 {:.2} p99 {:.2} ms (overall {overall:.2}, {} requests)",
+            ms(0.5),
+            ms(0.99),
+            self.0.len()
+        )
     }
 }
 
 impl Siege<'_> {
+    /// What to compare with. In a whole run the same attack goes on meanwhile, against a decoy: what attackers cost
+    /// everybody who shares a processor with them here is nobody's fault.
+    fn before(&self, world: &World, attack: &(impl Fn(&World) + Sync)) -> Latencies {
+        // Whatever the tests before have left is gone, and pools are warm.
+        let calm = self.served(world, || std::thread::sleep(calm()));
+        let Some(decoy) = world.decoy() else { return calm };
+        println!("{}: at peace {calm}", self.name);
+        self.served(world, || go_on(attack, &decoy))
+    }
+
     /// The latencies of one neighbour, on one connection, while something goes on. Every request is answered.
     fn served(&self, world: &World, meanwhile: impl FnOnce()) -> Latencies {
         // An honest neighbour of the direct port would need a handshake: the inbound listener serves both.
         let io = world.connect(if self.side == Side::Outbound { self.side } else { Side::Inbound });
         let over = AtomicBool::new(false);
-        let mut latencies = std::thread::scope(|scope| {
+        let latencies = std::thread::scope(|scope| {
             let asking = scope.spawn(|| if self.http2 { ask_http2(io, &over) } else { ask(io, &over) });
             // Also where it panics: the scope waits for its threads.
             let ends = Ends(&over);
@@ -138,7 +160,6 @@ impl Siege<'_> {
             drop(ends);
             asking.join().unwrap()
         });
-        latencies.sort();
         Latencies(latencies)
     }
 }
@@ -196,18 +217,27 @@ fn ask_http2(io: TcpStream, over: &AtomicBool) -> Vec<Duration> {
     })
 }
 
+/// Attacks, in a whole run for as long as latencies need to be gathered.
+fn go_on(attack: &(impl Fn(&World) + Sync), world: &World) {
+    as_another_machine_would(|| {
+        let began = Instant::now();
+        attack(world);
+        while began.elapsed() < calm() && full() {
+            attack(world);
+        }
+    });
+}
+
 /// Attackers are neighbours on other machines: what they need of this one's processors must not be what is missing
 /// where somebody is served.
-fn as_another_machine_would(attack: impl FnOnce() + Send) {
+pub(crate) fn as_another_machine_would<T: Send>(attack: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let attacker = scope.spawn(|| {
             step_back();
-            attack();
+            attack()
         });
-        if let Err(panic) = attacker.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
+        attacker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Leaves the processors to the other threads.
@@ -220,10 +250,10 @@ fn calm() -> Duration {
     Duration::from_secs(if full() { 5 } else { 2 })
 }
 
-/// Latencies below this say nothing where proxy, application and honest neighbour share two cores; nor do higher ones
-/// in an ordinary run, where neither the build is one for speed nor the machine quiet.
+/// Latencies below this say nothing where application, honest neighbour and attackers share a processor; nor do higher
+/// ones in an ordinary run, where neither the build is one for speed nor the machine quiet.
 fn noise() -> Duration {
-    Duration::from_millis(if full() { 5 } else { 1000 })
+    Duration::from_millis(if full() { 2 } else { 1000 })
 }
 
 /// How long a flood goes on.

@@ -17,15 +17,16 @@ use causeway::redirect::{self, Rules};
 use causeway::tls::testing::TestCa;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use parking_lot::{Mutex, MutexGuard};
+
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::app;
 use crate::control;
 use crate::knowledge::Knowledge;
 use crate::namespace::namespace;
-use crate::siege::step_back;
+use crate::siege::{as_another_machine_would, step_back};
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
 pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
@@ -54,11 +55,12 @@ pub(crate) struct World {
     pod: Namespace,
     _network: Network,
     folder: TempDir,
-    /// Tests measure, so they run one after the other.
-    _alone: MutexGuard<'static, ()>,
+    changes: Vec<(String, String)>,
+    /// Tests measure, so they run one after the other. A decoy is part of its test.
+    _alone: Option<MutexGuard<'static, ()>>,
 }
 
-static ALONE: Mutex<()> = Mutex::new(());
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Whether everything is to be run as large as it is meant, which takes minutes.
 pub(crate) fn full() -> bool {
@@ -83,9 +85,27 @@ impl World {
 
     /// A proxy with so few descriptors, and some variables set otherwise.
     pub(crate) fn with(descriptors: Option<usize>, changes: &[(&str, &str)]) -> Option<Self> {
-        let alone = ALONE.lock();
+        let alone = Some(ALONE.blocking_lock());
         // Everybody else is on another machine.
         stay_on(Pid::from_raw(0), LAST);
+        let changes = changes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let world = Self::start(descriptors, changes, alone)?;
+        stay_on(Pid::from_raw(world.proxy.id().cast_signed()), FIRST);
+        Some(world)
+    }
+
+    /// In a whole run, the same world once more, for attacks that do not meet the first one's proxy. It keeps to the
+    /// attackers' processor, and gives way to everybody else as they do.
+    pub(crate) fn decoy(&self) -> Option<Self> {
+        let start = || as_another_machine_would(|| Self::start(None, self.changes.clone(), None));
+        full().then(start).flatten()
+    }
+
+    fn start(
+        descriptors: Option<usize>,
+        changes: Vec<(String, String)>,
+        alone: Option<MutexGuard<'static, ()>>,
+    ) -> Option<Self> {
         let (outside, pod) = (namespace("outside")?, namespace("pod")?);
         let network = Network::new().unwrap();
         network.attach(&outside, &[OUTSIDE.into()]).unwrap();
@@ -100,15 +120,15 @@ impl World {
         let folder = folder();
         let launcher = launcher(folder.path(), descriptors);
         let mut env = environment(folder.path(), control, &ca);
-        env.extend(changes.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.to_string())));
+        env.extend(changes.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.clone())));
         let log = std::fs::File::create(folder.path().join("proxy.log")).unwrap();
         let program = Program::causeway(&launcher).args(["proxy"]).env(env).output(log);
         let proxy = Apart::here().proxy(program).start(&pod).unwrap();
-        stay_on(Pid::from_raw(proxy.id().cast_signed()), FIRST);
         let attackers =
             Builder::new_multi_thread().worker_threads(2).on_thread_start(step_back).enable_all().build();
         let runtime = attackers.unwrap();
-        let world = Self { proxy, runtime, ca, outside, pod, _network: network, folder, _alone: alone };
+        let world =
+            Self { proxy, runtime, ca, outside, pod, _network: network, folder, changes, _alone: alone };
         world.until("the proxy serves", || world.try_get(Side::Inbound) && world.try_get(Side::Outbound));
         Some(world)
     }
