@@ -55,6 +55,7 @@ impl Pool {
         let broken = |error| Error::Http(client.endpoint.addr, error);
         let (connection, driver) = Builder::new()
             .max_header_size(vet::LIBRARY as usize)
+            .max_buf_size(vet::HTTP1_BUFFER)
             .handshake(TokioIo::new(io))
             .await
             .map_err(broken)?;

@@ -24,7 +24,7 @@ use crate::model::protocol::HttpVersion;
 use super::body::{Body, Observe};
 use super::frames::Frames;
 use super::guard::{Guard, Verdict};
-use super::unread::{Answer, Tasks, Unread};
+use super::unread::{Account, Answer, Connection, Counted, Tasks, Unread};
 use super::vet::{self, Refused};
 
 /// How long an idle HTTP/1 connection stays open once the proxy drains. HTTP/1 has no way to say that no
@@ -64,7 +64,7 @@ impl HttpServer {
     ) -> Self {
         // A client that ends its connection, or half of it, wants no answer any more: the request is given up.
         let mut h1 = http1::Builder::new();
-        h1.max_header_size(vet::LIBRARY as usize);
+        h1.max_header_size(vet::LIBRARY as usize).max_buf_size(vet::HTTP1_BUFFER);
         let mut h2 = http2::Builder::new(Tasks);
         let header_list = settings.max_header_list_size.unwrap_or(vet::LIBRARY);
         h2.timer(TokioTimer::new()).max_header_list_size(header_list);
@@ -113,75 +113,112 @@ impl HttpServer {
         E: Into<BoxError>,
         F: Future<Output = Result<Response<Body<W>>, E>> + Send + 'static,
     {
-        match version {
-            HttpVersion::Http1 => {
-                let verdict = Verdict::default();
-                let io = TokioIo::new(Guard::new(io, verdict.clone()));
-                let respond = service_fn(|mut req| {
-                    if let Some(reason) = verdict.refused() {
-                        req.extensions_mut().insert(Refused(reason));
-                    }
-                    let connect = req.method() == Method::CONNECT;
-                    http1_answer(drain, &verdict, connect, respond(req))
-                });
-                let mut conn = pin!(self.h1.serve_connection(io, respond).with_upgrades());
-                let ending = async {
-                    tokio::select! {
-                        () = lingered(drain) => {}
-                        () = close.cancelled() => {}
-                    }
-                };
-                tokio::select! {
-                    // A request that has arrived is answered, also where the end has begun.
-                    biased;
-                    ended = conn.as_mut() => return ended.map_err(broken),
-                    () = ending => conn.as_mut().graceful_shutdown(),
-                }
-                conn.await.map_err(broken)
+        let counted = Connection::new(self.unread.clone());
+        let serving = async {
+            match version {
+                HttpVersion::Http1 => self.serve_http1(io, drain, close, counted.account(), respond).await,
+                HttpVersion::Http2 => self.serve_http2(io, drain, close, counted.account(), respond).await,
             }
-            HttpVersion::Http2 => {
-                let io = Frames::of_client(io, self.header_list);
-                let verdict = io.verdict();
-                let respond = service_fn(|mut req: Request<Incoming>| {
-                    let (unread, sent) = (self.unread.clone(), Answer::new(self.given_up.clone()));
-                    req.extensions_mut().insert(sent.interest());
-                    let (hasty, answer) = (verdict.is_hasty(), respond(req));
-                    async move {
-                        if hasty {
-                            // A stream that has been reset is dropped here, before it costs anything.
-                            tokio::task::yield_now().await;
-                        }
-                        answer.await.map(|rsp| rsp.map(|body| unread.watch(body, sent)))
-                    }
-                });
-                let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), respond));
-                let failed = |error| match verdict.on(&error) {
-                    Some(reason) => Fault::new(reason, error),
-                    None => broken(error),
-                };
-                let turn = |conn: Pin<&mut _>, cx: &mut Context<'_>| {
-                    verdict.begin_turn();
-                    Future::poll(conn, cx)
-                };
-                let ending = async {
-                    tokio::select! {
-                        () = drain.signaled() => {}
-                        () = close.cancelled() => {}
-                    }
-                };
-                tokio::select! {
-                    // Requests that have arrived are answered, also where the end has begun: the last stream is
-                    // named a round trip after the client was told to open no more.
-                    biased;
-                    ended = poll_fn(|cx| turn(conn.as_mut(), cx)) => {
-                        return ended.map_err(failed);
-                    }
-                    () = ending => conn.as_mut().graceful_shutdown(),
-                }
-                let ended = poll_fn(|cx| turn(conn.as_mut(), cx)).await;
-                ended.map_err(failed)
-            }
+        };
+        tokio::select! {
+            biased;
+            ended = serving => ended,
+            () = counted.cut() => Err(Reason::AnswerUnread.into()),
         }
+    }
+
+    async fn serve_http1<IO, W, E, F>(
+        &self,
+        io: IO,
+        drain: &Drain,
+        close: CancellationToken,
+        account: &Arc<Account>,
+        respond: impl Fn(Request<Incoming>) -> F + Send,
+    ) -> Result<(), Fault>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        W: Observe + Unpin,
+        E: Into<BoxError>,
+        F: Future<Output = Result<Response<Body<W>>, E>> + Send + 'static,
+    {
+        let verdict = Verdict::default();
+        let io = TokioIo::new(Guard::new(io, verdict.clone()));
+        let respond = service_fn(|mut req| {
+            if let Some(reason) = verdict.refused() {
+                req.extensions_mut().insert(Refused(reason));
+            }
+            let connect = req.method() == Method::CONNECT;
+            let answer = http1_answer(drain, &verdict, connect, respond(req));
+            async move { Ok::<_, E>(answer.await?.map(|body| Counted::new(body, account))) }
+        });
+        let mut conn = pin!(self.h1.serve_connection(io, respond).with_upgrades());
+        let ending = async {
+            tokio::select! {
+                () = lingered(drain) => {}
+                () = close.cancelled() => {}
+            }
+        };
+        tokio::select! {
+            // A request that has arrived is answered, also where the end has begun.
+            biased;
+            ended = conn.as_mut() => return ended.map_err(broken),
+            () = ending => conn.as_mut().graceful_shutdown(),
+        }
+        conn.await.map_err(broken)
+    }
+
+    async fn serve_http2<IO, W, E, F>(
+        &self,
+        io: IO,
+        drain: &Drain,
+        close: CancellationToken,
+        account: &Arc<Account>,
+        respond: impl Fn(Request<Incoming>) -> F + Send,
+    ) -> Result<(), Fault>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        W: Observe + Unpin,
+        E: Into<BoxError>,
+        F: Future<Output = Result<Response<Body<W>>, E>> + Send + 'static,
+    {
+        let io = Frames::of_client(io, self.header_list);
+        let verdict = io.verdict();
+        let respond = service_fn(|mut req: Request<Incoming>| {
+            let (unread, sent) = (self.unread.clone(), Answer::new(self.given_up.clone()));
+            req.extensions_mut().insert(sent.interest());
+            let (hasty, answer, account) = (verdict.is_hasty(), respond(req), account.clone());
+            async move {
+                if hasty {
+                    // A stream that has been reset is dropped here, before it costs anything.
+                    tokio::task::yield_now().await;
+                }
+                answer.await.map(|rsp| rsp.map(|body| unread.watch(Counted::new(body, &account), sent)))
+            }
+        });
+        let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), respond));
+        let failed = |error| match verdict.on(&error) {
+            Some(reason) => Fault::new(reason, error),
+            None => broken(error),
+        };
+        let turn = |conn: Pin<&mut _>, cx: &mut Context<'_>| {
+            verdict.begin_turn();
+            Future::poll(conn, cx)
+        };
+        let ending = async {
+            tokio::select! {
+                () = drain.signaled() => {}
+                () = close.cancelled() => {}
+            }
+        };
+        tokio::select! {
+            // Requests that have arrived are answered, also where the end has begun: the last stream is
+            // named a round trip after the client was told to open no more.
+            biased;
+            ended = poll_fn(|cx| turn(conn.as_mut(), cx)) => return ended.map_err(failed),
+            () = ending => conn.as_mut().graceful_shutdown(),
+        }
+        let ended = poll_fn(|cx| turn(conn.as_mut(), cx)).await;
+        ended.map_err(failed)
     }
 }
 

@@ -3,10 +3,13 @@
 //! What of an answer has come and not gone on yet waits in windows and buffers. Of one stream that is little, and it may
 //! wait as long as it likes; ten thousand of them are the memory of the whole pod. [`Unread`] counts the streams whose
 //! answers wait for their readers. Beyond one number those are given up that have waited longest, and for some seconds at
-//! least: whoever takes a window's worth in that time is safe. Beyond a second number there is no such grace.
+//! least: whoever takes a window's worth in that time is safe. Beyond a second number there is no such grace. What the
+//! library has taken besides, of whole answers too, is counted by connection ([`held`]).
 //!
 //! An answer is given up by ending its task, which drops what it holds of the stream. The rest is its request's body,
 //! which another task may be passing on: that is told, and fails ([`Interest`]).
+
+mod held;
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -26,10 +29,16 @@ use tracing::warn;
 
 use crate::error::Reason;
 
+use held::Held;
+
+pub use held::Account;
+pub(super) use held::Connection;
+
 /// Bytes that wait of one answer at most: a window full of what has come, what is to be sent, and what the allocator
 /// needs for both.
 const ANSWER: usize = 128 * 1024;
-/// Bytes that may wait in all where the process has no limit of memory; otherwise it is a quarter of that.
+/// Bytes that may wait in all, and as many that the library may hold, where the process has no limit of memory;
+/// otherwise it is a quarter of that.
 const MOST: u64 = 128 << 20;
 /// Where less waits, nobody is given up: a quarter of the whole.
 const NOBODY: usize = 4;
@@ -52,6 +61,7 @@ pub struct Unread {
     began: Instant,
     shards: [Mutex<Slab<Arc<Answer>>>; SHARDS],
     next: AtomicUsize,
+    held: Held,
 }
 
 /// One answer, and the task that sends it.
@@ -128,7 +138,8 @@ impl Answer {
 impl Unread {
     /// For a process that may use so many bytes of memory.
     pub fn new(memory: Option<u64>) -> Arc<Self> {
-        let most = memory.map_or(MOST, |limit| limit / 4) as usize / ANSWER;
+        let bytes = memory.map_or(MOST, |limit| limit / 4) as usize;
+        let most = bytes / ANSWER;
         Arc::new(Self {
             most,
             nobody: most / NOBODY,
@@ -137,10 +148,11 @@ impl Unread {
             began: Instant::now(),
             shards: std::array::from_fn(|_| Mutex::default()),
             next: AtomicUsize::new(0),
+            held: Held::new(bytes),
         })
     }
 
-    pub(super) fn watch<B>(self: Arc<Self>, body: B, answer: Arc<Answer>) -> Watched<B> {
+    pub(super) fn watch<B>(self: Arc<Self>, body: Counted<B>, answer: Arc<Answer>) -> Watched<B> {
         Watched { body, unread: self, answer, place: None, waits: false }
     }
 
@@ -155,8 +167,12 @@ impl Unread {
 
     /// One more waits.
     fn waits(self: &Arc<Self>) {
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-        if waiting > self.nobody && !self.watched.swap(true, Ordering::Relaxed) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.look_if_needed();
+    }
+
+    fn look_if_needed(self: &Arc<Self>) {
+        if self.is_too_much() && !self.watched.swap(true, Ordering::Relaxed) {
             tokio::spawn(self.clone().look());
         }
     }
@@ -169,7 +185,9 @@ impl Unread {
                 let row = Reason::AnswerUnread.row();
                 warn!(answers = given_up, reason = row.name, "{}", row.message);
             }
-            let far_too_much = self.waiting.load(Ordering::Relaxed) > self.most;
+            self.held.relieve(self.now());
+            let far_too_much =
+                self.waiting.load(Ordering::Relaxed) > self.most || self.held.is_far_too_much();
             tokio::time::sleep(if far_too_much { LOOK_SHARPLY } else { LOOK }).await;
             if !self.is_too_much() {
                 self.watched.store(false, Ordering::SeqCst);
@@ -182,7 +200,7 @@ impl Unread {
     }
 
     fn is_too_much(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > self.nobody
+        self.waiting.load(Ordering::SeqCst) > self.nobody || self.held.is_too_much()
     }
 
     fn give_up(&self) -> usize {
@@ -218,9 +236,43 @@ impl Answer {
     }
 }
 
-/// The body of an answer, which waits for its reader from when a piece of it was taken until the next is asked for.
-pub struct Watched<B> {
+/// The body of an answer, of which is counted what the library takes.
+pub struct Counted<B> {
     body: B,
+    account: Arc<Account>,
+}
+
+impl<B> Counted<B> {
+    pub(super) fn new(body: B, account: &Arc<Account>) -> Self {
+        Self { body, account: account.clone() }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        frame.map_ok(|frame| frame.map_data(|bytes| this.account.hold(bytes)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The same, of an answer that waits for its reader from when a piece of it was taken until the next is asked for.
+pub struct Watched<B> {
+    body: Counted<B>,
     unread: Arc<Unread>,
     answer: Arc<Answer>,
     place: Option<(usize, usize)>,
@@ -309,7 +361,8 @@ mod tests {
         NEXT.take();
         let piece = || Piece::Ok(Frame::data(Bytes::from_static(b"piece")));
         let endless = StreamBody::new(futures_util::stream::repeat_with(piece));
-        let mut body = unread.clone().watch(endless, answer.clone());
+        let connection = Connection::new(unread.clone());
+        let mut body = unread.clone().watch(Counted::new(endless, connection.account()), answer.clone());
         let task = tokio::spawn(async move {
             while body.frame().await.is_some() {
                 tokio::time::sleep(takes).await;

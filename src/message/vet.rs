@@ -22,6 +22,10 @@ pub const PASSED_ON: usize = HEADER_LIST + 4 * 1024;
 /// HTTP/2 requests get the library's own 431, and trailers are cut.
 pub const LIBRARY: u32 = 128 * 1024;
 
+/// Bytes that wait on either side of an HTTP/1 connection: a whole head, and what keeps it busy. The library's own 408 KiB
+/// are more than that takes, for each client that does not read.
+pub const HTTP1_BUFFER: usize = LIBRARY as usize + 64 * 1024;
+
 /// Put by the server into the harmless request that stands for one it refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused(pub Reason);

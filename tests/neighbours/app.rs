@@ -23,6 +23,9 @@ pub(crate) const HELLO: &str = "hello, neighbour";
 /// Bytes of the answer to `/large`.
 pub(crate) const LARGE: usize = 8 << 20;
 
+/// Bytes of the answer to `/piece`, which is one piece.
+const PIECE: usize = 40 << 10;
+
 pub(crate) async fn serve(listener: TcpListener) {
     loop {
         let Ok((io, _)) = listener.accept().await else {
@@ -68,6 +71,7 @@ async fn answer(mut req: Request<Incoming>) -> Result<Response<Body>, Infallible
     let size = req.uri().query().and_then(|text| text.parse().ok()).unwrap_or(0);
     let rsp = match req.uri().path() {
         "/large" => Response::new(large()),
+        "/piece" => Response::new(Full::new(Bytes::from_static(&[b'.'; PIECE])).boxed()),
         "/never" => std::future::pending().await,
         "/upgrade" => {
             let upgrade = hyper::upgrade::on(&mut req);

@@ -15,26 +15,39 @@ use crate::world::{Side, World, many};
 /// Streams of one connection: half of what the proxy allows.
 const STREAMS: usize = 100;
 
+/// Connections of HTTP/1, each of which has buffers of its own.
+const HTTP1: usize = 300;
+
 /// How long the slow ones stay.
 const STAY: Duration = Duration::from_secs(8);
 
-/// Asks for so many large answers, each with this window.
-async fn ask(world: &World, side: Side, window: u32) -> TcpStream {
+/// Asks so many times, each with this window.
+async fn ask(world: &World, side: Side, path: &str, window: u32) -> TcpStream {
     let mut io = h2::open(world, side, window).await;
     let more = h2::frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
-    let requests = h2::streams().take(STREAMS).flat_map(|stream| h2::get(stream, "/large"));
+    let requests = h2::streams().take(STREAMS).flat_map(|stream| h2::get(stream, path));
     io.write_all(&more.into_iter().chain(requests).collect::<Vec<_>>()).await.unwrap();
     io
 }
 
-fn slow(name: &str, side: Side, window: u32) {
+/// Both sides are besieged by ten thousand streams.
+fn slow(name: &str, path: &str, window: u32) {
+    for side in [Side::Inbound, Side::Outbound] {
+        besiege(name, side, async |world: &World| {
+            let all = stream::iter(0..many(10_000) / STREAMS).map(|_| ask(world, side, path, window));
+            all.buffer_unordered(8).collect().await
+        });
+    }
+}
+
+/// Those who have asked read little, and stay for a while.
+fn besiege(name: &str, side: Side, begin: impl AsyncFn(&World) -> Vec<TcpStream> + Sync) {
     let Some(world) = World::new() else { return };
     let direction = if side == Side::Outbound { "outbound" } else { "inbound" };
-    let counted = &[(direction, "answer-unread")];
-    Siege::new(name, side, counted).over_http2().run(&world, |world| {
+    let (name, counted) = (format!("{name} ({direction})"), &[(direction, "answer-unread")]);
+    Siege::new(&name, side, counted).over_http2().run(&world, |world| {
         world.runtime.block_on(async {
-            let all = stream::iter(0..many(10_000) / STREAMS).map(|_| ask(world, side, window));
-            let mut all: Vec<_> = all.buffer_unordered(8).collect().await;
+            let mut all = begin(world).await;
             let until = tokio::time::Instant::now() + STAY;
             while tokio::time::Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -50,14 +63,32 @@ fn slow(name: &str, side: Side, window: u32) {
 
 #[test]
 fn streams_that_are_read_slowly() {
-    slow("slow readers' streams (inbound)", Side::Inbound, 1 << 20);
-    slow("slow readers' streams (outbound)", Side::Outbound, 1 << 20);
+    slow("slow readers' streams", "/large", 1 << 20);
 }
 
 #[test]
 fn windows_that_never_open() {
-    slow("zero windows (inbound)", Side::Inbound, 0);
-    slow("zero windows (outbound)", Side::Outbound, 0);
+    slow("zero windows", "/large", 0);
+}
+
+/// The library has taken such an answer whole: nobody waits for its window any more.
+#[test]
+fn windows_of_one_byte_for_answers_of_one_piece() {
+    slow("windows of one byte", "/piece", 1);
+}
+
+#[test]
+fn http1_answers_that_are_read_slowly() {
+    for side in [Side::Inbound, Side::Outbound] {
+        besiege("slow readers over HTTP/1", side, async |world: &World| {
+            let all = stream::iter(0..HTTP1).map(|_| async {
+                let mut io = world.dial(side).await;
+                io.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+                io
+            });
+            all.buffer_unordered(32).collect().await
+        });
+    }
 }
 
 /// The body of such a request may be under way still: that must not keep the stream.
