@@ -100,16 +100,28 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 
 /// Whether nothing was found that counts.
 async fn check(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
-    let (clusters, findings) = find(args).await;
+    let Found { clusters, known, findings } = find(args).await;
     match args.output {
-        Format::Table => print_table(args, &clusters, &findings, out)?,
+        Format::Table => {
+            print_table(args, &findings, out)?;
+            print_clusters(&clusters, &known, out)?;
+            let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+            let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+            writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))?;
+        }
         Format::Json => print_json(&findings, out)?,
     }
     Ok(!findings.iter().any(|finding| args.strict || finding.severity == Severity::Error))
 }
 
 /// Everything that is known, and everything that is wrong with it, in the order of the table.
-async fn find(args: &CheckArgs) -> (Vec<Cluster>, Vec<Finding>) {
+struct Found {
+    clusters: Vec<Cluster>,
+    known: live::Known,
+    findings: Vec<Finding>,
+}
+
+async fn find(args: &CheckArgs) -> Found {
     let (told, mut findings) = live::ask(&args.control).await;
     let clusters = gather::clusters(args, &told, &mut findings);
     findings.extend(check::run(&clusters, SystemTime::now()));
@@ -122,7 +134,7 @@ async fn find(args: &CheckArgs) -> (Vec<Cluster>, Vec<Finding>) {
         (row(finding), finding.severity, finding.at.clone(), finding.found.clone())
     });
     findings.dedup();
-    (clusters, findings)
+    Found { clusters, known, findings }
 }
 
 impl CheckArgs {
@@ -150,13 +162,8 @@ impl CheckArgs {
     }
 }
 
-/// A line for each check, with its findings below, notes, and a line for each cluster.
-fn print_table(
-    args: &CheckArgs,
-    clusters: &[Cluster],
-    findings: &[Finding],
-    out: &mut impl Write,
-) -> io::Result<()> {
+/// A line for each check, with its findings below.
+fn print_table(args: &CheckArgs, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
     for check in CHECKS {
         let found: Vec<_> = findings.iter().filter(|finding| finding.check == check.name).collect();
         let worst = found.iter().map(|finding| finding.severity).min();
@@ -173,15 +180,22 @@ fn print_table(
             writeln!(out, "    remedy: {remedy}")?;
         }
     }
+    Ok(())
+}
+
+/// Notes, what there is of each cluster, and how old what its control plane knows of others is.
+fn print_clusters(clusters: &[Cluster], known: &live::Known, out: &mut impl Write) -> io::Result<()> {
     for cluster in clusters.iter().filter(|cluster| cluster.asked) {
         for note in check::notes(cluster) {
             writeln!(out, "note: {note}")?;
         }
         writeln!(out, "{}", summary(cluster))?;
+        let linked = known.get(&cluster.name).into_iter().flat_map(|linked| &linked.clusters);
+        for (name, seen) in linked.filter(|(name, _)| **name != cluster.name) {
+            writeln!(out, "  knows {}: {}", printable(name), live::age(seen))?;
+        }
     }
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    writeln!(out, "{}, {}", counted(errors, "error"), counted(warnings, "warning"))
+    Ok(())
 }
 
 fn word(severity: Severity) -> &'static str {

@@ -204,7 +204,8 @@ fn tables(rows: &[(SocketAddr, Row)]) -> String {
             let own = [row.namespace.clone(), addr.ip().to_string(), addr.port().to_string()];
             own.into_iter().chain([pod(row).to_owned(), row.service.clone()]).collect()
         });
-        table.print(&cells.collect::<Vec<_>>())
+        let text = table.print(&cells.collect::<Vec<_>>());
+        text.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>()
     });
     blocks.collect::<Vec<_>>().join("\n")
 }

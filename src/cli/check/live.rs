@@ -160,18 +160,21 @@ pub(in crate::cli) async fn services(address: &str) -> Result<Vec<BTreeMap<Strin
 
 fn ages(own: &str, linked: &Linked) -> Vec<Finding> {
     let stale = linked.clusters.iter().filter(|(_, cluster)| cluster.stale);
-    let told = stale.map(|(name, cluster)| {
-        let age = |age: Duration| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
-        let control = cluster.control.map(|seen| format!(", a sign of its control plane {}", age(seen)));
-        let found = format!(
-            "{own} knows {name} by old data: its manifests were sound {} ago{} ago; {} problems",
-            age(cluster.manifests),
-            control.unwrap_or_default(),
-            cluster.problems
-        );
-        AGE.finding(found.replace(" ago ago", " ago"), own)
-    });
+    let told = stale
+        .map(|(name, cluster)| AGE.finding(format!("{own} knows {name} by old data: {}", age(cluster)), own));
     told.collect()
+}
+
+/// How old what a control plane knows of a cluster is, in words.
+pub(super) fn age(cluster: &crate::viz::control::Cluster) -> String {
+    let shown = |age: Duration| humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
+    let control = cluster.control.map(|seen| format!(", a sign of its control plane {} ago", shown(seen)));
+    format!(
+        "its manifests were sound {} ago{}, {}",
+        shown(cluster.manifests),
+        control.unwrap_or_default(),
+        super::counted(cluster.problems as usize, "problem")
+    )
 }
 
 /// Asks the gateways of all Links.

@@ -29,7 +29,7 @@ impl Guide {
     /// What is found within the time that an operator is promised.
     async fn found(&self, more: &[&str]) -> Vec<Finding> {
         let began = Instant::now();
-        let found = find(&self.args(more)).await.1;
+        let found = find(&self.args(more)).await.findings;
         assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
         found
     }
@@ -473,6 +473,10 @@ async fn running_control_planes_of_sound_clusters_have_no_faults() {
     let flags = ["check", "--strict", "--control", &west.addr("api"), "--control", &east.addr("api")];
     let (sound, out) = printed(&Cli::parse_from(flags).args).await;
     assert!(sound && !out.contains("skipped"), "{out}");
+    assert!(
+        out.contains("\n  knows target: its manifests were sound 0s ago, a sign of its control plane"),
+        "{out}"
+    );
     east.end().await;
     let (sound, out) = printed(&Cli::parse_from(flags).args).await;
     assert!(!sound && out.contains("error    control-plane"), "{out}");

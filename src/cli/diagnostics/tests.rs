@@ -76,8 +76,8 @@ async fn several_authorities_are_listed_in_blocks_of_their_namespaces() {
     let block = |a: &str, pod: &str, b: &str| {
         format!("NAMESPACE   IP         PORT   POD{a}   SERVICE\n{pod}   10.0.0.1   80     {b}\n")
     };
-    let first = block("", "a        ", "p     s.a    ");
-    let second = block("      ", "b        ", "long-name   s.b    ");
+    let first = block("", "a        ", "p     s.a");
+    let second = block("      ", "b        ", "long-name   s.b");
     assert_eq!(tables(&rows), format!("{first}\n{second}"));
 }
 

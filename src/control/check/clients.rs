@@ -1,25 +1,30 @@
 //! Who calls what only a proxy can reach.
 
+use std::collections::BTreeSet;
+
 use super::{CLIENTS, Cluster, Finding};
-use crate::control::index::{EnvValue, Pod, REMOTE_DISCOVERY, Service};
+use crate::control::index::{
+    Container, EnvValue, LOCAL_DISCOVERY, ObjectName, Pod, REMOTE_DISCOVERY, Service,
+};
 
 /// Mirrors that are reached pod to pod, and federated Services, have no endpoints but for proxies: an unmeshed
 /// client gets no connection. Whom a pod calls is not written anywhere; its command line and environment
 /// are looked through for the names.
 pub(super) fn meshed(cluster: &Cluster, findings: &mut Vec<Finding>) {
     let Some(snapshot) = &cluster.snapshot else { return };
-    let services: Vec<&Service> = snapshot.services().filter(|service| is_for_proxies(service)).collect();
-    let mut seen = std::collections::BTreeSet::new();
+    let for_proxies =
+        |name: &ObjectName| snapshot.service(&name.namespace, &name.name).is_some_and(is_for_proxies);
+    let mut seen = BTreeSet::new();
     for pod in snapshot.pods().filter(|pod| !pod.meshed()) {
-        for service in services.iter().filter(|service| names(pod, service)) {
-            // Once for a workload, not for each replica.
-            if !seen.insert((&pod.name.namespace, &pod.owner, &service.name)) {
-                continue;
-            }
+        // Once for a workload, not for each replica.
+        if !seen.insert((&pod.name.namespace, &pod.owner)) {
+            continue;
+        }
+        for service in named(pod).iter().filter(|name| for_proxies(name)) {
             let (kind, name) = &pod.owner;
             let found = format!(
-                "{kind} {}/{name} is not meshed and calls {}, which only proxies can reach",
-                pod.name.namespace, service.name
+                "{kind} {}/{name} is not meshed and calls {service}, which only proxies can reach",
+                pod.name.namespace
             );
             findings.push(CLIENTS.finding(found, place(cluster, pod)));
         }
@@ -31,34 +36,35 @@ fn is_for_proxies(service: &Service) -> bool {
     service.mirrored
         && (service.labels.contains_key(REMOTE_DISCOVERY)
             || service.annotations.contains_key(REMOTE_DISCOVERY)
-            || service.annotations.contains_key(crate::control::index::LOCAL_DISCOVERY))
+            || service.annotations.contains_key(LOCAL_DISCOVERY))
 }
 
-/// Whether something in the pod spells the Service's name: alone within its namespace, with it anywhere.
-fn names(pod: &Pod, service: &Service) -> bool {
-    let own = pod.name.namespace == service.name.namespace;
-    let full = format!("{}.{}", service.name.name, service.name.namespace);
-    let is_host = |word: &str| {
-        (own && word == service.name.name)
-            || word.strip_prefix(full.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let in_text = |text: &str| {
-        let other = |c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.';
-        text.split(other).any(is_host)
-    };
-    pod.applications().any(|container| {
-        let literal = container.env.iter().filter_map(|variable| match &variable.value {
+/// The Services that something in the pod may name: by one word within its namespace, with the namespace
+/// behind it from anywhere.
+fn named(pod: &Pod) -> BTreeSet<ObjectName> {
+    let literals = |container: &Container| -> Vec<String> {
+        let env = container.env.iter().filter_map(|variable| match &variable.value {
             EnvValue::Literal(text) => Some(text),
             _ => None,
         });
-        container.command.iter().chain(&container.args).chain(literal).any(|text| in_text(text))
-    })
+        container.command.iter().chain(&container.args).chain(env).cloned().collect()
+    };
+    let mut names = BTreeSet::new();
+    for text in pod.applications().flat_map(literals) {
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.') {
+            let mut labels = word.split('.');
+            let name = labels.next().unwrap_or_default();
+            let namespace = labels.next().unwrap_or(&pod.name.namespace);
+            names.insert(ObjectName::new(namespace, name));
+        }
+    }
+    names
 }
 
 /// Where the pod, or what makes it, is written.
 fn place(cluster: &Cluster, pod: &Pod) -> String {
     let documents = &cluster.assembled.documents;
-    let owner = crate::control::index::ObjectName::new(&pod.name.namespace, &pod.owner.1);
+    let owner = ObjectName::new(&pod.name.namespace, &pod.owner.1);
     let at = match pod.owner.0.as_str() {
         "deployment" => documents.deployments.get(&owner).map(|(meta, _)| &meta.at),
         "statefulset" => documents.stateful_sets.get(&owner).map(|(meta, _)| &meta.at),
