@@ -33,25 +33,30 @@ fn printed_by_kubectl() {
 
 #[test]
 fn gateway() {
-    mirroring("gateway", |_| {});
+    mirroring("gateway", "tests/manifests/gateway", |_| {});
 }
 
 #[test]
 fn federated() {
-    mirroring("federated", |_| {});
+    mirroring("federated", "tests/manifests/federated", |_| {});
+}
+
+#[test]
+fn three_clusters() {
+    mirroring("three-clusters", "examples/three-clusters", |_| {});
 }
 
 #[test]
 fn headless() {
-    mirroring("headless", |settings| {
+    mirroring("headless", "tests/manifests/headless", |settings| {
         settings.enable_headless_services = true;
         settings.enable_namespace_creation = true;
     });
 }
 
 /// What is mirrored, and what is answered about it.
-fn mirroring(name: &str, change: fn(&mut Settings)) {
-    compare(name, &format!("tests/manifests/{name}"), change, |answers| {
+fn mirroring(name: &str, clusters: &str, change: fn(&mut Settings)) {
+    compare(name, clusters, change, |answers| {
         for service in answers.snapshot.services().filter(|service| service.mirrored) {
             answers.service(service);
         }

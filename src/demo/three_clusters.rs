@@ -133,3 +133,20 @@ const PART: Duration = Duration::from_secs(20);
 /// HTTP/2's keep-alive (controlplane 2.1) gives a silent peer up after 13 s; what is refused then is judged.
 const NOTICED_AFTER: Duration = Duration::from_secs(16);
 const FLOWS_WITHIN: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_service_and_every_link_to_it_name_the_load_balancers_address() {
+        let named = |manifests: Manifests, key: &str| {
+            let line = format!("{key}: {GATEWAY}");
+            manifests.files.iter().map(|(_, text)| text.matches(&line).count()).sum::<usize>()
+        };
+        assert_eq!(ALL.map(|manifests| named(manifests, "gatewayAddress")), [1, 0, 1]);
+        assert_eq!(named(EAST, "- ip"), 1);
+        let plans = plans();
+        assert!(plans.iter().all(|plan| !plan.pods.contains(&GATEWAY) && plan.control != GATEWAY));
+    }
+}
