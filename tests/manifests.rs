@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use causeway::control::Snapshot;
 use causeway::control::files::Folder;
-use causeway::control::index::{Context, Pod, Service, Settings, Target, Workload};
+use causeway::control::index::{Context, Pod, ProfileAnswer, Service, Settings, Target, Workload};
 use causeway::control::mirror::print;
 use causeway::model::endpoint::Endpoint;
 use causeway::model::inbound::{Authorization, InboundRoute};
@@ -29,6 +29,46 @@ fn policies() {
 #[test]
 fn printed_by_kubectl() {
     case("printed", "tests/manifests/printed");
+}
+
+#[test]
+fn workloads() {
+    compare(
+        "workloads",
+        "tests/manifests/workloads",
+        |_| {},
+        |answers| {
+            answers.discovery();
+            let asked = [
+                "10.100.1.9:8080",
+                "10.100.1.9:4191",
+                "192.168.5.1:9100",
+                "192.168.5.1:8080",
+                "192.168.9.1:3306",
+                "192.168.9.1:1",
+                "192.168.9.2:8089",
+                "10.1.2.3:25",
+                "joiner.ring.d.svc.cluster.local:7000",
+                "nobody.ring.d.svc.cluster.local:7000",
+                "nothing.d.svc.cluster.local",
+            ];
+            answers.line(0, "");
+            asked.iter().for_each(|path| answers.profile(path));
+        },
+    );
+}
+
+#[test]
+fn zones() {
+    compare(
+        "zones",
+        "tests/manifests/zones",
+        |_| {},
+        |answers| {
+            answers.context = Context { node_name: "node-a".into(), ..Context::default() };
+            answers.discovery();
+        },
+    );
 }
 
 #[test]
@@ -93,7 +133,8 @@ fn compare(name: &str, clusters: &str, change: fn(&mut Settings), ask: fn(&mut A
         for note in &report.notes {
             writeln!(answers, "note: {}", note.message).unwrap();
         }
-        let mut answers = Answers { out: &mut answers, snapshot: &snapshot.unwrap() };
+        let (out, snapshot) = (&mut answers, &*snapshot.unwrap());
+        let mut answers = Answers { out, snapshot, context: Context::default() };
         answers.mirrored();
         ask(&mut answers);
     }
@@ -134,6 +175,8 @@ fn copy_manifests(from: &Path, to: &Path) {
 struct Answers<'a> {
     out: &'a mut String,
     snapshot: &'a Snapshot,
+    /// Who asks.
+    context: Context,
 }
 
 impl Answers<'_> {
@@ -149,6 +192,23 @@ impl Answers<'_> {
         }
         for service in self.snapshot.services() {
             self.service(service);
+        }
+    }
+
+    /// What clients are told, of Services by name and of everything by address.
+    fn discovery(&mut self) {
+        for pod in self.snapshot.pods() {
+            let ips: Vec<_> = pod.ip.iter().chain(&pod.other_ip).collect();
+            self.line(
+                0,
+                format!(
+                    "pod {} {ips:?} on {:?} {:?} ready {}",
+                    pod.name, pod.node_name, pod.phase, pod.ready
+                ),
+            );
+        }
+        for service in self.snapshot.services() {
+            self.service_briefly(service);
         }
     }
 
@@ -222,17 +282,47 @@ impl Answers<'_> {
         for port in service.ports.iter().map(|port| port.port).chain([1]) {
             self.line(1, format!("port {port}"));
             let path = format!("{host}:{port}");
-            match self.snapshot.destination(&path, &Context::default()) {
+            match self.snapshot.destination(&path, &self.context) {
                 Err(error) => self.debug(2, "destination", error),
                 Ok(set) => {
                     self.debug(2, "destination", &set.labels);
                     set.endpoints.values().for_each(|found| self.endpoint(found));
                 }
             }
-            self.debug(2, "profile", self.snapshot.profile(&path, &Context::default()));
+            self.debug(2, "profile", self.snapshot.profile(&path, &self.context));
             if let Some(ip) = service.cluster_ip {
                 let target = Target::Addr(SocketAddr::new(ip, port));
                 self.debug(2, "outbound", self.snapshot.outbound(namespace, target));
+            }
+        }
+    }
+
+    /// Without what is the same for every Service.
+    fn service_briefly(&mut self, service: &Service) {
+        let opaque = service.annotations.get("config.linkerd.io/opaque-ports");
+        self.line(0, format!("\nservice {} at {:?} opaque {opaque:?}", service.name, service.cluster_ip));
+        let host = format!("{}.{}.svc.cluster.local", service.name.name, service.name.namespace);
+        for port in service.ports.iter().map(|port| port.port) {
+            let path = format!("{host}:{port}");
+            self.profile(&path);
+            match self.snapshot.destination(&path, &self.context) {
+                Err(error) => self.debug(1, "destination", error),
+                Ok(set) => {
+                    self.debug(1, "destination", &set.labels);
+                    set.endpoints.values().for_each(|found| self.endpoint(found));
+                }
+            }
+        }
+    }
+
+    fn profile(&mut self, path: &str) {
+        match self.snapshot.profile(path, &self.context) {
+            Err(error) => self.line(0, format!("profile {path}: {error:?}")),
+            Ok(ProfileAnswer { profile, parent }) => {
+                let name = profile.name.map(|name| name.to_string());
+                let parent = parent.map(|of| format!("{} {}:{}", of.kind(), of.name(), of.port()));
+                self.line(0, format!("profile {path}: {name:?} opaque {} of {parent:?}", profile.opaque));
+                profile.endpoint.iter().for_each(|endpoint| self.endpoint(endpoint));
             }
         }
     }
@@ -242,6 +332,9 @@ impl Answers<'_> {
         self.line(3, format!("{} {:?} inbound {:?}", endpoint.addr, endpoint.hint, endpoint.inbound_port));
         self.line(4, tls.unwrap_or_else(|| "plain".into()));
         self.debug(4, "labels", &endpoint.labels);
+        if endpoint.weight != 10_000 {
+            self.line(4, format!("weight {}", endpoint.weight));
+        }
         if let Some(name) = &endpoint.authority_override {
             self.line(4, format!("override {name}"));
         }

@@ -30,6 +30,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Bad flags or a bad folder, as for the proxy (contract 1.1).
 const BAD_CONFIGURATION: u8 = 64;
 
+mod discovery;
+
+pub use discovery::Discovery;
+
 #[derive(Clone, Debug, clap::Args)]
 pub struct ControlArgs {
     /// Folder of the cluster's manifests, followed while running.
@@ -88,7 +92,9 @@ pub struct ControlArgs {
     /// Ports without protocol detection, such as 25,3306,8000-8100 [default: as in Linkerd].
     #[arg(long, value_name = "PORTS", value_parser = port_set)]
     pub default_opaque_ports: Option<PortSet>,
-    /// Node that derived pods run on.
+    #[command(flatten)]
+    pub discovery: Discovery,
+    /// Node that derived pods run on, where the folder has none.
     #[arg(long, value_name = "NAME", default_value = "node-1")]
     pub node_name: String,
     #[command(flatten)]
@@ -250,6 +256,7 @@ impl ControlArgs {
             cluster_networks: self.cluster_networks.clone().unwrap_or(defaults.cluster_networks),
             default_policy: self.default_policy,
             default_opaque_ports: self.default_opaque_ports.clone().unwrap_or(defaults.default_opaque_ports),
+            transport: self.discovery.transport(),
             pod_network: self.pod_network,
             service_network: self.service_network,
             trust_anchors_pem: anchors.to_owned(),

@@ -13,10 +13,12 @@ use crate::control::mirror::{self, Gateways, LinkedGateway, Mirrored};
 use crate::model::endpoint::{Endpoint, Labels};
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
+mod address;
 mod allocate;
 mod dns;
 mod endpoints;
 mod env;
+mod external;
 mod federated;
 pub mod inject;
 mod lookup;
@@ -33,10 +35,10 @@ mod world;
 pub use allocate::Allocations;
 pub use lookup::{Context, LookupError, Target, Workload};
 pub use ports::PortSet;
-pub use settings::{DefaultPolicy, Settings};
+pub use settings::{DefaultPolicy, Settings, Transport};
 
 pub use super::manifest::ObjectName;
-pub use super::manifest::service::ServicePort;
+pub use super::manifest::service::{Family, ServicePort};
 pub use super::manifest::workload::{
     Container, ContainerPort, EnvValue, EnvVar, PortRef, Probe, ProbeAction,
 };
@@ -207,19 +209,36 @@ pub struct Service {
     pub annotations: BTreeMap<String, String>,
     /// `None` for headless and ExternalName Services.
     pub cluster_ip: Option<IpAddr>,
+    /// A second one, of the other family.
+    pub other_ip: Option<IpAddr>,
+    /// Families of its endpoints; empty for that of the pods' first addresses.
+    pub families: Vec<Family>,
     /// `clusterIP: None`.
     pub headless: bool,
     pub ports: Vec<ServicePort>,
     pub external_name: Option<String>,
-    /// Empty: endpoints come from EndpointSlices or from another cluster.
+    /// Empty: endpoints come from EndpointSlices, from Endpoints or from another cluster.
     pub selector: BTreeMap<String, String>,
     /// `internalTrafficPolicy: Local`.
     pub local_traffic_only: bool,
+    /// Pods that are not ready count as if they were.
+    pub publish_not_ready: bool,
+    /// Each endpoint is for clients of its own zone.
+    pub same_zone: bool,
     /// Written by the mirror, not by a manifest.
     pub mirrored: bool,
 }
 
 impl Service {
+    pub fn has_ip(&self, ip: IpAddr) -> bool {
+        self.cluster_ip == Some(ip) || self.other_ip == Some(ip)
+    }
+
+    /// Whether it has a selector, and that takes these labels.
+    fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.selector.is_empty() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+
     /// The port of that number; anything but TCP does not count.
     pub fn tcp_port(&self, port: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|p| p.port == port && p.protocol == "TCP")
@@ -242,6 +261,11 @@ pub struct Pod {
     pub uid: String,
     /// `None` until one is given out.
     pub ip: Option<IpAddr>,
+    /// A second one, of the other family.
+    pub other_ip: Option<IpAddr>,
+    /// Of its node.
+    pub host_ips: Vec<IpAddr>,
+    /// Empty while no node has taken it.
     pub node_name: String,
     /// Its name under the headless Service `subdomain`.
     pub hostname: Option<String>,
@@ -252,11 +276,21 @@ pub struct Pod {
     /// Lower-case kind and name, through ReplicaSets: `("deployment", "bb")`; a lone pod is its own.
     pub owner: (String, String),
     pub ready: bool,
-    /// Not finished and not failed.
-    pub running: bool,
+    pub phase: Phase,
+    /// It is being deleted.
+    pub terminating: bool,
     pub host_network: bool,
     pub init_containers: Vec<Container>,
     pub containers: Vec<Container>,
+}
+
+/// How far a pod's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Pending,
+    Running,
+    /// Succeeded or failed.
+    Finished,
 }
 
 /// Name by which every reader finds the proxy in a pod (controlplane 2.5).

@@ -13,26 +13,31 @@ use yaml::{Node, Value};
 
 mod base64;
 mod document;
+pub mod external;
 pub mod gateway;
 mod kubeconfig;
 pub mod link;
 pub mod names;
+pub mod node;
 pub mod policy;
 mod reader;
 pub(in crate::control) mod references;
 pub mod selector;
 pub mod service;
+pub mod slice;
 pub mod stateful;
 pub mod workload;
 mod yaml;
 
-pub use document::{Body, Document, Meta, ObjectName};
+pub use document::{Body, Document, Meta, ObjectName, Owner};
+pub use external::ExternalWorkload;
 pub use gateway::{Gateway, GatewayAddress, GatewayProbe};
 pub use kubeconfig::{folder_of, url_of};
 pub use link::{Link, Secret};
 pub use policy::{AuthorizationPolicy, MeshTlsAuthentication, NetworkAuthentication, Server};
 pub use selector::Selector;
-pub use service::{EndpointSlice, Service};
+pub use service::Service;
+pub use slice::EndpointSlice;
 pub use stateful::StatefulSet;
 pub use workload::{Deployment, Pod, PodTemplate};
 
@@ -145,11 +150,18 @@ pub struct Documents {
     /// Objects that only exist: their own metadata is all there is to them.
     pub namespaces: BTreeMap<String, Document>,
     pub service_accounts: BTreeMap<ObjectName, Document>,
+    pub nodes: BTreeMap<String, (Meta, node::Node)>,
     pub deployments: BTreeMap<ObjectName, (Meta, Deployment)>,
+    pub replica_sets: BTreeMap<ObjectName, (Meta, Deployment)>,
+    pub daemon_sets: BTreeMap<ObjectName, (Meta, Deployment)>,
+    pub jobs: BTreeMap<ObjectName, (Meta, Deployment)>,
     pub stateful_sets: BTreeMap<ObjectName, (Meta, StatefulSet)>,
     pub pods: BTreeMap<ObjectName, (Meta, Pod)>,
     pub services: BTreeMap<ObjectName, (Meta, Service)>,
     pub endpoint_slices: BTreeMap<ObjectName, (Meta, EndpointSlice)>,
+    /// As slices, one for each subset.
+    pub endpoints: BTreeMap<ObjectName, (Meta, Vec<EndpointSlice>)>,
+    pub external_workloads: BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
     pub secrets: BTreeMap<ObjectName, (Meta, Secret)>,
     pub servers: BTreeMap<ObjectName, (Meta, Server)>,
     pub authorization_policies: BTreeMap<ObjectName, (Meta, AuthorizationPolicy)>,
@@ -186,6 +198,13 @@ pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>, mirror_namespac
 }
 
 impl Documents {
+    /// Everything that makes pods of a template.
+    pub fn workloads(&self) -> impl Iterator<Item = (&Meta, &PodTemplate)> {
+        let plain = [&self.deployments, &self.replica_sets, &self.daemon_sets, &self.jobs];
+        let plain = plain.into_iter().flat_map(BTreeMap::values).map(|(meta, body)| (meta, &body.template));
+        plain.chain(self.stateful_sets.values().map(|(meta, body)| (meta, &body.pods.template)))
+    }
+
     /// Takes a document in; the second of one kind and name is a problem at its own place.
     fn insert(&mut self, document: &Document) -> Option<Problem> {
         let meta = document.meta.clone();
@@ -193,11 +212,19 @@ impl Documents {
         let other = match &document.body {
             Body::Namespace => earlier(self.namespaces.insert(name.name, document.clone())),
             Body::ServiceAccount => earlier(self.service_accounts.insert(name, document.clone())),
+            Body::Node(body) => place(self.nodes.insert(name.name, (meta, body.clone()))),
             Body::Deployment(body) => place(self.deployments.insert(name, (meta, (**body).clone()))),
+            Body::ReplicaSet(body) => place(self.replica_sets.insert(name, (meta, (**body).clone()))),
+            Body::DaemonSet(body) => place(self.daemon_sets.insert(name, (meta, (**body).clone()))),
+            Body::Job(body) => place(self.jobs.insert(name, (meta, (**body).clone()))),
             Body::StatefulSet(body) => place(self.stateful_sets.insert(name, (meta, (**body).clone()))),
             Body::Pod(body) => place(self.pods.insert(name, (meta, (**body).clone()))),
             Body::Service(body) => place(self.services.insert(name, (meta, body.clone()))),
             Body::EndpointSlice(body) => place(self.endpoint_slices.insert(name, (meta, body.clone()))),
+            Body::Endpoints(body) => place(self.endpoints.insert(name, (meta, body.clone()))),
+            Body::ExternalWorkload(body) => {
+                place(self.external_workloads.insert(name, (meta, (**body).clone())))
+            }
             Body::Secret(body) => place(self.secrets.insert(name, (meta, body.clone()))),
             Body::Server(body) => place(self.servers.insert(name, (meta, body.clone()))),
             Body::AuthorizationPolicy(body) => {

@@ -203,11 +203,15 @@ fn mirror_service(name: ObjectName, target: &manifest::Service) -> Service {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         cluster_ip: None,
+        other_ip: None,
+        families: Vec::new(),
         headless: false,
         ports: target.ports.iter().map(copied_port).collect(),
         external_name: None,
         selector: BTreeMap::new(),
         local_traffic_only: false,
+        publish_not_ready: false,
+        same_zone: false,
         mirrored: true,
     }
 }

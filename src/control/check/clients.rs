@@ -67,6 +67,9 @@ fn place(cluster: &Cluster, pod: &Pod) -> String {
     let owner = ObjectName::new(&pod.name.namespace, &pod.owner.1);
     let at = match pod.owner.0.as_str() {
         "deployment" => documents.deployments.get(&owner).map(|(meta, _)| &meta.at),
+        "replicaset" => documents.replica_sets.get(&owner).map(|(meta, _)| &meta.at),
+        "daemonset" => documents.daemon_sets.get(&owner).map(|(meta, _)| &meta.at),
+        "job" => documents.jobs.get(&owner).map(|(meta, _)| &meta.at),
         "statefulset" => documents.stateful_sets.get(&owner).map(|(meta, _)| &meta.at),
         _ => documents.pods.get(&pod.name).map(|(meta, _)| &meta.at),
     };

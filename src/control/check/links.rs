@@ -197,7 +197,13 @@ pub(super) fn networks(joined: &[Joined<'_>], findings: &mut Vec<Finding>) {
             continue;
         }
         let addresses = |cluster: &Cluster| -> BTreeSet<_> {
-            cluster.assembled.documents.pods.values().filter_map(|(_, pod)| pod.status.ip).collect()
+            cluster
+                .assembled
+                .documents
+                .pods
+                .values()
+                .flat_map(|(_, pod)| pod.status.ips.iter().copied())
+                .collect()
         };
         if let Some(both) = addresses(source).intersection(&addresses(target)).next() {
             let found = format!("{both} is a pod of {} and a pod of {}", source.name, target.name);

@@ -44,9 +44,7 @@ type Labels = std::collections::BTreeMap<String, String>;
 fn workloads<'a>(cluster: &'a Cluster, of: &Meta) -> Vec<(&'a Labels, &'a PodSpec)> {
     let documents = &cluster.assembled.documents;
     let pods = documents.pods.values().map(|(meta, pod)| (meta, &meta.labels, &pod.spec));
-    let deployments = documents.deployments.values().map(|(meta, body)| (meta, &body.template));
-    let sets = documents.stateful_sets.values().map(|(meta, body)| (meta, &body.pods.template));
-    let templates = deployments.chain(sets).map(|(meta, template)| (meta, &template.labels, &template.spec));
+    let templates = documents.workloads().map(|(meta, made)| (meta, &made.labels, &made.spec));
     let here = pods.chain(templates).filter(|(meta, ..)| meta.name.namespace == of.name.namespace);
     here.map(|(_, labels, spec)| (labels, spec)).collect()
 }

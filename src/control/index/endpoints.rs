@@ -1,23 +1,16 @@
-//! `Destination.Get`: from a name to addresses with everything needed to reach them
+//! `Destination.Get`: from a name to the addresses behind it that a client should use
 //! (controlplane 2.2-2.6).
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::model::WorkloadId;
-use crate::model::endpoint::{Endpoint, EndpointTls, Http2Params, KeepAlive, Labels, ProtocolHint};
+use crate::model::endpoint::{Endpoint, Labels};
 
-use super::federated;
-use super::inject::{CONTROL_PLANE_NS, OPAQUE_PORTS, SKIP_INBOUND_PORTS};
 use super::lookup::{PathHost, parse_path};
-use super::slices::ServiceEndpoint;
+use super::slices::{Backing, ServiceEndpoint};
 use super::world::World;
-use super::{
-    Context, EndpointSet, LookupError, ObjectName, PROXY_CONTAINER, Pod, PortSet, Service, Settings, Snapshot,
-};
-use crate::control::manifest::policy::ServerKind;
+use super::{Context, EndpointSet, LookupError, ObjectName, Service, Settings, Snapshot, address, federated};
 
 /// Label of remote-discovery mirrors with the cluster to ask (controlplane 1.5).
 pub(in crate::control) const REMOTE_DISCOVERY: &str = "multicluster.linkerd.io/remote-discovery";
@@ -39,16 +32,16 @@ pub(super) fn destination(
     let name = ObjectName { namespace, name };
     let service = own.services.get(&name);
     let service = service.ok_or_else(|| LookupError::NotFound(format!("Service {name} does not exist")))?;
-    let query = Query { port, instance, node: None, settings: &own.settings };
+    let client = Client::of(own, context);
+    let query = Query { port, instance, client, settings: &own.settings };
     if federated::is_federated(service) {
-        return Ok(federated::union(snapshot, service, &query, context));
+        return Ok(federated::union(snapshot, service, &query));
     }
     if service.external_name.is_some() {
         return Err(LookupError::InvalidArgument(format!("Service {name} is an ExternalName")));
     }
     let Some(cluster) = service.labels.get(REMOTE_DISCOVERY) else {
-        let node = service.local_traffic_only.then_some(context.node_name.as_str());
-        return Ok(query.on_node(node).endpoints(own, service));
+        return Ok(query.near(own, service));
     };
     let remote_name = service.labels.get(REMOTE_SERVICE).ok_or_else(|| {
         LookupError::FailedPrecondition(format!("Service {name} has no label {REMOTE_SERVICE}"))
@@ -58,7 +51,7 @@ pub(super) fn destination(
         remote.ok_or_else(|| LookupError::NotFound(format!("no credentials for cluster {cluster}")))?;
     let remote_name = ObjectName::new(&name.namespace, remote_name);
     match remote.services.get(&remote_name) {
-        Some(service) => Ok(query.endpoints(remote, service)),
+        Some(service) => Ok(query.far(remote, service)),
         // It may come back: an empty set keeps the stream open (controlplane 2.3).
         None => Ok(EndpointSet::empty(set_labels(&remote_name, None))),
     }
@@ -70,74 +63,144 @@ impl EndpointSet {
     }
 }
 
+/// Where the asking proxy runs.
+#[derive(Clone, Copy)]
+struct Client<'a> {
+    node: &'a str,
+    zone: Option<&'a str>,
+}
+
+impl<'a> Client<'a> {
+    fn of(own: &'a World, context: &'a Context) -> Self {
+        let node = context.node_name.as_str();
+        Self { node, zone: own.zones.get(node).map(String::as_str) }
+    }
+}
+
 /// What is asked of one Service, in the cluster where it lives.
-#[derive(Clone)]
 pub(super) struct Query<'a> {
     port: u16,
     instance: Option<String>,
-    /// Only pods of this node count.
-    node: Option<&'a str>,
+    client: Client<'a>,
     /// The asking cluster's: its control-plane namespace and opaque ports apply (controlplane 2.6).
     settings: &'a Settings,
 }
 
-impl<'a> Query<'a> {
-    pub(super) fn on_node(&self, node: Option<&'a str>) -> Self {
-        Self { node, ..self.clone() }
+impl Query<'_> {
+    /// Endpoints of a Service of this cluster: those that are for the client's node and zone.
+    pub(super) fn near(&self, world: &World, service: &Service) -> EndpointSet {
+        let mut candidates = self.candidates(world, service);
+        if service.local_traffic_only {
+            candidates.retain(|candidate| self.on_clients_node(world, candidate.from));
+        } else {
+            keep_zone(&mut candidates, self.client.zone);
+        }
+        self.set(world, service, candidates)
     }
 
-    pub(super) fn endpoints(&self, world: &World, service: &Service) -> EndpointSet {
-        let none = Vec::new();
-        let all = world.endpoints.get(&service.name).unwrap_or(&none);
+    /// Endpoints of another cluster's Service: all of them.
+    pub(super) fn far(&self, world: &World, service: &Service) -> EndpointSet {
+        self.set(world, service, self.candidates(world, service))
+    }
+
+    /// Those that are ready, have the port, and are the instance that was asked for.
+    fn candidates<'w>(&self, world: &'w World, service: &Service) -> Vec<Candidate<'w>> {
         let port_name = service.tcp_port(self.port).map(|port| port.name.as_str());
-        let mut endpoints = BTreeMap::new();
-        for candidate in all.iter().filter(|candidate| self.admits(world, candidate)) {
-            let port = match port_name {
-                Some(name) => candidate.ports.get(name).copied(),
-                None => Some(self.port),
-            };
-            let Some(port) = port else { continue };
-            let made = match &candidate.pod {
-                None => Some(self.plain(candidate, port)),
-                Some(name) => world.pods.get(name).and_then(|pod| {
-                    pod_endpoint(world, pod, SocketAddr::new(candidate.ip, port), self.settings)
-                }),
-            };
-            if let Some(endpoint) = made {
-                endpoints.insert(endpoint.addr, endpoint);
+        let asked = |from: &&ServiceEndpoint| {
+            let instance = self.instance.as_ref().is_none_or(|name| from.hostname.as_ref() == Some(name));
+            from.ready && instance && is_known(world, &from.backing)
+        };
+        let port = |from: &ServiceEndpoint| match port_name {
+            Some(name) => from.ports.get(name).copied(),
+            None => Some(self.port),
+        };
+        let all = all_endpoints(world, service).iter().filter(asked);
+        all.filter_map(|from| Some(Candidate { from, addr: SocketAddr::new(from.ip, port(from)?) })).collect()
+    }
+
+    fn on_clients_node(&self, world: &World, from: &ServiceEndpoint) -> bool {
+        let Backing::Pod(name) = &from.backing else { return false };
+        world.pods.get(name).is_some_and(|pod| pod.node_name == self.client.node)
+    }
+
+    fn set(&self, world: &World, service: &Service, mut candidates: Vec<Candidate<'_>>) -> EndpointSet {
+        keep_family(&mut candidates, world.settings.ipv6());
+        let labels = set_labels(&service.name, all_endpoints(world, service).first());
+        let endpoints = candidates.into_iter().filter_map(|candidate| self.endpoint(world, candidate));
+        let endpoints = endpoints.map(|endpoint| (endpoint.addr, endpoint)).collect();
+        EndpointSet { labels, endpoints, federated: false }
+    }
+
+    fn endpoint(&self, world: &World, Candidate { from, addr }: Candidate<'_>) -> Option<Endpoint> {
+        let zone = from.zone.as_deref();
+        let mut endpoint = match &from.backing {
+            Backing::Plain => address::plain(&from.slice, addr, self.port, self.settings),
+            Backing::Pod(name) => address::of_pod(world, world.pods.get(name)?, addr, zone, self.settings)?,
+            Backing::External(name) => {
+                let workload = world.external_workloads.get(name)?;
+                address::of_external(world, workload, addr, zone, self.settings)
             }
+        };
+        // The zone of an address without a pod is not read.
+        let zone = zone.filter(|_| from.backing != Backing::Plain);
+        let locality = match self.client.zone.zip(zone) {
+            Some((client, zone)) if client == zone => "local",
+            Some(_) => "remote",
+            None => "unknown",
+        };
+        if locality == "local" && self.settings.transport.zone_weights {
+            endpoint.weight *= 10;
         }
-        EndpointSet { labels: set_labels(&service.name, all.first()), endpoints, federated: false }
-    }
-
-    fn admits(&self, world: &World, candidate: &ServiceEndpoint) -> bool {
-        let instance = self.instance.as_ref().is_none_or(|name| candidate.hostname.as_ref() == Some(name));
-        let node = self.node.is_none_or(|node| {
-            let pod = candidate.pod.as_ref().and_then(|name| world.pods.get(name));
-            pod.is_some_and(|pod| pod.node_name == node)
-        });
-        candidate.ready && instance && node && family_counts(candidate.ip, &world.settings)
-    }
-
-    /// An address without a pod, such as a gateway's.
-    fn plain(&self, candidate: &ServiceEndpoint, port: u16) -> Endpoint {
-        let mut endpoint = Endpoint::plain(SocketAddr::new(candidate.ip, port));
-        endpoint.labels = Labels::new(BTreeMap::from([("zone_locality".into(), "unknown".into())]));
-        let identity = candidate.annotations.get(GATEWAY_IDENTITY).and_then(|id| id.parse().ok());
-        if let Some(tls) = identity.and_then(endpoint_tls) {
-            endpoint.tls = Some(tls);
-            endpoint.hint = ProtocolHint::H2;
-            endpoint.http2 = meshed_http2();
-        }
-        let name = candidate.annotations.get(REMOTE_FQ_NAME);
-        endpoint.authority_override = name.and_then(|name| format!("{name}:{}", self.port).parse().ok());
-        endpoint
+        Arc::make_mut(&mut endpoint.labels).insert("zone_locality".into(), locality.into());
+        Some(endpoint)
     }
 }
 
-/// The chart leaves IPv6 off; a cluster whose pods have IPv6 addresses means it.
-fn family_counts(ip: IpAddr, settings: &Settings) -> bool {
-    ip.is_ipv4() || settings.pod_network.addr().is_ipv6()
+/// An endpoint with the address that the asked port has there.
+struct Candidate<'w> {
+    from: &'w ServiceEndpoint,
+    addr: SocketAddr,
+}
+
+fn all_endpoints<'w>(world: &'w World, service: &Service) -> &'w [ServiceEndpoint] {
+    world.endpoints.get(&service.name).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// What a slice names and the cluster does not have is no endpoint.
+fn is_known(world: &World, backing: &Backing) -> bool {
+    match backing {
+        Backing::Plain => true,
+        Backing::Pod(name) => world.pods.contains_key(name),
+        Backing::External(name) => world.external_workloads.contains_key(name),
+    }
+}
+
+/// Only what is meant for the client's zone; everything where one has no hints, or none is for that zone.
+fn keep_zone(candidates: &mut Vec<Candidate<'_>>, zone: Option<&str>) {
+    let meant =
+        |candidate: &Candidate<'_>| candidate.from.for_zones.iter().any(|meant| Some(meant.as_str()) == zone);
+    let hinted = candidates.iter().all(|candidate| !candidate.from.for_zones.is_empty());
+    if hinted && candidates.iter().any(meant) {
+        candidates.retain(meant);
+    }
+}
+
+/// Of pods only: no IPv6 unless it is on; then a pod that has both is reached by IPv6.
+fn keep_family(candidates: &mut Vec<Candidate<'_>>, ipv6: bool) {
+    if candidates.iter().all(|candidate| candidate.addr.is_ipv4()) {
+        return;
+    }
+    let pod = |candidate: &Candidate<'_>| match &candidate.from.backing {
+        Backing::Pod(name) => Some(name.clone()),
+        _ => None,
+    };
+    let with_ipv6: BTreeSet<ObjectName> =
+        candidates.iter().filter(|candidate| candidate.addr.is_ipv6()).filter_map(pod).collect();
+    candidates.retain(|candidate| match pod(candidate) {
+        None => true,
+        Some(_) if candidate.addr.is_ipv6() => ipv6,
+        Some(name) => !ipv6 || !with_ipv6.contains(&name),
+    });
 }
 
 /// Labels of a whole set; those of another cluster's gateway come from its slice.
@@ -146,7 +209,7 @@ pub(super) fn set_labels(service: &ObjectName, slice: Option<&ServiceEndpoint>) 
         ("namespace".to_owned(), service.namespace.clone()),
         ("service".to_owned(), service.name.clone()),
     ]);
-    let cluster = slice.and_then(|slice| Some((slice, slice.labels.get(CLUSTER_NAME)?)));
+    let cluster = slice.and_then(|from| Some((&from.slice, from.slice.labels.get(CLUSTER_NAME)?)));
     if let Some((slice, cluster)) = cluster {
         labels.insert("target_cluster".into(), cluster.clone());
         let mut parts =
@@ -157,101 +220,4 @@ pub(super) fn set_labels(service: &ObjectName, slice: Option<&ServiceEndpoint>) 
         }
     }
     Arc::new(labels)
-}
-
-/// A pod's address as clients should treat it (controlplane 2.5). `None` for a meshed pod whose proxy
-/// does not say where it listens: such endpoints are dropped.
-pub(super) fn pod_endpoint(
-    world: &World,
-    pod: &Pod,
-    addr: SocketAddr,
-    asking: &Settings,
-) -> Option<Endpoint> {
-    let mut endpoint = Endpoint::plain(addr);
-    endpoint.labels = Arc::new(labels(pod));
-    let skipped = port_set(pod, SKIP_INBOUND_PORTS).is_some_and(|ports| ports.contains(addr.port()));
-    if !pod.meshed() || skipped {
-        return Some(endpoint);
-    }
-    let opaque = is_opaque(world, pod, addr.port(), &asking.default_opaque_ports);
-    endpoint.hint = if opaque { ProtocolHint::Opaque } else { ProtocolHint::H2 };
-    endpoint.http2 = meshed_http2();
-    let listen = ListenPorts::of(pod)?;
-    endpoint.inbound_port = (!listen.meta.contains(&addr.port())).then_some(listen.inbound);
-    let control = pod.labels.get(CONTROL_PLANE_NS)?;
-    if *control == asking.control_namespace {
-        let (account, namespace) = (&pod.service_account, &pod.name.namespace);
-        let id = WorkloadId::service_account(account, namespace, control, &world.settings.trust_domain);
-        endpoint.tls = id.ok().and_then(endpoint_tls);
-    }
-    Some(endpoint)
-}
-
-/// Whether clients should treat a pod's port as opaque: its own annotation, else the defaults; or a
-/// Server says so.
-pub(super) fn is_opaque(world: &World, pod: &Pod, port: u16, defaults: &PortSet) -> bool {
-    let annotated = port_set(pod, OPAQUE_PORTS);
-    annotated.as_ref().unwrap_or(defaults).contains(port)
-        || world.servers.iter().any(|(meta, server)| {
-            server.protocol == ServerKind::Opaque
-                && meta.name.namespace == pod.name.namespace
-                && server.pods.as_ref().is_some_and(|pods| pods.matches(&pod.labels))
-                && pod.port_numbers(&server.port).contains(&port)
-        })
-}
-
-fn port_set(pod: &Pod, annotation: &str) -> Option<PortSet> {
-    let text = pod.annotations.get(annotation)?;
-    Some(PortSet::parse_lenient(text, |name| pod.named_port(name)))
-}
-
-fn labels(pod: &Pod) -> BTreeMap<String, String> {
-    let (kind, owner) = &pod.owner;
-    let kind = if kind == "job" { "k8s_job" } else { kind };
-    let mut labels = BTreeMap::from([
-        ("pod".to_owned(), pod.name.name.clone()),
-        ("serviceaccount".to_owned(), pod.service_account.clone()),
-        ("zone".to_owned(), String::new()),
-        ("zone_locality".to_owned(), "unknown".to_owned()),
-    ]);
-    labels.insert(kind.to_owned(), owner.clone());
-    for (label, key) in [("control_plane_ns", CONTROL_PLANE_NS), ("pod_template_hash", "pod-template-hash")] {
-        if let Some(value) = pod.labels.get(key) {
-            labels.insert(label.into(), value.clone());
-        }
-    }
-    labels
-}
-
-fn endpoint_tls(id: WorkloadId) -> Option<EndpointTls> {
-    let WorkloadId::Dns(name) = &id else { return None };
-    Some(EndpointTls { server_name: name.clone(), id })
-}
-
-/// The chart's meshed client parameters (controlplane 2.1).
-fn meshed_http2() -> Http2Params {
-    let keep_alive =
-        KeepAlive { interval: Duration::from_secs(10), timeout: Duration::from_secs(3), while_idle: true };
-    Http2Params { keep_alive: Some(keep_alive), ..Http2Params::default() }
-}
-
-/// Ports of the proxy by the literal values of its variables (controlplane 2.5).
-struct ListenPorts {
-    inbound: u16,
-    meta: [u16; 2],
-}
-
-impl ListenPorts {
-    fn of(pod: &Pod) -> Option<Self> {
-        let proxy = pod.all_containers().find(|container| container.name == PROXY_CONTAINER)?;
-        let port = |side: &str| {
-            let name = format!("LINKERD2_PROXY_{side}_LISTEN_ADDR");
-            let var = proxy.env.iter().find(|var| var.name == name)?;
-            match &var.value {
-                super::EnvValue::Literal(text) => text.parse::<SocketAddr>().ok().map(|addr| addr.port()),
-                _ => None,
-            }
-        };
-        Some(Self { inbound: port("INBOUND")?, meta: [port("ADMIN")?, port("CONTROL")?] })
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::endpoints::{Query, REMOTE_DISCOVERY, set_labels};
-use super::{Context, EndpointSet, ObjectName, Service, Snapshot};
+use super::{EndpointSet, ObjectName, Service, Snapshot};
 
 /// Annotation with this cluster's own member (controlplane 1.5).
 pub(in crate::control) const LOCAL_DISCOVERY: &str = "multicluster.linkerd.io/local-discovery";
@@ -15,16 +15,10 @@ pub(super) fn is_federated(service: &Service) -> bool {
 }
 
 /// The union. A member whose cluster or Service is not known contributes nothing.
-pub(super) fn union(
-    snapshot: &Snapshot,
-    service: &Service,
-    query: &Query<'_>,
-    context: &Context,
-) -> EndpointSet {
+pub(super) fn union(snapshot: &Snapshot, service: &Service, query: &Query<'_>) -> EndpointSet {
     let mut sets = Vec::new();
     if let Some(local) = member(&snapshot.own.services, service, service.annotations.get(LOCAL_DISCOVERY)) {
-        let node = local.local_traffic_only.then_some(context.node_name.as_str());
-        sets.push(query.on_node(node).endpoints(&snapshot.own, local));
+        sets.push(query.near(&snapshot.own, local));
     }
     let remote = service.annotations.get(REMOTE_DISCOVERY).map(String::as_str).unwrap_or_default();
     for item in remote.split(',') {
@@ -33,7 +27,7 @@ pub(super) fn union(
         };
         let Some(world) = snapshot.remotes.get(cluster) else { continue };
         if let Some(member) = member(&world.services, service, Some(&name.to_owned())) {
-            sets.push(query.endpoints(world, member));
+            sets.push(query.far(world, member));
         }
     }
     merge(sets, service)

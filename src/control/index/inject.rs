@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::env::proxy_env;
 use super::{
-    Container, ContainerPort, PROXY_CONTAINER, Pod, PortRef, PortSet, Probe, ProbeAction, Settings, seconds,
+    Container, ContainerPort, PROXY_CONTAINER, Pod, PortRef, PortSet, Probe, ProbeAction, Service,
+    ServicePort, Settings, seconds,
 };
 
 /// Label that marks a meshed pod, with the namespace of its control plane.
@@ -60,6 +61,32 @@ pub(super) fn admit(pod: &mut Pod, namespace: &BTreeMap<String, String>, setting
     add_opaque_ports(pod, None, settings);
 }
 
+/// Without an annotation of its own a Service gets the namespace's opaque ports, else those of its ports that
+/// lead to default ones (controlplane 5.1).
+pub(super) fn admit_service(
+    service: &mut Service,
+    namespace: Option<&BTreeMap<String, String>>,
+    settings: &Settings,
+) {
+    if service.annotations.contains_key(OPAQUE_PORTS) || is_reserved(&service.name.namespace) {
+        return;
+    }
+    let leads = |port: &&ServicePort| match port.target {
+        PortRef::Number(number) => settings.default_opaque_ports.contains(number),
+        PortRef::Name(_) => false,
+    };
+    let opaque: Vec<_> = service.ports.iter().filter(leads).map(|port| port.port.to_string()).collect();
+    let inherited = namespace.and_then(|annotations| annotations.get(OPAQUE_PORTS)).cloned();
+    if let Some(value) = inherited.or_else(|| (!opaque.is_empty()).then(|| opaque.join(","))) {
+        service.annotations.insert(OPAQUE_PORTS.into(), value);
+    }
+}
+
+/// Namespaces that the webhook leaves alone.
+fn is_reserved(namespace: &str) -> bool {
+    ["kube-system", "cert-manager"].contains(&namespace)
+}
+
 /// The table of controlplane 5.1, and what is left out of it.
 fn should_inject(pod: &Pod, namespace: &BTreeMap<String, String>) -> bool {
     let on = |value: &str| matches!(value, "enabled" | "ingress");
@@ -72,7 +99,7 @@ fn should_inject(pod: &Pod, namespace: &BTreeMap<String, String>) -> bool {
     let wanted = from_pod.or(from_namespace).is_some_and(on);
     let component = pod.labels.contains_key("linkerd.io/control-plane-component")
         || pod.labels.contains_key("linkerd.io/cni-resource");
-    let reserved = ["kube-system", "cert-manager"].contains(&pod.name.namespace.as_str());
+    let reserved = is_reserved(&pod.name.namespace);
     let names = pod.init_containers.iter().chain(&pod.containers).map(|c| c.name.as_str());
     let sidecar = names
         .into_iter()
@@ -94,7 +121,8 @@ fn add_opaque_ports(pod: &mut Pod, namespace: Option<&String>, settings: &Settin
 }
 
 fn proxy_container(pod: &Pod, settings: &Settings) -> Container {
-    let port = |name: &str, port| ContainerPort { name: name.into(), port, protocol: "TCP".into() };
+    let port =
+        |name: &str, port| ContainerPort { name: name.into(), port, protocol: "TCP".into(), host_port: None };
     let probe = |path: &str, delay, period, failures| Probe {
         action: ProbeAction::HttpGet { path: path.into(), port: PortRef::Number(ADMIN_PORT), https: false },
         initial_delay: seconds(delay),

@@ -37,7 +37,7 @@ fn by_authority(world: &World, text: &str) -> Result<OutboundPolicy, LookupError
 }
 
 fn by_addr(world: &World, addr: SocketAddr) -> Result<OutboundPolicy, LookupError> {
-    let service = world.services.values().find(|service| service.cluster_ip == Some(addr.ip()));
+    let service = world.services.values().find(|service| service.has_ip(addr.ip()));
     if let Some(service) = service {
         return Ok(match service.tcp_port(addr.port()) {
             Some(_) => of_service(world, &service.name, Some(service), addr.port()),

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use crate::model::endpoint::Endpoint;
 use crate::model::{Profile, ResourceRef};
 
-use super::endpoints::{is_opaque, pod_endpoint};
 use super::lookup::{PathHost, parse_path};
+use super::slices::Backing;
 use super::world::World;
-use super::{Context, LookupError, ObjectName, Pod, ProfileAnswer, Service, Snapshot};
+use super::{
+    Context, LookupError, ObjectName, Phase, Pod, ProfileAnswer, Service, Snapshot, address, external,
+};
+use crate::control::manifest::{ExternalWorkload, Meta};
 
 pub(super) fn profile(
     snapshot: &Snapshot,
@@ -34,19 +37,48 @@ pub(super) fn profile(
 }
 
 fn by_addr(world: &World, ip: IpAddr, port: u16) -> Result<ProfileAnswer, LookupError> {
-    let services: Vec<_> = world.services.values().filter(|s| s.cluster_ip == Some(ip)).collect();
-    match services.as_slice() {
-        [service] => return of_service(world, service, port),
-        [] => {}
-        _ => return Err(LookupError::FailedPrecondition(format!("{ip} belongs to several Services"))),
+    let services = world.services.values().filter(|service| service.has_ip(ip));
+    if let Some(service) = only(services, || format!("{ip} belongs to several Services"))? {
+        return of_service(world, service, port);
     }
-    let owns = |pod: &&Pod| pod.ip == Some(ip) && !pod.host_network && pod.running;
-    let pods: Vec<_> = world.pods.values().filter(owns).collect();
-    match pods.as_slice() {
-        [pod] => Ok(of_pod(world, pod, SocketAddr::new(ip, port))),
-        [] => Ok(of_unknown(world, SocketAddr::new(ip, port))),
-        _ => Err(LookupError::FailedPrecondition(format!("{ip} belongs to several pods"))),
+    let addr = SocketAddr::new(ip, port);
+    let living = || world.pods.values().filter(|pod| pod.phase != Phase::Finished && !pod.terminating);
+    let in_pods = living().filter(|pod| has_ip(pod, ip) && !pod.host_network);
+    if let Some(pod) = only(in_pods, || format!("{ip} belongs to several pods"))? {
+        return of_pod(world, pod, addr);
     }
+    let on_host = living().filter(|pod| pod.host_ips.contains(&ip) && has_host_port(pod, port));
+    if let Some(pod) = only(on_host, || format!("{addr} belongs to several pods"))? {
+        return of_pod(world, pod, addr);
+    }
+    let outside = external::by_addr(&world.external_workloads, ip, port);
+    match only(outside.into_iter(), || format!("{addr} belongs to several ExternalWorkloads"))? {
+        Some(workload) => Ok(of_external(world, workload, addr)),
+        None => Ok(of_unknown(world, addr)),
+    }
+}
+
+/// The one that there is, if any.
+fn only<T>(
+    mut found: impl Iterator<Item = T>,
+    several: impl Fn() -> String,
+) -> Result<Option<T>, LookupError> {
+    match (found.next(), found.next()) {
+        (_, Some(_)) => Err(LookupError::FailedPrecondition(several())),
+        (found, None) => Ok(found),
+    }
+}
+
+fn has_ip(pod: &Pod, ip: IpAddr) -> bool {
+    pod.ip == Some(ip) || pod.other_ip == Some(ip)
+}
+
+/// Ports of the node lead to a pod that asks for them; in its network, to all that the pod has.
+fn has_host_port(pod: &Pod, port: u16) -> bool {
+    let taken = |declared: &super::ContainerPort| {
+        declared.host_port == Some(port) || (pod.host_network && declared.port == port)
+    };
+    pod.all_containers().flat_map(|container| &container.ports).any(taken)
 }
 
 fn of_service(world: &World, service: &Service, port: u16) -> Result<ProfileAnswer, LookupError> {
@@ -73,20 +105,42 @@ fn of_instance(
 ) -> Result<ProfileAnswer, LookupError> {
     let endpoints = world.endpoints.get(&service.name).map(Vec::as_slice).unwrap_or_default();
     let found = endpoints.iter().find(|endpoint| endpoint.hostname.as_deref() == Some(instance));
-    let pod = found.and_then(|endpoint| Some((endpoint.ip, world.pods.get(endpoint.pod.as_ref()?)?)));
+    let pod = found.and_then(|endpoint| match &endpoint.backing {
+        Backing::Pod(name) => world.pods.get(name),
+        _ => None,
+    });
+    let pod = pod.and_then(|pod| Some((pod.ip?, pod)));
     match pod {
-        Some((ip, pod)) => Ok(of_pod(world, pod, SocketAddr::new(ip, port))),
+        Some((ip, pod)) => of_pod(world, pod, SocketAddr::new(ip, port)),
         None => Err(LookupError::NotFound(format!("{instance} is no host of Service {}", service.name))),
     }
 }
 
-fn of_pod(world: &World, pod: &Pod, addr: SocketAddr) -> ProfileAnswer {
-    let opaque = is_opaque(world, pod, addr.port(), &world.settings.default_opaque_ports);
-    let endpoint = pod_endpoint(world, pod, addr, &world.settings).map(|mut endpoint| {
-        Arc::make_mut(&mut endpoint.labels).insert("namespace".into(), pod.name.namespace.clone());
-        endpoint
-    });
-    ProfileAnswer { profile: Profile { name: None, opaque, endpoint }, parent: None }
+/// Readiness is not asked for: members of a cluster that forms call each other before they are ready.
+/// A meshed pod that does not say where its proxy listens has no answer that would not be plaintext.
+fn of_pod(world: &World, pod: &Pod, addr: SocketAddr) -> Result<ProfileAnswer, LookupError> {
+    if pod.phase != Phase::Running {
+        return Ok(of_unknown(world, addr));
+    }
+    let opaque = address::is_opaque_pod(world, pod, addr.port(), &world.settings.default_opaque_ports);
+    let endpoint = address::of_pod(world, pod, addr, None, &world.settings).ok_or_else(|| {
+        LookupError::FailedPrecondition(format!("pod {} does not say where its proxy listens", pod.name))
+    })?;
+    Ok(of_workload(endpoint, &pod.name.namespace, opaque))
+}
+
+fn of_external(world: &World, workload: &(Meta, ExternalWorkload), addr: SocketAddr) -> ProfileAnswer {
+    let (meta, body) = workload;
+    let defaults = &world.settings.default_opaque_ports;
+    let opaque = address::is_opaque_external(world, meta, body, addr.port(), defaults);
+    let endpoint = address::of_external(world, workload, addr, None, &world.settings);
+    of_workload(endpoint, &meta.name.namespace, opaque)
+}
+
+/// `Get` tells the namespace once for the whole set; here it is the endpoint's.
+fn of_workload(mut endpoint: Endpoint, namespace: &str, opaque: bool) -> ProfileAnswer {
+    Arc::make_mut(&mut endpoint.labels).insert("namespace".into(), namespace.to_owned());
+    ProfileAnswer { profile: Profile { name: None, opaque, endpoint: Some(endpoint) }, parent: None }
 }
 
 fn of_unknown(world: &World, addr: SocketAddr) -> ProfileAnswer {

@@ -1,11 +1,13 @@
 //! What one cluster was installed with: the values that a Helm chart would carry.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::ports::PortSet;
 use crate::control::manifest::Selector;
+use crate::model::endpoint::{Http2Params, KeepAlive};
 
 /// Install-time values of one cluster (controlplane 2.1, 3.3, 5.4).
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,8 @@ pub struct Settings {
     pub probe_networks: Vec<IpNet>,
     pub default_policy: DefaultPolicy,
     pub default_opaque_ports: PortSet,
+    /// How endpoints are to be reached (controlplane 2.1).
+    pub transport: Transport,
     /// Where derived pods get their addresses.
     pub pod_network: IpNet,
     /// Where Services get their cluster IPs.
@@ -54,6 +58,7 @@ impl Default for Settings {
             probe_networks: ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok()).collect(),
             default_policy: DefaultPolicy::AllUnauthenticated,
             default_opaque_ports: PortSet::of(&[25, 587, 3306, 4444, 5432, 6379, 9300, 11211]),
+            transport: Transport::default(),
             pod_network: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16)),
             service_network: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 43, 0, 0), 16)),
             trust_anchors_pem: String::new(),
@@ -65,6 +70,43 @@ impl Default for Settings {
             excluded_labels: Vec::new(),
             excluded_annotations: Vec::new(),
         }
+    }
+}
+
+/// Flags of the destination service that change what it says of endpoints (controlplane 2.1). The chart's
+/// values by default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Every meshed endpoint is reached through its proxy's own port, not only opaque ones.
+    pub header_always: bool,
+    /// Meshed endpoints take HTTP/2.
+    pub h2_upgrade: bool,
+    /// `None`: where the pods' network is of that family.
+    pub ipv6: Option<bool>,
+    /// What clients set for HTTP/2 with meshed endpoints.
+    pub http2: Http2Params,
+    /// Endpoints of the client's zone weigh ten times as much.
+    pub zone_weights: bool,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(3));
+        let keep_alive = KeepAlive { interval, timeout, while_idle: true };
+        Self {
+            header_always: true,
+            h2_upgrade: true,
+            ipv6: None,
+            http2: Http2Params { keep_alive: Some(keep_alive), ..Http2Params::default() },
+            zone_weights: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether IPv6 addresses of pods count (controlplane 2.4).
+    pub fn ipv6(&self) -> bool {
+        self.transport.ipv6.unwrap_or_else(|| self.pod_network.addr().is_ipv6())
     }
 }
 

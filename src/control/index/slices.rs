@@ -1,13 +1,17 @@
-//! Endpoints of Services: drawn from selectors and readiness, given by slices, or written by the mirror.
+//! Endpoints of Services: given by slices or Endpoints, drawn from selectors and readiness where they are
+//! not, or written by the mirror.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::control::manifest::{self, Documents, Meta};
+use crate::control::manifest::service::Family;
+use crate::control::manifest::{Documents, EndpointSlice, Meta};
 use crate::control::mirror::{AddressOf, Mirrored};
 
+use super::external::{self, ZONE};
 use super::world::World;
-use super::{ObjectName, Pod, PortRef, Service};
+use super::{ObjectName, Phase, Pod, PortRef, Service};
 
 /// One address of a Service, before it is known which port is asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,66 +19,135 @@ pub(in crate::control) struct ServiceEndpoint {
     pub(super) ip: IpAddr,
     pub(in crate::control) ready: bool,
     pub(in crate::control) hostname: Option<String>,
-    /// `None` for a plain address.
-    pub(super) pod: Option<ObjectName>,
+    pub(super) backing: Backing,
     /// By name of the Service port.
-    pub(in crate::control) ports: BTreeMap<String, u16>,
-    /// Annotations of the slice (controlplane 2.4): who answers at a gateway, and for which name.
-    pub(super) annotations: BTreeMap<String, String>,
-    pub(super) labels: BTreeMap<String, String>,
+    pub(in crate::control) ports: Arc<BTreeMap<String, u16>>,
+    pub(super) zone: Option<String>,
+    /// Zones whose clients it is meant for; empty without hints.
+    pub(super) for_zones: Vec<String>,
+    pub(super) slice: Arc<SliceHead>,
 }
 
-/// Every Service's endpoints, but for those of mirrors. A Service without any has no entry.
+/// What runs at an address.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Backing {
+    /// Nothing that is known of, such as another cluster's gateway.
+    Plain,
+    Pod(ObjectName),
+    External(ObjectName),
+}
+
+/// Metadata of a slice (controlplane 2.4): who answers at a gateway, and for which name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct SliceHead {
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+impl SliceHead {
+    /// Of a slice that a controller writes for a Service, whose labels it copies.
+    pub(super) fn of(service: &Service) -> Arc<Self> {
+        Arc::new(Self { labels: service.labels.clone(), annotations: BTreeMap::new() })
+    }
+}
+
+/// Who wrote a slice.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// For pods, for Endpoints and for external workloads.
+const POD_CONTROLLER: &str = "endpointslice-controller.k8s.io";
+const MIRRORING_CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
+const EXTERNAL_CONTROLLER: &str = "linkerd-external-workloads-controller";
+
+/// Every Service's endpoints, but for those of mirrors. A Service without any has no entry. What a
+/// controller printed stands for what is worked out here.
 pub(super) fn endpoints(
     documents: &Documents,
     services: &BTreeMap<ObjectName, Service>,
     pods: &BTreeMap<ObjectName, Pod>,
 ) -> BTreeMap<ObjectName, Vec<ServiceEndpoint>> {
     let mut all: BTreeMap<ObjectName, Vec<ServiceEndpoint>> = BTreeMap::new();
-    for (name, service) in services {
-        if !service.selector.is_empty() {
-            let selected = pods.values().filter(|pod| selects(service, pod));
-            all.entry(name.clone())
-                .or_default()
-                .extend(selected.filter_map(|pod| pod_endpoint(service, pod)));
-        }
-    }
+    let mut written = BTreeSet::new();
     for (meta, slice) in documents.endpoint_slices.values() {
         let Some(service) = service_of(meta) else { continue };
-        // What the endpoint controller printed is worked out above from the same pods.
-        let derived = services.get(&service).is_some_and(|service| !service.selector.is_empty());
-        if derived && meta.labels.get(MANAGED_BY).is_some_and(|by| by == "endpointslice-controller.k8s.io") {
+        if let Some(controller) = meta.labels.get(MANAGED_BY) {
+            written.insert((service.clone(), controller.as_str()));
+        }
+        let head = SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() };
+        all.entry(service).or_default().extend(given(&meta.name.namespace, slice, &Arc::new(head)));
+    }
+    let zones = zones(documents);
+    for (name, service) in services {
+        let missing = |controller| !written.contains(&(name.clone(), controller));
+        let found = all.entry(name.clone()).or_default();
+        if service.selector.is_empty() {
+            if missing(MIRRORING_CONTROLLER) {
+                found.extend(copied(documents, name));
+            }
             continue;
         }
-        all.entry(service).or_default().extend(slice_endpoints(meta, slice));
+        if missing(POD_CONTROLLER) {
+            let head = SliceHead::of(service);
+            let selected = pods.values().filter(|pod| selects(service, pod));
+            found.extend(selected.flat_map(|pod| of_pod(service, pod, &zones, &head)));
+        }
+        if missing(EXTERNAL_CONTROLLER) {
+            found.extend(external::endpoints(documents, service));
+        }
     }
     all.retain(|_, endpoints| !endpoints.is_empty());
     all
 }
 
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Zones of nodes, by name.
+pub(super) fn zones(documents: &Documents) -> BTreeMap<&str, &str> {
+    let nodes = documents.nodes.iter();
+    nodes.filter_map(|(name, (meta, _))| Some((name.as_str(), meta.labels.get(ZONE)?.as_str()))).collect()
+}
+
+/// Hand-made Endpoints as slices, labels and annotations included; of Services without a selector only.
+fn copied(documents: &Documents, name: &ObjectName) -> Vec<ServiceEndpoint> {
+    let Some((meta, slices)) = documents.endpoints.get(name) else { return Vec::new() };
+    if meta.labels.get("endpointslice.kubernetes.io/skip-mirror").is_some_and(|skip| skip == "true") {
+        return Vec::new();
+    }
+    let head = Arc::new(SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() });
+    slices.iter().flat_map(|slice| given(&name.namespace, slice, &head)).collect()
+}
 
 fn selects(service: &Service, pod: &Pod) -> bool {
     pod.name.namespace == service.name.namespace
-        && pod.running
-        && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+        && pod.phase != Phase::Finished
+        && service.selects(&pod.labels)
 }
 
-fn pod_endpoint(service: &Service, pod: &Pod) -> Option<ServiceEndpoint> {
+/// One for each of the pod's addresses that is of a family that the Service has.
+fn of_pod<'a>(
+    service: &'a Service,
+    pod: &'a Pod,
+    zones: &'a BTreeMap<&str, &str>,
+    head: &'a Arc<SliceHead>,
+) -> impl Iterator<Item = ServiceEndpoint> + 'a {
     let number = |target: &PortRef| match target {
         PortRef::Number(port) => Some(*port),
         PortRef::Name(name) => pod.named_port(name),
     };
     let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
     let ports = tcp.filter_map(|port| Some((port.name.clone(), number(&port.target)?)));
-    Some(ServiceEndpoint {
-        ip: pod.ip?,
-        ready: pod.ready,
+    let ports: Arc<BTreeMap<_, _>> = Arc::new(ports.collect());
+    let zone = zones.get(pod.node_name.as_str()).map(|zone| (*zone).to_owned());
+    let listed = |ip: &IpAddr| service.families.contains(&Family::of(*ip));
+    let counts =
+        move |ip: &IpAddr| if service.families.is_empty() { pod.ip == Some(*ip) } else { listed(ip) };
+    let ips = [pod.ip, pod.other_ip].into_iter().flatten().filter(counts);
+    ips.map(move |ip| ServiceEndpoint {
+        ip,
+        ready: pod.ready || service.publish_not_ready,
         hostname: pod.hostname.clone().filter(|_| pod.subdomain.as_ref() == Some(&service.name.name)),
-        pod: Some(pod.name.clone()),
-        ports: ports.collect(),
-        annotations: BTreeMap::new(),
-        labels: BTreeMap::new(),
+        backing: Backing::Pod(pod.name.clone()),
+        ports: ports.clone(),
+        for_zones: zone.clone().filter(|_| service.same_zone).into_iter().collect(),
+        zone: zone.clone(),
+        slice: head.clone(),
     })
 }
 
@@ -85,16 +158,19 @@ fn service_of(meta: &Meta) -> Option<ObjectName> {
     Some(ObjectName::new(&meta.name.namespace, name))
 }
 
-fn slice_endpoints(meta: &Meta, slice: &manifest::EndpointSlice) -> Vec<ServiceEndpoint> {
+fn given(namespace: &str, slice: &EndpointSlice, head: &Arc<SliceHead>) -> Vec<ServiceEndpoint> {
     let tcp = slice.ports.iter().filter(|port| port.protocol == "TCP");
-    let ports: BTreeMap<_, _> = tcp.map(|port| (port.name.clone(), port.port)).collect();
+    let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name.clone(), port.port)).collect());
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
-        let pod = match &endpoint.target {
-            None => None,
+        let backing = match &endpoint.target {
+            None => Backing::Plain,
             Some(target) if target.kind == "Pod" => {
-                let namespace = target.namespace.as_ref().unwrap_or(&meta.name.namespace);
-                Some(ObjectName::new(namespace, &target.name))
+                let namespace = target.namespace.as_deref().unwrap_or(namespace);
+                Backing::Pod(ObjectName::new(namespace, &target.name))
+            }
+            Some(target) if target.kind == "ExternalWorkload" => {
+                Backing::External(ObjectName::new(namespace, &target.name))
             }
             Some(_) => continue,
         };
@@ -102,10 +178,11 @@ fn slice_endpoints(meta: &Meta, slice: &manifest::EndpointSlice) -> Vec<ServiceE
             ip: *ip,
             ready: endpoint.ready,
             hostname: endpoint.hostname.clone(),
-            pod: pod.clone(),
+            backing: backing.clone(),
             ports: ports.clone(),
-            annotations: meta.annotations.clone(),
-            labels: meta.labels.clone(),
+            zone: endpoint.zone.clone(),
+            for_zones: endpoint.for_zones.clone(),
+            slice: head.clone(),
         }));
     }
     endpoints
@@ -114,10 +191,15 @@ fn slice_endpoints(meta: &Meta, slice: &manifest::EndpointSlice) -> Vec<ServiceE
 /// As Kubernetes copies hand-made Endpoints into slices, labels and annotations included.
 pub(super) fn add_mirrored(world: &mut World, mirrored: &Mirrored) {
     for (name, endpoints) in &mirrored.endpoints {
+        let head = Arc::new(SliceHead {
+            labels: endpoints.labels.clone(),
+            annotations: endpoints.annotations.clone(),
+        });
         let mut made = Vec::new();
         for subset in &endpoints.subsets {
             let tcp = subset.ports.iter().filter(|port| port.protocol == "TCP");
-            let ports: BTreeMap<_, _> = tcp.map(|port| (port.name.clone(), port.port)).collect();
+            let ports: Arc<BTreeMap<_, _>> =
+                Arc::new(tcp.map(|port| (port.name.clone(), port.port)).collect());
             let ready = subset.addresses.iter().map(|address| (address, true));
             for (address, ready) in ready.chain(subset.not_ready.iter().map(|address| (address, false))) {
                 let ip = match &address.at {
@@ -128,10 +210,11 @@ pub(super) fn add_mirrored(world: &mut World, mirrored: &Mirrored) {
                     ip,
                     ready,
                     hostname: address.hostname.clone(),
-                    pod: None,
+                    backing: Backing::Plain,
                     ports: ports.clone(),
-                    annotations: endpoints.annotations.clone(),
-                    labels: endpoints.labels.clone(),
+                    zone: None,
+                    for_zones: Vec::new(),
+                    slice: head.clone(),
                 }));
             }
         }

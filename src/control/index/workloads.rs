@@ -1,136 +1,258 @@
-//! Pods, as the workload controllers and the injector would make them: given ones as they are, a
-//! Deployment's named as its ReplicaSet would name them, a StatefulSet's by number.
+//! Pods, as the workload controllers and the injector would make them: given ones as they are, others
+//! named as their controller would name them, and spread over the nodes.
 
 use std::collections::BTreeMap;
 
 use crate::control::hash;
-use crate::control::manifest::workload::{Deployment, PodSpec};
+use crate::control::manifest::workload::{Deployment, PodSpec, PodTemplate};
 use crate::control::manifest::{self, Documents, Meta, StatefulSet};
 
-use super::{ObjectName, Pod, Settings, inject};
+use super::{ObjectName, Phase, Pod, Settings, inject};
 
 /// Every pod of the documents, without addresses yet unless given.
 pub(super) fn pods(documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, Pod> {
-    let mut pods = BTreeMap::new();
-    for (meta, pod) in documents.pods.values() {
-        pods.insert(meta.name.clone(), given_pod(meta, pod, settings));
+    let cluster = Cluster { documents, settings };
+    let mut pods = Vec::new();
+    pods.extend(documents.pods.values().map(|(meta, pod)| cluster.given_pod(meta, pod)));
+    for (meta, body) in documents.deployments.values() {
+        pods.extend(cluster.deployment(meta, body));
     }
-    for (meta, deployment) in documents.deployments.values() {
-        if !has_given_pods(documents, meta, deployment, "ReplicaSet") {
-            for replica in 0..deployment.replicas {
-                let pod = derived_pod(meta, deployment, replica, settings);
-                pods.insert(pod.name.clone(), pod);
-            }
-        }
+    for (meta, body) in documents.replica_sets.values() {
+        pods.extend(cluster.replica_set(meta, body));
     }
-    for (meta, set) in documents.stateful_sets.values() {
-        if !has_given_pods(documents, meta, &set.pods, "StatefulSet") {
-            for replica in 0..set.pods.replicas {
-                let pod = numbered_pod(meta, set, set.start.saturating_add(replica), settings);
-                pods.insert(pod.name.clone(), pod);
-            }
-        }
+    for (meta, body) in documents.stateful_sets.values() {
+        pods.extend(cluster.stateful_set(meta, body));
+    }
+    for (meta, body) in documents.daemon_sets.values() {
+        pods.extend(cluster.daemon_set(meta, body));
+    }
+    for (meta, body) in documents.jobs.values() {
+        pods.extend(cluster.job(meta, body));
     }
     let none = BTreeMap::new();
-    for (name, pod) in &mut pods {
-        let namespace = documents.namespaces.get(&name.namespace);
+    for pod in &mut pods {
+        let namespace = documents.namespaces.get(&pod.name.namespace);
         let annotations = namespace.map_or(&none, |namespace| &namespace.meta.annotations);
         // What an API server printed went through its webhooks already.
-        if documents.pods.get(name).is_none_or(|(meta, _)| meta.uid.is_none()) {
+        if documents.pods.get(&pod.name).is_none_or(|(meta, _)| meta.uid.is_none()) {
             inject::admit(pod, annotations, settings);
         }
     }
-    pods
+    pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect()
 }
 
-/// Whether the folder holds a workload's pods themselves, as `kubectl get all` prints them. `owner` is
-/// the kind that a pod names as its own.
-fn has_given_pods(documents: &Documents, meta: &Meta, deployment: &Deployment, owner: &str) -> bool {
-    let owned = |pod: &Meta| {
-        let hash = pod.labels.get("pod-template-hash").filter(|_| owner == "ReplicaSet");
-        let set = hash.map_or_else(|| meta.name.name.clone(), |hash| format!("{}-{hash}", meta.name.name));
-        pod.owners.iter().any(|found| found.kind == owner && found.name == set)
-    };
-    documents.pods.values().any(|(pod, _)| {
-        pod.name.namespace == meta.name.namespace && deployment.selector.matches(&pod.labels) && owned(pod)
-    })
+struct Cluster<'a> {
+    documents: &'a Documents,
+    settings: &'a Settings,
 }
 
-fn given_pod(meta: &Meta, pod: &manifest::Pod, settings: &Settings) -> Pod {
-    let phase = pod.status.phase.as_deref().unwrap_or("Running");
-    let mut made = from_spec(meta.name.clone(), &pod.spec, settings);
-    made.uid = meta.uid.clone().unwrap_or_else(|| uid(&meta.name));
-    made.ip = pod.status.ip;
-    made.labels.clone_from(&meta.labels);
-    made.annotations.clone_from(&meta.annotations);
-    made.owner = owner(meta);
-    made.running = !["Succeeded", "Failed"].contains(&phase);
-    made.ready = pod.status.ready.unwrap_or(phase == "Running") && made.running;
-    made
-}
+impl Cluster<'_> {
+    fn given_pod(&self, meta: &Meta, pod: &manifest::Pod) -> Pod {
+        let mut made = self.bare(meta.name.clone(), &pod.spec, 0);
+        match pod.status.phase.as_deref() {
+            None => {}
+            Some("Pending") => made.phase = Phase::Pending,
+            Some("Succeeded" | "Failed") => made.phase = Phase::Finished,
+            Some(_) => made.phase = Phase::Running,
+        }
+        made.uid = meta.uid.clone().unwrap_or_else(|| uid(&meta.name));
+        if let [first, others @ ..] = pod.status.ips.as_slice() {
+            made.ip = Some(*first);
+            made.other_ip = others.first().copied();
+        }
+        if !pod.status.host_ips.is_empty() {
+            made.host_ips.clone_from(&pod.status.host_ips);
+        }
+        made.labels.clone_from(&meta.labels);
+        made.annotations.clone_from(&meta.annotations);
+        made.owner = self.owner(meta);
+        made.terminating = meta.terminating;
+        let running = made.phase == Phase::Running && !made.terminating;
+        made.ready = running && pod.status.ready.unwrap_or(true);
+        made
+    }
 
-/// One of a Deployment's pods, named as its ReplicaSet would name it.
-fn derived_pod(meta: &Meta, deployment: &Deployment, replica: u32, settings: &Settings) -> Pod {
-    let set = format!("{}-{}", meta.name.name, deployment.template_hash);
-    let suffix = hash::suffix(&format!("{}/{set}/{replica}", meta.name.namespace), 5);
-    // Generated names keep 58 bytes of what they start with.
-    let start: String = format!("{set}-").chars().take(58).collect();
-    let name = ObjectName::new(&meta.name.namespace, &format!("{start}{suffix}"));
-    let mut made = from_spec(name, &deployment.template.spec, settings);
-    made.labels.clone_from(&deployment.template.labels);
-    made.labels.insert("pod-template-hash".into(), deployment.template_hash.clone());
-    made.annotations.clone_from(&deployment.template.annotations);
-    made.owner = ("deployment".into(), meta.name.name.clone());
-    made
-}
+    /// Pods of the one ReplicaSet that a Deployment would have now.
+    fn deployment(&self, meta: &Meta, body: &Deployment) -> Vec<Pod> {
+        if self.has_given_pods(meta, body, "ReplicaSet") {
+            return Vec::new();
+        }
+        let set = format!("{}-{}", meta.name.name, body.template_hash);
+        let hash = ("pod-template-hash".to_owned(), body.template_hash.clone());
+        let owner = ("deployment".to_owned(), meta.name.name.clone());
+        self.replicas(meta, body, &set, &owner, &[hash])
+    }
 
-/// One of a StatefulSet's pods, which keeps its name when it is made again.
-fn numbered_pod(meta: &Meta, set: &StatefulSet, number: u32, settings: &Settings) -> Pod {
-    let name = ObjectName::new(&meta.name.namespace, &format!("{}-{number}", meta.name.name));
-    let mut made = from_spec(name, &set.pods.template.spec, settings);
-    made.hostname = Some(made.name.name.clone());
-    made.subdomain = Some(set.service_name.clone()).filter(|service| !service.is_empty());
-    made.labels.clone_from(&set.pods.template.labels);
-    let own = [
-        ("apps.kubernetes.io/pod-index", number.to_string()),
-        ("controller-revision-hash", format!("{}-{}", meta.name.name, set.pods.template_hash)),
-        ("statefulset.kubernetes.io/pod-name", made.name.name.clone()),
-    ];
-    made.labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
-    made.annotations.clone_from(&set.pods.template.annotations);
-    made.owner = ("statefulset".into(), meta.name.name.clone());
-    made
-}
+    /// Those of a ReplicaSet whose Deployment is here too are the Deployment's.
+    fn replica_set(&self, meta: &Meta, body: &Deployment) -> Vec<Pod> {
+        let namespace = &meta.name.namespace;
+        let deployed = meta.owners.iter().any(|owner| {
+            let name = ObjectName::new(namespace, &owner.name);
+            owner.kind == "Deployment" && self.documents.deployments.contains_key(&name)
+        });
+        if deployed || self.has_given_pods(meta, body, "ReplicaSet") {
+            return Vec::new();
+        }
+        self.replicas(meta, body, &meta.name.name, &controller("replicaset", meta), &[])
+    }
 
-fn from_spec(name: ObjectName, spec: &PodSpec, settings: &Settings) -> Pod {
-    Pod {
-        uid: uid(&name),
-        ip: None,
-        node_name: spec.node_name.clone().unwrap_or_else(|| settings.node_name.clone()),
-        hostname: spec.hostname.clone(),
-        subdomain: spec.subdomain.clone(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        service_account: spec.service_account.clone(),
-        owner: ("pod".into(), name.name.clone()),
-        ready: true,
-        running: true,
-        host_network: spec.host_network,
-        init_containers: spec.init_containers.clone(),
-        containers: spec.containers.clone(),
-        name,
+    fn job(&self, meta: &Meta, body: &Deployment) -> Vec<Pod> {
+        if self.has_given_pods(meta, body, "Job") {
+            return Vec::new();
+        }
+        let labels = ["batch.kubernetes.io/job-name", "job-name"];
+        let labels = labels.map(|key| (key.to_owned(), meta.name.name.clone()));
+        self.replicas(meta, body, &meta.name.name, &controller("job", meta), &labels)
+    }
+
+    /// One on each node that it may run on.
+    fn daemon_set(&self, meta: &Meta, body: &Deployment) -> Vec<Pod> {
+        if self.has_given_pods(meta, body, "DaemonSet") {
+            return Vec::new();
+        }
+        let nodes = self.nodes(&body.template.spec).len() as u32;
+        let each = Deployment { replicas: nodes, ..body.clone() };
+        let owner = ("daemonset".to_owned(), meta.name.name.clone());
+        let revision = ("controller-revision-hash".to_owned(), body.template_hash.clone());
+        self.replicas(meta, &each, &meta.name.name, &owner, &[revision])
+    }
+
+    /// A StatefulSet's pods keep their names when they are made again.
+    fn stateful_set(&self, meta: &Meta, set: &StatefulSet) -> Vec<Pod> {
+        if self.has_given_pods(meta, &set.pods, "StatefulSet") {
+            return Vec::new();
+        }
+        (0..set.pods.replicas).map(|replica| self.numbered_pod(meta, set, replica)).collect()
+    }
+
+    fn numbered_pod(&self, meta: &Meta, set: &StatefulSet, replica: u32) -> Pod {
+        let number = set.start.saturating_add(replica);
+        let name = ObjectName::new(&meta.name.namespace, &format!("{}-{number}", meta.name.name));
+        let mut made = self.made_of(name, &set.pods.template, replica);
+        made.hostname = Some(made.name.name.clone());
+        made.subdomain = Some(set.service_name.clone()).filter(|service| !service.is_empty());
+        let own = [
+            ("apps.kubernetes.io/pod-index", number.to_string()),
+            ("controller-revision-hash", format!("{}-{}", meta.name.name, set.pods.template_hash)),
+            ("statefulset.kubernetes.io/pod-name", made.name.name.clone()),
+        ];
+        made.labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        made.owner = ("statefulset".into(), meta.name.name.clone());
+        made
+    }
+
+    /// Pods with generated names that begin with `set`.
+    fn replicas(
+        &self,
+        meta: &Meta,
+        body: &Deployment,
+        set: &str,
+        owner: &(String, String),
+        labels: &[(String, String)],
+    ) -> Vec<Pod> {
+        let namespace = &meta.name.namespace;
+        // Generated names keep 58 bytes of what they start with.
+        let start: String = format!("{set}-").chars().take(58).collect();
+        let pod = |replica| {
+            let suffix = hash::suffix(&format!("{namespace}/{set}/{replica}"), 5);
+            let name = ObjectName::new(namespace, &format!("{start}{suffix}"));
+            let mut made = self.made_of(name, &body.template, replica);
+            made.labels.extend(labels.iter().cloned());
+            made.owner = owner.clone();
+            made
+        };
+        (0..body.replicas).map(pod).collect()
+    }
+
+    /// Whether the folder holds a workload's pods themselves, as `kubectl get all` prints them. `owner` is
+    /// the kind that a pod names as its own.
+    fn has_given_pods(&self, meta: &Meta, body: &Deployment, owner: &str) -> bool {
+        let owned = |pod: &Meta| {
+            let own = |found: &manifest::Owner| found.kind == owner && found.name == meta.name.name;
+            let hash = pod.labels.get("pod-template-hash").filter(|_| owner == "ReplicaSet");
+            let set = hash.map(|hash| format!("{}-{hash}", meta.name.name));
+            let through = |found: &manifest::Owner| found.kind == owner && Some(&found.name) == set.as_ref();
+            pod.owners.iter().any(|found| own(found) || through(found))
+        };
+        self.documents.pods.values().any(|(pod, _)| {
+            pod.name.namespace == meta.name.namespace && body.selector.matches(&pod.labels) && owned(pod)
+        })
+    }
+
+    /// None or several owners: the pod itself. A ReplicaSet or Job stands for its own single owner
+    /// (controlplane 2.5); a Deployment that is not given is known by the ReplicaSet's name.
+    fn owner(&self, meta: &Meta) -> (String, String) {
+        let [owner] = meta.owners.as_slice() else { return ("pod".into(), meta.name.name.clone()) };
+        let name = ObjectName::new(&meta.name.namespace, &owner.name);
+        let parent = match owner.kind.as_str() {
+            "ReplicaSet" => self.documents.replica_sets.get(&name),
+            "Job" => self.documents.jobs.get(&name),
+            _ => None,
+        };
+        if let Some((parent, _)) = parent {
+            return controller(&owner.kind.to_lowercase(), parent);
+        }
+        let hash = meta.labels.get("pod-template-hash");
+        let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+        match (owner.kind.as_str(), deployment) {
+            ("ReplicaSet", Some(deployment)) => ("deployment".into(), deployment.into()),
+            (kind, _) => (kind.to_lowercase(), owner.name.clone()),
+        }
+    }
+
+    fn made_of(&self, name: ObjectName, template: &PodTemplate, replica: u32) -> Pod {
+        let mut made = self.bare(name, &template.spec, replica);
+        made.labels.clone_from(&template.labels);
+        made.annotations.clone_from(&template.annotations);
+        made
+    }
+
+    fn bare(&self, name: ObjectName, spec: &PodSpec, replica: u32) -> Pod {
+        let nodes = self.nodes(spec);
+        let node = nodes.get(replica as usize % nodes.len().max(1)).copied();
+        let node_name = spec.node_name.as_deref().or(node).unwrap_or_default().to_owned();
+        let host_ips = self.documents.nodes.get(&node_name).map(|(_, node)| node.ips.clone());
+        let host_ips = host_ips.unwrap_or_default();
+        Pod {
+            uid: uid(&name),
+            ip: host_ips.first().copied().filter(|_| spec.host_network),
+            other_ip: None,
+            host_ips,
+            hostname: spec.hostname.clone(),
+            subdomain: spec.subdomain.clone(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            service_account: spec.service_account.clone(),
+            owner: ("pod".into(), name.name.clone()),
+            // Without a node that takes it a pod waits.
+            phase: if node_name.is_empty() { Phase::Pending } else { Phase::Running },
+            ready: !node_name.is_empty(),
+            node_name,
+            terminating: false,
+            host_network: spec.host_network,
+            init_containers: spec.init_containers.clone(),
+            containers: spec.containers.clone(),
+            name,
+        }
+    }
+
+    /// The nodes that a pod may run on, by name. Where none are given there is one.
+    fn nodes(&self, spec: &PodSpec) -> Vec<&str> {
+        if self.documents.nodes.is_empty() {
+            return vec![&self.settings.node_name];
+        }
+        let takes =
+            |node: &Meta| spec.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value));
+        let nodes = self.documents.nodes.iter().filter(|(_, (meta, _))| takes(meta));
+        nodes.map(|(name, _)| name.as_str()).collect()
     }
 }
 
-/// None or several owners: the pod itself. A ReplicaSet stands for its Deployment, which its name
-/// and the template's hash give away.
-fn owner(meta: &Meta) -> (String, String) {
-    let [owner] = meta.owners.as_slice() else { return ("pod".into(), meta.name.name.clone()) };
-    let hash = meta.labels.get("pod-template-hash");
-    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-    match (owner.kind.as_str(), deployment) {
-        ("ReplicaSet", Some(deployment)) => ("deployment".into(), deployment.into()),
-        (kind, _) => (kind.to_lowercase(), owner.name.clone()),
+/// The single owner of what owns pods, or itself.
+fn controller(kind: &str, meta: &Meta) -> (String, String) {
+    match meta.owners.as_slice() {
+        [owner] => (owner.kind.to_lowercase(), owner.name.clone()),
+        _ => (kind.to_owned(), meta.name.name.clone()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::control::manifest::service::ServiceKind;
-use crate::control::manifest::{Documents, Meta, Server};
+use crate::control::manifest::{Documents, ExternalWorkload, Meta, Server};
 use crate::control::mirror::Mirrored;
 
 use super::slices::{self, ServiceEndpoint};
@@ -21,6 +21,10 @@ pub(super) struct World {
     pub(super) services: BTreeMap<ObjectName, Service>,
     /// By Service. A Service without endpoints has no entry.
     pub(super) endpoints: BTreeMap<ObjectName, Vec<ServiceEndpoint>>,
+    /// None of another cluster: they are not watched there (controlplane 1.2).
+    pub(super) external_workloads: BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
+    /// Zones of nodes.
+    pub(super) zones: BTreeMap<String, String>,
     /// Oldest first, then by name: the first that matches wins (controlplane 3.5).
     pub(super) servers: Vec<(Meta, Server)>,
     pub(super) policies: Documents,
@@ -37,10 +41,11 @@ impl World {
         let mut pods = pods(documents, settings);
         let mut services = services(documents);
         services.extend(mirrored.services.clone());
-        inherit_opaque_ports(&mut services, documents);
+        admit(&mut services, documents, settings);
         allocate(&mut pods, &mut services, settings, given);
         let mut world = Self::assemble(documents, pods, services, settings.clone());
         world.namespaces.extend(mirrored.namespaces.keys().cloned());
+        world.external_workloads.clone_from(&documents.external_workloads);
         slices::add_mirrored(&mut world, mirrored);
         world
     }
@@ -49,7 +54,7 @@ impl World {
     pub(super) fn observed(documents: &Documents, settings: Settings, given: Option<&Allocations>) -> Self {
         let mut pods = pods(documents, &settings);
         let mut services = services(documents);
-        inherit_opaque_ports(&mut services, documents);
+        admit(&mut services, documents, &settings);
         for (name, pod) in &mut pods {
             pod.ip = pod.ip.or_else(|| given?.pods.get(&name.to_string()).copied());
         }
@@ -76,6 +81,11 @@ impl World {
             namespaces: namespaces(documents, &settings),
             service_accounts: service_accounts(documents, &settings),
             endpoints: slices::endpoints(documents, &services, &pods),
+            external_workloads: BTreeMap::new(),
+            zones: slices::zones(documents)
+                .into_iter()
+                .map(|(node, zone)| (node.to_owned(), zone.to_owned()))
+                .collect(),
             settings,
             pods,
             services,
@@ -89,10 +99,10 @@ impl World {
 pub(in crate::control) fn namespaces(documents: &Documents, settings: &Settings) -> BTreeSet<String> {
     let installed = ["default", &settings.control_namespace, &settings.mirror_namespace];
     let used = (documents.service_accounts.keys())
-        .chain(documents.deployments.keys())
-        .chain(documents.stateful_sets.keys())
+        .chain(documents.workloads().map(|(meta, _)| &meta.name))
         .chain(documents.pods.keys())
         .chain(documents.services.keys())
+        .chain(documents.external_workloads.keys())
         .map(|name| &*name.namespace);
     let given = documents.namespaces.keys().map(String::as_str);
     installed.into_iter().chain(used).chain(given).map(str::to_owned).collect()
@@ -116,11 +126,15 @@ fn services(documents: &Documents) -> BTreeMap<ObjectName, Service> {
             labels: meta.labels.clone(),
             annotations: meta.annotations.clone(),
             cluster_ip,
+            other_ip: service.other_ip,
+            families: service.families.clone(),
             headless: service.kind == ServiceKind::Headless,
             ports: service.ports.clone(),
             external_name,
             selector: service.selector.clone(),
             local_traffic_only: service.local_traffic_only,
+            publish_not_ready: service.publish_not_ready,
+            same_zone: service.same_zone,
             mirrored: false,
         };
         (meta.name.clone(), made)
@@ -128,13 +142,14 @@ fn services(documents: &Documents) -> BTreeMap<ObjectName, Service> {
     made.collect()
 }
 
-/// The webhook copies a namespace's opaque ports onto its Services, mirrors too (controlplane 5.1).
-fn inherit_opaque_ports(services: &mut BTreeMap<ObjectName, Service>, documents: &Documents) {
+/// The webhook writes opaque ports on every Service, mirrors too, but not on what an API server printed: that
+/// went through it already.
+fn admit(services: &mut BTreeMap<ObjectName, Service>, documents: &Documents, settings: &Settings) {
     for (name, service) in services {
-        let namespace = documents.namespaces.get(&name.namespace);
-        let value = namespace.and_then(|namespace| namespace.meta.annotations.get(inject::OPAQUE_PORTS));
-        if let Some(value) = value {
-            service.annotations.entry(inject::OPAQUE_PORTS.into()).or_insert_with(|| value.clone());
+        let printed = documents.services.get(name).is_some_and(|(meta, _)| meta.uid.is_some());
+        if !printed {
+            let namespace = documents.namespaces.get(&name.namespace);
+            inject::admit_service(service, namespace.map(|namespace| &namespace.meta.annotations), settings);
         }
     }
 }
@@ -145,7 +160,11 @@ fn allocate(
     settings: &Settings,
     given: &mut Allocations,
 ) {
-    let mut taken: BTreeSet<IpAddr> = pods.values().filter_map(|pod| pod.ip).collect();
+    let mut taken: BTreeSet<IpAddr> = pods
+        .values()
+        .flat_map(|pod| pod.ip.iter().chain(&pod.other_ip).chain(&pod.host_ips))
+        .copied()
+        .collect();
     taken.extend(services.values().filter_map(|service| service.cluster_ip));
     taken.insert(settings.control_addr);
     let bare = pods.iter().filter(|(_, pod)| pod.ip.is_none()).map(|(name, _)| name);

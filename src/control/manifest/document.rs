@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::reader::Reader;
 use super::yaml::Node;
-use super::{Place, link, names, policy, service, stateful, workload};
+use super::{Place, external, link, names, node, policy, service, slice, stateful, workload};
 
 /// Namespace and name, in the order in which everything is sorted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +40,8 @@ pub struct Meta {
     pub annotations: BTreeMap<String, String>,
     /// `None` sorts first.
     pub created: Option<SystemTime>,
+    /// It is being deleted, and there until that is done.
+    pub terminating: bool,
     pub uid: Option<String>,
     /// The API server's, or a hash of the content, so that it changes when the object does.
     pub resource_version: String,
@@ -62,11 +64,18 @@ pub struct Document {
 pub enum Body {
     Namespace,
     ServiceAccount,
+    Node(node::Node),
     Deployment(Box<workload::Deployment>),
+    ReplicaSet(Box<workload::Deployment>),
+    DaemonSet(Box<workload::Deployment>),
+    Job(Box<workload::Deployment>),
     StatefulSet(Box<stateful::StatefulSet>),
     Pod(Box<workload::Pod>),
     Service(service::Service),
-    EndpointSlice(service::EndpointSlice),
+    EndpointSlice(slice::EndpointSlice),
+    /// As slices.
+    Endpoints(Vec<slice::EndpointSlice>),
+    ExternalWorkload(Box<external::ExternalWorkload>),
     Secret(link::Secret),
     Server(policy::Server),
     AuthorizationPolicy(policy::AuthorizationPolicy),
@@ -80,11 +89,17 @@ impl Body {
         match self {
             Self::Namespace => "Namespace",
             Self::ServiceAccount => "ServiceAccount",
+            Self::Node(_) => "Node",
             Self::Deployment(_) => "Deployment",
+            Self::ReplicaSet(_) => "ReplicaSet",
+            Self::DaemonSet(_) => "DaemonSet",
+            Self::Job(_) => "Job",
             Self::StatefulSet(_) => "StatefulSet",
             Self::Pod(_) => "Pod",
             Self::Service(_) => "Service",
             Self::EndpointSlice(_) => "EndpointSlice",
+            Self::Endpoints(_) => "Endpoints",
+            Self::ExternalWorkload(_) => "ExternalWorkload",
             Self::Secret(_) => "Secret",
             Self::Server(_) => "Server",
             Self::AuthorizationPolicy(_) => "AuthorizationPolicy",
@@ -96,19 +111,25 @@ impl Body {
 }
 
 /// Group, kind and the versions that are read (controlplane 1.1, 3.1).
-const KINDS: [(&str, &str, &[&str]); 13] = [
+const KINDS: [(&str, &str, &[&str]); 19] = [
     ("", "Namespace", &["v1"]),
     ("", "ServiceAccount", &["v1"]),
     ("", "Pod", &["v1"]),
     ("", "Service", &["v1"]),
     ("", "Secret", &["v1"]),
+    ("", "Endpoints", &["v1"]),
+    ("", "Node", &["v1"]),
     ("apps", "Deployment", &["v1"]),
+    ("apps", "ReplicaSet", &["v1"]),
+    ("apps", "DaemonSet", &["v1"]),
     ("apps", "StatefulSet", &["v1"]),
+    ("batch", "Job", &["v1"]),
     ("discovery.k8s.io", "EndpointSlice", &["v1", "v1beta1"]),
     ("policy.linkerd.io", "Server", &["v1alpha1", "v1beta1", "v1beta2", "v1beta3"]),
     ("policy.linkerd.io", "AuthorizationPolicy", &["v1alpha1"]),
     ("policy.linkerd.io", "MeshTLSAuthentication", &["v1alpha1"]),
     ("policy.linkerd.io", "NetworkAuthentication", &["v1alpha1"]),
+    ("workload.linkerd.io", "ExternalWorkload", &["v1alpha1", "v1beta1"]),
     ("multicluster.linkerd.io", "Link", &["v1alpha1", "v1alpha2", "v1alpha3"]),
 ];
 
@@ -155,11 +176,17 @@ fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Opt
     Some(match kind {
         "Namespace" => Body::Namespace,
         "ServiceAccount" => Body::ServiceAccount,
+        "Node" => Body::Node(node::read(reader, node)),
         "Deployment" => Body::Deployment(Box::new(workload::read_deployment(reader, node)?)),
+        "ReplicaSet" => Body::ReplicaSet(Box::new(workload::read_deployment(reader, node)?)),
+        "DaemonSet" => Body::DaemonSet(Box::new(workload::read_deployment(reader, node)?)),
+        "Job" => Body::Job(Box::new(workload::read_job(reader, node)?)),
         "StatefulSet" => Body::StatefulSet(Box::new(stateful::read(reader, node)?)),
         "Pod" => Body::Pod(Box::new(workload::read_pod(reader, node)?)),
         "Service" => Body::Service(service::read_service(reader, node)?),
-        "EndpointSlice" => Body::EndpointSlice(service::read_slice(reader, node)?),
+        "EndpointSlice" => Body::EndpointSlice(slice::read_slice(reader, node)?),
+        "Endpoints" => Body::Endpoints(slice::read_endpoints(reader, node)),
+        "ExternalWorkload" => Body::ExternalWorkload(Box::new(external::read(reader, node, version)?)),
         "Secret" => Body::Secret(link::read_secret(reader, node)?),
         "Server" => Body::Server(policy::read_server(reader, node, version)?),
         "AuthorizationPolicy" => Body::AuthorizationPolicy(policy::read_authorization(reader, node)?),
@@ -179,11 +206,12 @@ fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
     if !good {
         reader.problem(meta.get("name").unwrap_or(meta), format!("{name:?} is no name for a {kind}"), form);
     }
-    let namespace = match kind {
-        "Namespace" => String::new(),
-        _ => reader.text(meta, "namespace").unwrap_or_else(|| "default".into()),
+    let cluster_wide = ["Namespace", "Node"].contains(&kind);
+    let namespace = match cluster_wide {
+        true => String::new(),
+        false => reader.text(meta, "namespace").unwrap_or_else(|| "default".into()),
     };
-    if kind != "Namespace" && !names::is_label(&namespace) {
+    if !cluster_wide && !names::is_label(&namespace) {
         let at = meta.get("namespace").unwrap_or(meta);
         reader.problem(at, format!("{namespace:?} is no name for a namespace"), names::LABEL_FORM);
     }
@@ -194,6 +222,7 @@ fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
         labels,
         annotations: reader.text_map(meta, "annotations"),
         created: read_created(reader, meta),
+        terminating: meta.get("deletionTimestamp").is_some(),
         uid: reader.text(meta, "uid"),
         resource_version: reader
             .text(meta, "resourceVersion")

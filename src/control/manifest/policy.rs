@@ -16,6 +16,8 @@ const GROUP: &str = "policy.linkerd.io";
 pub struct Server {
     /// `None` when the Server is for external workloads: it selects no pod.
     pub pods: Option<Selector>,
+    /// The other way round.
+    pub external: Option<Selector>,
     pub port: PortRef,
     pub protocol: ServerKind,
     /// v1beta3 only; one of the six names of default policies.
@@ -85,8 +87,8 @@ pub struct NetworkAuthentication {
 pub(super) fn read_server(reader: &mut Reader, node: &Node, version: &str) -> Option<Server> {
     let spec = reader.required_mapping(node, "spec")?;
     let pods = reader.mapping(spec, "podSelector").map(|node| selector::read(reader, node));
-    let external = spec.get("externalWorkloadSelector").is_some();
-    if pods.is_some() == external {
+    let external = reader.mapping(spec, "externalWorkloadSelector").map(|node| selector::read(reader, node));
+    if pods.is_some() == external.is_some() {
         reader.problem(
             spec,
             "the Server selects pods and external workloads, or neither",
@@ -97,7 +99,7 @@ pub(super) fn read_server(reader: &mut Reader, node: &Node, version: &str) -> Op
     let port = read_port_ref(reader, spec, "port");
     let protocol = read_server_kind(reader, spec);
     let access_policy = if version == "v1beta3" { read_access_policy(reader, spec) } else { None };
-    Some(Server { pods, port: port?, protocol: protocol?, access_policy })
+    Some(Server { pods, external, port: port?, protocol: protocol?, access_policy })
 }
 
 fn read_server_kind(reader: &mut Reader, spec: &Node) -> Option<ServerKind> {

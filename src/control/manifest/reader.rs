@@ -1,6 +1,7 @@
 //! Typed reading of a tree, with every mistake noted and none fatal to the rest.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -165,6 +166,39 @@ impl Reader {
             }
         }
         map
+    }
+
+    /// An IP address; absent or empty is `None`.
+    pub(super) fn address(&mut self, parent: &Node, key: &str) -> Option<IpAddr> {
+        let text = self.text(parent, key).filter(|text| !text.is_empty())?;
+        self.parse_address(parent.get(key).unwrap_or(parent), &text)
+    }
+
+    /// IP addresses of a list; `None` among them, as headless Services have it, is passed over.
+    pub(super) fn addresses(&mut self, parent: &Node, key: &str) -> Vec<IpAddr> {
+        let texts = self.texts(parent, key).into_iter().filter(|text| text != "None");
+        let at = parent.get(key).unwrap_or(parent);
+        texts.collect::<Vec<_>>().iter().filter_map(|text| self.parse_address(at, text)).collect()
+    }
+
+    fn parse_address(&mut self, at: &Node, text: &str) -> Option<IpAddr> {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.problem(at, format!("{text:?} is no address"), "an IP address");
+        }
+        parsed
+    }
+
+    /// Whether the status has the condition; `None` where it does not say.
+    pub(super) fn condition(&mut self, object: &Node, kind: &str) -> Option<bool> {
+        let status = self.mapping(object, "status")?;
+        let mut holds = None;
+        for condition in self.mappings(status, "conditions") {
+            if self.text(condition, "type").as_deref() == Some(kind) {
+                holds = self.text(condition, "status").map(|status| status == "True");
+            }
+        }
+        holds
     }
 
     pub(super) fn wrong<T>(&mut self, node: &Node, key: &str, expected: &str) -> Option<T> {

@@ -21,10 +21,9 @@ pub(super) fn check(
 
 /// Without its account a pod never gets a certificate, so that it would never become ready.
 fn accounts(documents: &Documents, problems: &mut Vec<Problem>) {
-    let deployments = documents.deployments.values().map(|(meta, body)| (meta, &body.template.spec));
-    let sets = documents.stateful_sets.values().map(|(meta, body)| (meta, &body.pods.template.spec));
+    let workloads = documents.workloads().map(|(meta, template)| (meta, &template.spec));
     let pods = documents.pods.values().map(|(meta, body)| (meta, &body.spec));
-    for (meta, spec) in deployments.chain(sets).chain(pods) {
+    for (meta, spec) in workloads.chain(pods) {
         let account = ObjectName::new(&meta.name.namespace, &spec.service_account);
         if spec.service_account != "default" && !documents.service_accounts.contains_key(&account) {
             problems.push(dangling(&meta.at, "ServiceAccount", &account, &documents.service_accounts));
@@ -126,12 +125,13 @@ fn services(documents: &Documents, notes: &mut Vec<Note>) {
         let selects = |labels: &BTreeMap<String, String>| {
             service.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         };
-        let pods = documents.pods.values().filter(|(pod, _)| pod.name.namespace == *namespace);
-        let deployments = documents.deployments.values().filter(|(d, _)| d.name.namespace == *namespace);
-        let sets = documents.stateful_sets.values().filter(|(set, _)| set.name.namespace == *namespace);
-        let found = pods.map(|(pod, _)| &pod.labels).any(selects)
-            || sets.map(|(_, set)| &set.pods.template.labels).any(selects)
-            || deployments.map(|(_, deployment)| &deployment.template.labels).any(selects);
+        let workloads = documents.workloads().map(|(meta, template)| (meta, &template.labels));
+        let pods = documents.pods.values().map(|(meta, _)| (meta, &meta.labels));
+        let external = documents.external_workloads.values().map(|(meta, _)| (meta, &meta.labels));
+        let found = workloads
+            .chain(pods)
+            .chain(external)
+            .any(|(meta, labels)| meta.name.namespace == *namespace && selects(labels));
         if !service.selector.is_empty() && !found {
             let message = format!("the selector of Service {} matches no pod", meta.name);
             notes.push(Note { at: meta.at.clone(), message });

@@ -1,11 +1,11 @@
-//! Services and EndpointSlices.
+//! Services.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::names;
 use super::reader::Reader;
-use super::workload::{PortRef, check_port_name, read_port_ref, read_protocol};
+use super::workload::{PortRef, read_port_ref, read_protocol};
 use super::yaml::Node;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,10 +15,30 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `internalTrafficPolicy: Local`.
     pub local_traffic_only: bool,
+    /// The second of `clusterIPs`, of the other family.
+    pub other_ip: Option<IpAddr>,
+    /// Families that its endpoints are of; empty where only the cluster's first one is.
+    pub families: Vec<Family>,
+    /// `publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+    /// `trafficDistribution`: each endpoint is for clients of its own zone.
+    pub same_zone: bool,
     /// Addresses and host names in the load balancer's status.
     pub ingress: Vec<String>,
     /// The ports on nodes of a `NodePort` Service, by the names of its ports.
     pub node_ports: BTreeMap<String, u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,34 +60,6 @@ pub struct ServicePort {
     pub app_protocol: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct EndpointSlice {
-    pub endpoints: Vec<SliceEndpoint>,
-    pub ports: Vec<SlicePort>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct SliceEndpoint {
-    pub addresses: Vec<IpAddr>,
-    pub ready: bool,
-    pub hostname: Option<String>,
-    pub target: Option<TargetRef>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetRef {
-    pub kind: String,
-    pub namespace: Option<String>,
-    pub name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlicePort {
-    pub name: String,
-    pub port: u16,
-    pub protocol: String,
-}
-
 pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> {
     let spec = reader.required_mapping(node, "spec")?;
     let kind = read_kind(reader, spec)?;
@@ -81,11 +73,17 @@ pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> 
     }
     check_repeats(reader, &nodes, &ports);
     let local = reader.text(spec, "internalTrafficPolicy").is_some_and(|policy| policy == "Local");
+    let distribution = reader.text(spec, "trafficDistribution");
+    let ips = reader.addresses(spec, "clusterIPs");
     Some(Service {
         kind,
         selector: reader.text_map(spec, "selector"),
         ports,
         local_traffic_only: local,
+        families: read_families(reader, spec, &ips),
+        other_ip: ips.get(1).copied(),
+        publish_not_ready: reader.flag(spec, "publishNotReadyAddresses").unwrap_or(false),
+        same_zone: distribution.is_some_and(|name| ZONAL.contains(&name.as_str())),
         ingress: read_ingress(reader, node),
         node_ports: read_node_ports(reader, spec),
     })
@@ -113,6 +111,32 @@ fn read_node_ports(reader: &mut Reader, spec: &Node) -> BTreeMap<String, u16> {
     }
     ports
 }
+
+/// As listed, as the policy asks for, or as the addresses show.
+fn read_families(reader: &mut Reader, spec: &Node, ips: &[IpAddr]) -> Vec<Family> {
+    let mut families = Vec::new();
+    for name in reader.texts(spec, "ipFamilies") {
+        match name.as_str() {
+            "IPv4" => families.push(Family::V4),
+            "IPv6" => families.push(Family::V6),
+            _ => {
+                let at = spec.get("ipFamilies").unwrap_or(spec);
+                reader.problem(at, format!("{name:?} is no family of addresses"), "IPv4 or IPv6");
+            }
+        }
+    }
+    let policy = reader.text(spec, "ipFamilyPolicy");
+    if families.len() < 2
+        && policy.is_some_and(|name| ["PreferDualStack", "RequireDualStack"].contains(&&*name))
+    {
+        return vec![Family::V4, Family::V6];
+    }
+    if families.is_empty() { ips.iter().map(|ip| Family::of(*ip)).collect() } else { families }
+}
+
+/// Values of `trafficDistribution` that keep to a zone; the last one to a node first, which is no hint that
+/// Linkerd reads.
+const ZONAL: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
 
 fn read_kind(reader: &mut Reader, spec: &Node) -> Option<ServiceKind> {
     let kind = reader.text(spec, "type").unwrap_or_else(|| "ClusterIP".into());
@@ -174,46 +198,4 @@ fn check_repeats(reader: &mut Reader, nodes: &[&Node], ports: &[ServicePort]) {
             reader.problem(nodes[at], format!("port name {:?} is given twice", port.name), "different names");
         }
     }
-}
-
-pub(super) fn read_slice(reader: &mut Reader, node: &Node) -> Option<EndpointSlice> {
-    let mut slice = EndpointSlice { endpoints: Vec::new(), ports: Vec::new() };
-    for node in reader.mappings(node, "endpoints") {
-        slice.endpoints.push(read_endpoint(reader, node));
-    }
-    for node in reader.mappings(node, "ports") {
-        let name = reader.text(node, "name").unwrap_or_default();
-        check_port_name(reader, node, &name);
-        let protocol = read_protocol(reader, node);
-        if let Some(port) = reader.port(node, "port") {
-            slice.ports.push(SlicePort { name, port, protocol });
-        }
-    }
-    Some(slice)
-}
-
-fn read_endpoint(reader: &mut Reader, node: &Node) -> SliceEndpoint {
-    let mut addresses = Vec::new();
-    reader.required(node, "addresses");
-    for text in reader.texts(node, "addresses") {
-        match text.parse() {
-            Ok(ip) => addresses.push(ip),
-            Err(_) => {
-                let at = node.get("addresses").unwrap_or(node);
-                reader.problem(at, format!("{text:?} is no address"), "IP addresses");
-            }
-        }
-    }
-    let ready = match reader.mapping(node, "conditions") {
-        Some(conditions) => reader.flag(conditions, "ready").unwrap_or(true),
-        None => true,
-    };
-    let target = reader.mapping(node, "targetRef").and_then(|target| {
-        Some(TargetRef {
-            kind: reader.required_text(target, "kind")?,
-            namespace: reader.text(target, "namespace"),
-            name: reader.required_text(target, "name")?,
-        })
-    });
-    SliceEndpoint { addresses, ready, hostname: reader.text(node, "hostname"), target }
 }

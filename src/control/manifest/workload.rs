@@ -1,4 +1,4 @@
-//! Deployments and Pods, as far as names, ports, probes and environments matter.
+//! Pods and what makes them, as far as names, ports, probes and environments matter.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,9 +9,12 @@ use super::selector::{self, Selector};
 use super::yaml::{Node, Value};
 use super::{Place, document, names};
 
+/// Replicas of one template: a Deployment, ReplicaSet, Job (its parallelism) or DaemonSet (a replica for
+/// each node).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deployment {
     pub replicas: u32,
+    /// Of a Job without one: what its pods' labels say of it.
     pub selector: Selector,
     pub template: PodTemplate,
     /// Follows from the content of the template alone.
@@ -39,6 +42,8 @@ pub struct PodSpec {
     pub hostname: Option<String>,
     pub subdomain: Option<String>,
     pub host_network: bool,
+    /// Labels of the nodes that it may run on.
+    pub node_selector: BTreeMap<String, String>,
     pub init_containers: Vec<Container>,
     pub containers: Vec<Container>,
 }
@@ -47,7 +52,9 @@ pub struct PodSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodStatus {
     pub phase: Option<String>,
-    pub ip: Option<IpAddr>,
+    /// One, or one of each family, the cluster's own first.
+    pub ips: Vec<IpAddr>,
+    pub host_ips: Vec<IpAddr>,
     /// The condition `Ready`, if given.
     pub ready: Option<bool>,
 }
@@ -99,6 +106,8 @@ pub struct ContainerPort {
     pub name: String,
     pub port: u16,
     pub protocol: String,
+    /// Where the node takes it too.
+    pub host_port: Option<u16>,
 }
 
 /// A port by number or by the name that a container gives it.
@@ -146,8 +155,26 @@ pub(super) fn read_deployment(reader: &mut Reader, node: &Node) -> Option<Deploy
         let message = "the selector does not match the labels of the template".to_owned();
         reader.problem(selector_node, message, format!("labels that the template has ({{{labels}}})"));
     }
-    let template_hash = crate::control::hash::digits(crate::control::hash::fnv32(&template_node.canonical()));
+    let template_hash = hash_of(template_node);
     Some(Deployment { replicas, selector, template, template_hash })
+}
+
+/// A Job's pods run until they have done their work: none of one that is done, or that waits.
+pub(super) fn read_job(reader: &mut Reader, node: &Node) -> Option<Deployment> {
+    let spec = reader.required_mapping(node, "spec")?;
+    let parallel = reader.number(spec, "parallelism", 0..=10_000).unwrap_or(1) as u32;
+    let suspended = reader.flag(spec, "suspend").unwrap_or(false);
+    let done = ["Complete", "Failed"].iter().any(|kind| reader.condition(node, kind) == Some(true));
+    let template_node = reader.required_mapping(spec, "template")?;
+    let template = read_template(reader, template_node)?;
+    let selector = reader.mapping(spec, "selector").map(|node| selector::read(reader, node));
+    let template_hash = hash_of(template_node);
+    let replicas = if suspended || done { 0 } else { parallel };
+    Some(Deployment { replicas, selector: selector.unwrap_or_default(), template, template_hash })
+}
+
+fn hash_of(template: &Node) -> String {
+    crate::control::hash::digits(crate::control::hash::fnv32(&template.canonical()))
 }
 
 fn read_template(reader: &mut Reader, node: &Node) -> Option<PodTemplate> {
@@ -163,33 +190,29 @@ fn read_template(reader: &mut Reader, node: &Node) -> Option<PodTemplate> {
 pub(super) fn read_pod(reader: &mut Reader, node: &Node) -> Option<Pod> {
     let spec = reader.required_mapping(node, "spec")?;
     let spec = read_spec(reader, spec);
+    let ready = reader.condition(node, "Ready");
     let status = match reader.mapping(node, "status") {
-        Some(status) => read_status(reader, status),
+        Some(status) => PodStatus {
+            phase: reader.text(status, "phase"),
+            ips: read_ips(reader, status, "podIP"),
+            host_ips: read_ips(reader, status, "hostIP"),
+            ready,
+        },
         None => PodStatus::default(),
     };
     Some(Pod { spec, status })
 }
 
-fn read_status(reader: &mut Reader, status: &Node) -> PodStatus {
-    let mut ready = None;
-    for condition in reader.mappings(status, "conditions") {
-        if reader.text(condition, "type").as_deref() == Some("Ready") {
-            ready = reader.text(condition, "status").map(|status| status == "True");
-        }
+/// The list, `podIPs`, or else the one address.
+fn read_ips(reader: &mut Reader, status: &Node, key: &str) -> Vec<IpAddr> {
+    let mut ips = Vec::new();
+    for entry in reader.mappings(status, &format!("{key}s")) {
+        ips.extend(reader.address(entry, "ip"));
     }
-    let ip = reader.text(status, "podIP").filter(|ip| !ip.is_empty());
-    let ip = ip.and_then(|text| {
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            reader.problem(
-                status.get("podIP").unwrap_or(status),
-                format!("{text:?} is no address"),
-                "an IP address",
-            );
-        }
-        parsed
-    });
-    PodStatus { phase: reader.text(status, "phase"), ip, ready }
+    if ips.is_empty() {
+        ips.extend(reader.address(status, key));
+    }
+    ips
 }
 
 fn read_spec(reader: &mut Reader, spec: &Node) -> PodSpec {
@@ -206,6 +229,7 @@ fn read_spec(reader: &mut Reader, spec: &Node) -> PodSpec {
         hostname: read_host_label(reader, spec, "hostname"),
         subdomain: read_host_label(reader, spec, "subdomain"),
         host_network: reader.flag(spec, "hostNetwork").unwrap_or(false),
+        node_selector: reader.text_map(spec, "nodeSelector"),
         init_containers: read_containers(reader, spec, "initContainers"),
         containers,
     }
@@ -237,7 +261,7 @@ fn read_container(reader: &mut Reader, node: &Node) -> Option<Container> {
         command: reader.texts(node, "command"),
         args: reader.texts(node, "args"),
         env: read_env(reader, node),
-        ports: read_ports(reader, node),
+        ports: read_named_ports(reader, node, "containerPort"),
         liveness: read_probe(reader, node, "livenessProbe"),
         readiness: read_probe(reader, node, "readinessProbe"),
         startup: read_probe(reader, node, "startupProbe"),
@@ -260,14 +284,17 @@ fn read_env(reader: &mut Reader, container: &Node) -> Vec<EnvVar> {
     env
 }
 
-fn read_ports(reader: &mut Reader, container: &Node) -> Vec<ContainerPort> {
+/// The `ports` of a container, or of a workload that is none; `number` is the field of the port itself.
+pub(super) fn read_named_ports(reader: &mut Reader, parent: &Node, number: &str) -> Vec<ContainerPort> {
     let mut ports = Vec::new();
-    for node in reader.mappings(container, "ports") {
-        reader.required(node, "containerPort");
-        let Some(port) = reader.port(node, "containerPort") else { continue };
+    for node in reader.mappings(parent, "ports") {
+        reader.required(node, number);
+        let Some(port) = reader.port(node, number) else { continue };
         let name = reader.text(node, "name").unwrap_or_default();
         check_port_name(reader, node, &name);
-        ports.push(ContainerPort { name, port, protocol: read_protocol(reader, node) });
+        let host_port = reader.number(node, "hostPort", 0..=65535).map(|port| port as u16);
+        let host_port = host_port.filter(|port| *port > 0);
+        ports.push(ContainerPort { name, port, protocol: read_protocol(reader, node), host_port });
     }
     ports
 }

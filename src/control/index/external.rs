@@ -1,0 +1,64 @@
+//! ExternalWorkloads of a cluster, and the endpoints that Services have in them (controlplane 3.2).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::control::manifest::{Documents, ExternalWorkload, Meta};
+
+use super::slices::{Backing, ServiceEndpoint, SliceHead};
+use super::{ObjectName, PortRef, Service, ServicePort};
+
+/// Label with the zone of a node, and of an external workload.
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// What Linkerd's own endpoints controller would write for one Service.
+pub(super) fn endpoints(documents: &Documents, service: &Service) -> Vec<ServiceEndpoint> {
+    let mut endpoints = Vec::new();
+    for (meta, workload) in documents.external_workloads.values() {
+        if meta.name.namespace != service.name.namespace || !service.selects(&meta.labels) {
+            continue;
+        }
+        let made = |ip: &IpAddr| ServiceEndpoint {
+            ip: *ip,
+            // Readiness is asked for even by Services that publish addresses before.
+            ready: workload.ready,
+            hostname: service.headless.then(|| meta.name.name.clone()),
+            backing: Backing::External(meta.name.clone()),
+            ports: ports(service, workload),
+            zone: meta.labels.get(ZONE).cloned(),
+            for_zones: Vec::new(),
+            slice: SliceHead::of(service),
+        };
+        endpoints.extend(workload.ips.iter().map(made));
+    }
+    endpoints
+}
+
+/// By name of the Service port. A number counts only where the workload declares it.
+fn ports(service: &Service, workload: &ExternalWorkload) -> Arc<BTreeMap<String, u16>> {
+    let number = |port: &ServicePort| {
+        let same = |declared: &&crate::control::manifest::workload::ContainerPort| {
+            declared.protocol == port.protocol
+                && match &port.target {
+                    PortRef::Number(number) => declared.port == *number,
+                    PortRef::Name(name) => declared.name == *name,
+                }
+        };
+        workload.ports.iter().find(same).map(|declared| declared.port)
+    };
+    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
+    Arc::new(tcp.filter_map(|port| Some((port.name.clone(), number(port)?))).collect())
+}
+
+/// The one that has the address and declares the port.
+pub(super) fn by_addr(
+    workloads: &BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
+    ip: IpAddr,
+    port: u16,
+) -> Vec<&(Meta, ExternalWorkload)> {
+    let has = |workload: &ExternalWorkload| {
+        workload.ips.contains(&ip) && workload.ports.iter().any(|declared| declared.port == port)
+    };
+    workloads.values().filter(|(_, workload)| has(workload)).collect()
+}
