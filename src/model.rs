@@ -13,6 +13,7 @@ pub mod outbound;
 pub mod peer;
 pub mod profile;
 pub mod protocol;
+pub mod service_profile;
 
 pub use endpoint::{Endpoint, EndpointUpdate};
 pub use identity::WorkloadId;

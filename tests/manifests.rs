@@ -71,6 +71,32 @@ fn zones() {
     );
 }
 
+/// Which ServiceProfile speaks for a Service depends on who asks.
+#[test]
+fn profiles() {
+    compare(
+        "profiles",
+        "tests/manifests/profiles",
+        |_| {},
+        |answers| {
+            for client in ["", "shop", "client"] {
+                answers.context = Context { namespace: client.into(), ..Context::default() };
+                answers.line(0, format!("\nasked from {client:?}"));
+                ["web.shop.svc.cluster.local:80", "10.200.1.1:81", "plain.shop.svc.cluster.local:80"]
+                    .iter()
+                    .for_each(|path| answers.profile(path));
+            }
+            answers.line(0, "\nnames");
+            for name in NAMES {
+                answers.debug(1, name, answers.snapshot.resolve(&format!("{name}.svc.cluster.local.")));
+            }
+        },
+    );
+}
+
+const NAMES: [&str; 6] =
+    ["web.shop", "_http._tcp.web.shop", "_http._tcp.hosts.shop", "one.hosts.shop", "old.shop", "none.shop"];
+
 #[test]
 fn gateway() {
     mirroring("gateway", "tests/manifests/gateway", |_| {});
@@ -289,7 +315,15 @@ impl Answers<'_> {
                     set.endpoints.values().for_each(|found| self.endpoint(found));
                 }
             }
-            self.debug(2, "profile", self.snapshot.profile(&path, &self.context));
+            match self.snapshot.profile(&path, &self.context) {
+                Err(error) => self.debug(2, "profile", Err::<(), _>(error)),
+                Ok(ProfileAnswer { profile, parent, .. }) => {
+                    self.line(
+                        2,
+                        format!("profile: Ok(ProfileAnswer {{ profile: {profile:?}, parent: {parent:?} }})"),
+                    );
+                }
+            }
             if let Some(ip) = service.cluster_ip {
                 let target = Target::Addr(SocketAddr::new(ip, port));
                 self.debug(2, "outbound", self.snapshot.outbound(namespace, target));
@@ -318,11 +352,17 @@ impl Answers<'_> {
     fn profile(&mut self, path: &str) {
         match self.snapshot.profile(path, &self.context) {
             Err(error) => self.line(0, format!("profile {path}: {error:?}")),
-            Ok(ProfileAnswer { profile, parent }) => {
+            Ok(ProfileAnswer { profile, parent, source, given }) => {
                 let name = profile.name.map(|name| name.to_string());
                 let parent = parent.map(|of| format!("{} {}:{}", of.kind(), of.name(), of.port()));
                 self.line(0, format!("profile {path}: {name:?} opaque {} of {parent:?}", profile.opaque));
                 profile.endpoint.iter().for_each(|endpoint| self.endpoint(endpoint));
+                if source.is_some() {
+                    self.debug(1, "from", source);
+                    given.routes.iter().for_each(|route| self.debug(2, "route", route));
+                    given.overrides.iter().for_each(|to| self.debug(2, "override", to));
+                    self.debug(2, "budget", given.budget);
+                }
             }
         }
     }

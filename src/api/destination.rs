@@ -16,7 +16,12 @@ use pb::tls_identity::{DnsLikeIdentity, Strategy, UriLikeIdentity};
 
 use super::{encode_duration, encode_resource};
 use crate::model::endpoint::{EndpointTls, FlowControl, Http2Params, KeepAlive, Labels, ProtocolHint};
+use crate::model::service_profile::RetryBudget;
 use crate::model::{Authority, Endpoint, EndpointUpdate, Profile, ResourceRef, WorkloadId};
+
+mod profile;
+
+pub use profile::encode_service_profile;
 
 /// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -213,7 +218,7 @@ pub fn encode_endpoint(from: &Endpoint) -> pb::WeightedAddr {
         addr: Some(from.addr.into()),
         weight: from.weight,
         metric_labels: from.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        tls_identity: from.tls.as_ref().map(encode_tls),
+        tls_identity: from.tls.as_ref().map(|tls| encode_tls(tls, from.authority_override.is_some())),
         protocol_hint: hinted.then_some(pb::ProtocolHint { opaque_transport, protocol }),
         authority_override: from
             .authority_override
@@ -224,10 +229,11 @@ pub fn encode_endpoint(from: &Endpoint) -> pb::WeightedAddr {
     }
 }
 
-/// The server name is left out where it says nothing new, as for gateways (controlplane 2.5).
-fn encode_tls(from: &EndpointTls) -> pb::TlsIdentity {
+/// A gateway's server name is left out, where it says nothing new (controlplane 2.5, 8.20).
+fn encode_tls(from: &EndpointTls, gateway: bool) -> pb::TlsIdentity {
     let name = from.server_name.to_string();
-    let server_name = (name != from.id.to_string()).then_some(DnsLikeIdentity { name });
+    let implied = gateway && name == from.id.to_string();
+    let server_name = (!implied).then_some(DnsLikeIdentity { name });
     let strategy = match &from.id {
         WorkloadId::Dns(name) => Strategy::DnsLikeIdentity(DnsLikeIdentity { name: name.to_string() }),
         WorkloadId::Uri(uri) => Strategy::UriLikeIdentity(UriLikeIdentity { uri: uri.to_string() }),
@@ -258,18 +264,13 @@ fn encode_http2(from: &Http2Params) -> pb::Http2ClientParams {
     pb::Http2ClientParams { flow_control, keep_alive, internals }
 }
 
-/// Writes a profile and, for a Service's, the Service. Routes are never sent; the retry budget is
-/// the default that every profile carries (controlplane 2.9).
+/// Writes a profile and, for a Service's, the Service; the retry budget is the default that every profile
+/// carries (controlplane 2.9).
 pub fn encode_profile(from: &Profile, parent: Option<&ResourceRef>) -> pb::DestinationProfile {
-    let budget = pb::RetryBudget {
-        retry_ratio: 0.2,
-        min_retries_per_second: 10,
-        ttl: encode_duration(Duration::from_secs(10)),
-    };
     pb::DestinationProfile {
         fully_qualified_name: from.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         opaque_protocol: from.opaque,
-        retry_budget: Some(budget),
+        retry_budget: Some(profile::budget(&RetryBudget::default())),
         endpoint: from.endpoint.as_ref().map(encode_endpoint),
         parent_ref: parent.and_then(encode_resource),
         ..Default::default()

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::control::manifest::{Documents, Note};
 use crate::control::mirror::{self, Gateways, LinkedGateway, Mirrored};
 use crate::model::endpoint::{Endpoint, Labels};
+use crate::model::service_profile::ServiceProfile;
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
 mod address;
@@ -33,6 +34,7 @@ mod workloads;
 mod world;
 
 pub use allocate::Allocations;
+pub use dns::{Records, Resolved, ServiceRecord};
 pub use lookup::{Context, LookupError, Target, Workload};
 pub use ports::PortSet;
 pub use settings::{DefaultPolicy, Settings, Transport};
@@ -168,10 +170,17 @@ impl Snapshot {
         self.remotes.keys().map(String::as_str)
     }
 
-    /// Addresses of a fully qualified name, with or without trailing dot, in any case. Services:
-    /// their cluster IP; headless ones: their ready pods; the control plane's own: its address.
+    /// What a fully qualified name leads to, with or without trailing dot, in any case.
+    pub fn resolve(&self, name: &str) -> Resolved {
+        dns::resolve(&self.own, name)
+    }
+
+    /// The addresses that a name resolves to; none where it does not.
     pub fn dns(&self, name: &str) -> Vec<IpAddr> {
-        dns::addresses(&self.own, name)
+        match self.resolve(name) {
+            Resolved::Known(records) => records.addresses,
+            Resolved::Foreign | Resolved::Unknown => Vec::new(),
+        }
     }
 
     /// Whether a manifest (or the cluster by itself, for `default`) makes this service account.
@@ -199,6 +208,9 @@ pub struct ProfileAnswer {
     pub profile: Profile,
     /// The Service, with its port, when the profile is a Service's.
     pub parent: Option<ResourceRef>,
+    /// The ServiceProfile that speaks for it, and what that says; the defaults where there is none.
+    pub source: Option<ResourceRef>,
+    pub given: ServiceProfile,
 }
 
 /// A Service, its own or a mirror.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::model::service_profile::ServiceProfile;
 use reader::Reader;
 use yaml::{Node, Value};
 
@@ -20,6 +21,7 @@ pub mod link;
 pub mod names;
 pub mod node;
 pub mod policy;
+mod profile;
 mod reader;
 pub(in crate::control) mod references;
 pub mod selector;
@@ -162,6 +164,7 @@ pub struct Documents {
     /// As slices, one for each subset.
     pub endpoints: BTreeMap<ObjectName, (Meta, Vec<EndpointSlice>)>,
     pub external_workloads: BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
+    pub service_profiles: BTreeMap<ObjectName, (Meta, ServiceProfile)>,
     pub secrets: BTreeMap<ObjectName, (Meta, Secret)>,
     pub servers: BTreeMap<ObjectName, (Meta, Server)>,
     pub authorization_policies: BTreeMap<ObjectName, (Meta, AuthorizationPolicy)>,
@@ -225,6 +228,7 @@ impl Documents {
             Body::ExternalWorkload(body) => {
                 place(self.external_workloads.insert(name, (meta, (**body).clone())))
             }
+            Body::ServiceProfile(body) => place(self.service_profiles.insert(name, (meta, (**body).clone()))),
             Body::Secret(body) => place(self.secrets.insert(name, (meta, body.clone()))),
             Body::Server(body) => place(self.servers.insert(name, (meta, body.clone()))),
             Body::AuthorizationPolicy(body) => {

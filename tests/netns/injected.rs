@@ -243,8 +243,7 @@ impl Stage {
             for series in [
                 format!("control_request_total{{{labels}}}"),
                 format!("control_response_latency_ms_count{{{labels},status_code=\"200\"}}"),
-                format!("{looked_up},record_type=\"SRV\",result=\"not_found\"}}"),
-                format!("{looked_up},record_type=\"A/AAAA\",result=\"ok\"}}"),
+                format!("{looked_up},record_type=\"SRV\",result=\"ok\"}}"),
                 format!("control_{client}_balancer_p2c_updates_total{{op=\"Reset\",addr=\"{addr}\"}}"),
             ] {
                 let line = page.lines().find_map(|line| line.strip_prefix(&format!("{series} ")));

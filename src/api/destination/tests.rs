@@ -161,3 +161,63 @@ fn empty_sets_survive_the_wire() {
         assert_eq!(update(encode_update(&sent)), Some(sent));
     }
 }
+
+#[test]
+fn a_pods_server_name_is_sent_and_a_gateways_is_not() {
+    let name: crate::model::DnsName = "web.d.serviceaccount.identity.linkerd.cluster.local".parse().unwrap();
+    let mut endpoint = Endpoint::plain("10.0.0.1:80".parse().unwrap());
+    endpoint.tls = Some(EndpointTls { id: WorkloadId::Dns(name.clone()), server_name: name });
+    let sent = |endpoint: &Endpoint| encode_endpoint(endpoint).tls_identity.unwrap().server_name;
+    assert!(sent(&endpoint).is_some());
+    endpoint.authority_override = Some("web.d.svc.cluster.local:80".parse().unwrap());
+    assert_eq!(sent(&endpoint), None);
+}
+
+#[test]
+fn a_service_profile_is_sent_whole_and_an_override_has_the_asked_port() {
+    use crate::model::service_profile::{
+        Condition, Override, RequestMatch, ResponseClass, RetryBudget, Route, ServiceProfile, StatusRange,
+    };
+    let request = Condition::All(vec![
+        Condition::Is(RequestMatch::Method(http::Method::GET)),
+        Condition::Not(Box::new(Condition::Is(RequestMatch::Path("/x".into())))),
+    ]);
+    let response = Condition::Any(vec![Condition::Is(StatusRange { min: 500, max: 599 })]);
+    let route = Route {
+        name: "get".into(),
+        condition: request,
+        responses: vec![ResponseClass { condition: response, failure: true }],
+        retryable: true,
+        timeout: Some(Duration::from_millis(1500)),
+    };
+    let to = |text: &str| Override { authority: text.parse().unwrap(), weight: 5000 };
+    let given = ServiceProfile {
+        routes: vec![route],
+        overrides: vec![to("a.d.svc.cluster.local"), to("b.d.svc.cluster.local:81")],
+        budget: RetryBudget { ratio: 0.5, per_second: 3, ttl: Duration::from_secs(60) },
+    };
+    let parent = ResourceRef::Resource {
+        group: "core".into(),
+        kind: "Service".into(),
+        name: "web".into(),
+        namespace: "d".into(),
+        section: "".into(),
+        port: 80,
+    };
+    let sent = encode_service_profile(&Profile::default(), &parent, None, &given);
+    let authorities: Vec<_> = sent.dst_overrides.iter().map(|to| to.authority.as_str()).collect();
+    assert_eq!(authorities, ["a.d.svc.cluster.local:80", "b.d.svc.cluster.local:81"]);
+    assert_eq!(sent.retry_budget.as_ref().map(|budget| budget.min_retries_per_second), Some(3));
+    let [route] = sent.routes.as_slice() else { panic!("{sent:?}") };
+    assert!(route.is_retryable && route.response_classes[0].is_failure);
+    assert_eq!(route.metrics_labels["route"], "get");
+    assert_eq!(route.timeout.map(|timeout| (timeout.seconds, timeout.nanos)), Some((1, 500_000_000)));
+    let Some(pb::request_match::Match::All(tests)) = route.condition.clone().and_then(|c| c.r#match) else {
+        panic!("{route:?}")
+    };
+    assert_eq!(tests.matches.len(), 2);
+    // No ServiceProfile: the reference names the group alone.
+    let kind = sent.profile_ref.and_then(|meta| meta.kind);
+    let Some(linkerd2_proxy_api::meta::metadata::Kind::Resource(of)) = kind else { panic!("{kind:?}") };
+    assert_eq!((of.group.as_str(), of.kind.as_str(), of.name.as_str()), ("linkerd.io", "", ""));
+}

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::model::endpoint::Endpoint;
+use crate::model::service_profile::ServiceProfile;
 use crate::model::{Profile, ResourceRef};
 
 use super::lookup::{PathHost, parse_path};
@@ -17,29 +18,29 @@ use crate::control::manifest::{ExternalWorkload, Meta};
 pub(super) fn profile(
     snapshot: &Snapshot,
     path: &str,
-    _context: &Context,
+    context: &Context,
 ) -> Result<ProfileAnswer, LookupError> {
     let own = &snapshot.own;
     let (host, port) = parse_path(path, &own.settings)?;
     match host {
-        PathHost::Addr(ip) => by_addr(own, ip, port),
+        PathHost::Addr(ip) => by_addr(own, ip, port, context),
         PathHost::Service { instance, name, namespace } => {
             let name = ObjectName { namespace, name };
             let service = own.services.get(&name);
             let service =
                 service.ok_or_else(|| LookupError::Unknown(format!("Service {name} does not exist")))?;
             match instance {
-                None => of_service(own, service, port),
+                None => of_service(own, service, port, context),
                 Some(instance) => of_instance(own, service, &instance, port),
             }
         }
     }
 }
 
-fn by_addr(world: &World, ip: IpAddr, port: u16) -> Result<ProfileAnswer, LookupError> {
+fn by_addr(world: &World, ip: IpAddr, port: u16, context: &Context) -> Result<ProfileAnswer, LookupError> {
     let services = world.services.values().filter(|service| service.has_ip(ip));
     if let Some(service) = only(services, || format!("{ip} belongs to several Services"))? {
-        return of_service(world, service, port);
+        return of_service(world, service, port, context);
     }
     let addr = SocketAddr::new(ip, port);
     let living = || world.pods.values().filter(|pod| pod.phase != Phase::Finished && !pod.terminating);
@@ -81,7 +82,12 @@ fn has_host_port(pod: &Pod, port: u16) -> bool {
     pod.all_containers().flat_map(|container| &container.ports).any(taken)
 }
 
-fn of_service(world: &World, service: &Service, port: u16) -> Result<ProfileAnswer, LookupError> {
+fn of_service(
+    world: &World,
+    service: &Service,
+    port: u16,
+    context: &Context,
+) -> Result<ProfileAnswer, LookupError> {
     if service.tcp_port(port).is_none() {
         return Ok(ProfileAnswer::default());
     }
@@ -91,10 +97,36 @@ fn of_service(world: &World, service: &Service, port: u16) -> Result<ProfileAnsw
     }
     let fqn = format!("{name}.{namespace}.svc.{}", world.settings.cluster_domain);
     let opaque = service.opaque_ports(&world.settings).contains(port);
+    let (source, given) = service_profile(world, &fqn, context, namespace).unzip();
     Ok(ProfileAnswer {
         profile: Profile { name: fqn.parse().ok(), opaque, endpoint: None },
         parent: Some(service_ref(&service.name, port)),
+        source,
+        given: given.unwrap_or_default(),
     })
+}
+
+/// By the Service's full name; one in the client's namespace comes first.
+fn service_profile(
+    world: &World,
+    fqn: &str,
+    context: &Context,
+    namespace: &str,
+) -> Option<(ResourceRef, ServiceProfile)> {
+    let found = [context.namespace.as_str(), namespace].into_iter().find_map(|namespace| {
+        let (_, profile) = world.service_profiles.get(&ObjectName::new(namespace, fqn))?;
+        Some((namespace, profile))
+    });
+    let (namespace, profile) = found?;
+    let source = ResourceRef::Resource {
+        group: "linkerd.io".into(),
+        kind: "ServiceProfile".into(),
+        name: fqn.into(),
+        namespace: namespace.into(),
+        section: "".into(),
+        port: 0,
+    };
+    Some((source, profile.clone()))
 }
 
 fn of_instance(
@@ -140,15 +172,16 @@ fn of_external(world: &World, workload: &(Meta, ExternalWorkload), addr: SocketA
 /// `Get` tells the namespace once for the whole set; here it is the endpoint's.
 fn of_workload(mut endpoint: Endpoint, namespace: &str, opaque: bool) -> ProfileAnswer {
     Arc::make_mut(&mut endpoint.labels).insert("namespace".into(), namespace.to_owned());
-    ProfileAnswer { profile: Profile { name: None, opaque, endpoint: Some(endpoint) }, parent: None }
+    of_endpoint(endpoint, opaque)
 }
 
 fn of_unknown(world: &World, addr: SocketAddr) -> ProfileAnswer {
-    let opaque = world.settings.default_opaque_ports.contains(addr.port());
-    ProfileAnswer {
-        profile: Profile { name: None, opaque, endpoint: Some(Endpoint::plain(addr)) },
-        parent: None,
-    }
+    of_endpoint(Endpoint::plain(addr), world.settings.default_opaque_ports.contains(addr.port()))
+}
+
+fn of_endpoint(endpoint: Endpoint, opaque: bool) -> ProfileAnswer {
+    let profile = Profile { name: None, opaque, endpoint: Some(endpoint) };
+    ProfileAnswer { profile, ..ProfileAnswer::default() }
 }
 
 /// A Service and port as policies and profiles refer to it (controlplane 3.9).

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::control::manifest::service::ServiceKind;
 use crate::control::manifest::{Documents, ExternalWorkload, Meta, Server};
 use crate::control::mirror::Mirrored;
+use crate::model::service_profile::ServiceProfile;
 
 use super::slices::{self, ServiceEndpoint};
 use super::workloads::pods;
@@ -21,8 +22,9 @@ pub(super) struct World {
     pub(super) services: BTreeMap<ObjectName, Service>,
     /// By Service. A Service without endpoints has no entry.
     pub(super) endpoints: BTreeMap<ObjectName, Vec<ServiceEndpoint>>,
-    /// None of another cluster: they are not watched there (controlplane 1.2).
+    /// Not of another cluster, like profiles: they are not watched there (controlplane 1.2).
     pub(super) external_workloads: BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
+    pub(super) service_profiles: BTreeMap<ObjectName, (Meta, ServiceProfile)>,
     /// Zones of nodes.
     pub(super) zones: BTreeMap<String, String>,
     /// Oldest first, then by name: the first that matches wins (controlplane 3.5).
@@ -46,6 +48,7 @@ impl World {
         let mut world = Self::assemble(documents, pods, services, settings.clone());
         world.namespaces.extend(mirrored.namespaces.keys().cloned());
         world.external_workloads.clone_from(&documents.external_workloads);
+        world.service_profiles.clone_from(&documents.service_profiles);
         slices::add_mirrored(&mut world, mirrored);
         world
     }
@@ -82,6 +85,7 @@ impl World {
             service_accounts: service_accounts(documents, &settings),
             endpoints: slices::endpoints(documents, &services, &pods),
             external_workloads: BTreeMap::new(),
+            service_profiles: BTreeMap::new(),
             zones: slices::zones(documents)
                 .into_iter()
                 .map(|(node, zone)| (node.to_owned(), zone.to_owned()))

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use super::reader::Reader;
 use super::yaml::Node;
-use super::{Place, external, link, names, node, policy, service, slice, stateful, workload};
+use super::{Place, external, link, names, node, policy, profile, service, slice, stateful, workload};
+use crate::model::service_profile::ServiceProfile;
 
 /// Namespace and name, in the order in which everything is sorted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +77,7 @@ pub enum Body {
     /// As slices.
     Endpoints(Vec<slice::EndpointSlice>),
     ExternalWorkload(Box<external::ExternalWorkload>),
+    ServiceProfile(Box<ServiceProfile>),
     Secret(link::Secret),
     Server(policy::Server),
     AuthorizationPolicy(policy::AuthorizationPolicy),
@@ -100,6 +102,7 @@ impl Body {
             Self::EndpointSlice(_) => "EndpointSlice",
             Self::Endpoints(_) => "Endpoints",
             Self::ExternalWorkload(_) => "ExternalWorkload",
+            Self::ServiceProfile(_) => "ServiceProfile",
             Self::Secret(_) => "Secret",
             Self::Server(_) => "Server",
             Self::AuthorizationPolicy(_) => "AuthorizationPolicy",
@@ -111,7 +114,7 @@ impl Body {
 }
 
 /// Group, kind and the versions that are read (controlplane 1.1, 3.1).
-const KINDS: [(&str, &str, &[&str]); 19] = [
+const KINDS: [(&str, &str, &[&str]); 20] = [
     ("", "Namespace", &["v1"]),
     ("", "ServiceAccount", &["v1"]),
     ("", "Pod", &["v1"]),
@@ -130,6 +133,7 @@ const KINDS: [(&str, &str, &[&str]); 19] = [
     ("policy.linkerd.io", "MeshTLSAuthentication", &["v1alpha1"]),
     ("policy.linkerd.io", "NetworkAuthentication", &["v1alpha1"]),
     ("workload.linkerd.io", "ExternalWorkload", &["v1alpha1", "v1beta1"]),
+    ("linkerd.io", "ServiceProfile", &["v1alpha1", "v1alpha2"]),
     ("multicluster.linkerd.io", "Link", &["v1alpha1", "v1alpha2", "v1alpha3"]),
 ];
 
@@ -187,6 +191,7 @@ fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Opt
         "EndpointSlice" => Body::EndpointSlice(slice::read_slice(reader, node)?),
         "Endpoints" => Body::Endpoints(slice::read_endpoints(reader, node)),
         "ExternalWorkload" => Body::ExternalWorkload(Box::new(external::read(reader, node, version)?)),
+        "ServiceProfile" => Body::ServiceProfile(Box::new(profile::read(reader, node)?)),
         "Secret" => Body::Secret(link::read_secret(reader, node)?),
         "Server" => Body::Server(policy::read_server(reader, node, version)?),
         "AuthorizationPolicy" => Body::AuthorizationPolicy(policy::read_authorization(reader, node)?),

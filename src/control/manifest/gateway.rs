@@ -37,7 +37,7 @@ pub struct GatewayProbe {
 }
 
 const PORT_FORM: &str = "a port from 1 to 65535, in quotes";
-const DURATION_FORM: &str = "a duration such as 3s or 1m30s";
+pub(super) const DURATION_FORM: &str = "a duration such as 3s or 1m30s";
 
 /// `None` for a Link without a gateway.
 pub(super) fn read(reader: &mut Reader, spec: &Node) -> Option<Gateway> {
@@ -134,7 +134,7 @@ fn decimal(text: &str) -> Option<&str> {
 }
 
 /// Go's form: numbers with units, one after the other; not negative. Zero needs no unit.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

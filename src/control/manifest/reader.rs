@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::yaml::{Node, Value};
 use super::{Note, Place, Problem};
@@ -187,6 +188,17 @@ impl Reader {
             self.problem(at, format!("{text:?} is no address"), "an IP address");
         }
         parsed
+    }
+
+    /// A duration as Go spells them; empty is absent.
+    pub(super) fn go_duration(&mut self, parent: &Node, key: &str) -> Option<Duration> {
+        let text = self.text(parent, key).filter(|text| !text.is_empty())?;
+        let duration = super::gateway::duration(&text);
+        if duration.is_none() {
+            let at = parent.get(key).unwrap_or(parent);
+            self.problem(at, format!("`{key}` is {text:?}"), super::gateway::DURATION_FORM);
+        }
+        duration
     }
 
     /// Whether the status has the condition; `None` where it does not say.

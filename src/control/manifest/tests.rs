@@ -378,3 +378,41 @@ mod any_text {
         }
     }
 }
+
+#[test]
+fn what_is_wrong_in_workloads_outside_and_in_profiles_stands_at_its_place() {
+    let found = problems(
+        "apiVersion: workload.linkerd.io/v1beta1
+kind: ExternalWorkload
+metadata: {name: vm}
+spec:
+  meshTLS: {identity: plain.name, serverName: 'a b'}
+  workloadIPs: [{ip: 10.0.0.1}, {ip: 10.0.0.2}]
+---
+apiVersion: linkerd.io/v1alpha2
+kind: ServiceProfile
+metadata: {name: a.b.svc.cluster.local}
+spec:
+  routes:
+  - {name: none, condition: {}}
+  - {name: late, condition: {method: 'G T'}, timeout: soon}
+  dstOverrides: [{authority: 'a:b', weight: heavy}]
+  retryBudget: {retryRatio: -1, minRetriesPerSecond: 1, ttl: 1s}
+",
+    );
+    let expected = [
+        "5:23: `identity` is \"plain.name\"",
+        "5:47: `serverName` is \"a b\"",
+        "6:16: there are too many workloadIPs",
+        "13:29: the condition tests nothing",
+        "14:38: \"G T\" is no method",
+        "14:55: `timeout` is \"soon\"",
+        "15:30: \"a:b\" is no authority",
+        "15:45: `weight` is no quantity",
+        "16:29: `retryRatio` is no ratio",
+    ];
+    for text in expected {
+        assert!(found.iter().any(|problem| problem.contains(text)), "{text}: {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}

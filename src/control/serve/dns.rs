@@ -1,4 +1,4 @@
-//! A small name server for one cluster: A and AAAA of its Services, over UDP and TCP.
+//! A name server for one cluster, over UDP and TCP: what `index` knows of a name, as records.
 //!
 //! Names under the cluster's domain are answered for or do not exist; others are refused, as there
 //! is nobody to ask on. Packets that cannot be read are dropped.
@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
+use hickory_proto::rr::rdata::{CNAME, PTR, SOA, SRV};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::control::Snapshot;
+use crate::control::index::{Records, Resolved};
 use crate::drain::Drain;
 
 /// Answers change with the manifests; short enough for that, and what resolvers keep at least
@@ -135,33 +137,83 @@ fn answer(packet: &[u8], snapshot: &Snapshot, udp: bool) -> Option<Vec<u8>> {
         _ => reply.metadata.response_code = ResponseCode::FormErr,
     }
     let bytes = reply.to_vec().ok()?;
-    let limit = question.max_payload().min(LARGEST_PACKET);
-    if udp && bytes.len() > limit.into() { reply.truncate().to_vec().ok() } else { Some(bytes) }
+    let limit = if udp { question.max_payload().min(LARGEST_PACKET) } else { u16::MAX };
+    if bytes.len() > limit.into() { reply.truncate().to_vec().ok() } else { Some(bytes) }
 }
 
 fn fill(reply: &mut Message, query: &Query, snapshot: &Snapshot) {
-    let name = query.name().to_ascii().to_ascii_lowercase();
-    let domain = &snapshot.settings().cluster_domain;
-    let below = name.trim_end_matches('.').strip_suffix(domain.as_str());
-    if query.query_class() != DNSClass::IN
-        || !below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    {
-        reply.metadata.response_code = ResponseCode::Refused;
-        return;
-    }
+    let found = match query.query_class() {
+        DNSClass::IN => snapshot.resolve(&query.name().to_ascii()),
+        _ => Resolved::Foreign,
+    };
+    let records = match found {
+        Resolved::Foreign => {
+            reply.metadata.response_code = ResponseCode::Refused;
+            return;
+        }
+        Resolved::Unknown => {
+            reply.metadata.response_code = ResponseCode::NXDomain;
+            Records::default()
+        }
+        Resolved::Known(records) => records,
+    };
     reply.metadata.authoritative = true;
-    let addresses = snapshot.dns(&name);
-    if addresses.is_empty() {
-        reply.metadata.response_code = ResponseCode::NXDomain;
+    add_records(reply, query, &records);
+    // How long the answer that there is nothing may be kept.
+    if reply.answers.is_empty() {
+        reply.authorities.extend(authority(&snapshot.settings().cluster_domain));
     }
-    for ip in addresses {
-        let data = match (ip, query.query_type()) {
-            (IpAddr::V4(ip), RecordType::A | RecordType::ANY) => RData::A(ip.into()),
-            (IpAddr::V6(ip), RecordType::AAAA | RecordType::ANY) => RData::AAAA(ip.into()),
-            _ => continue,
-        };
-        reply.add_answer(Record::from_rdata(query.name().clone(), TTL, data));
+}
+
+fn add_records(reply: &mut Message, query: &Query, records: &Records) {
+    let kind = query.query_type();
+    let asked = |of: RecordType| kind == of || kind == RecordType::ANY;
+    let mut owner = query.name().clone();
+    for alias in &records.aliases {
+        let Some(target) = fully_qualified(alias) else { return };
+        let data = RData::CNAME(CNAME(target.clone()));
+        reply.add_answer(Record::from_rdata(owner, TTL, data));
+        owner = target;
+        if kind == RecordType::CNAME {
+            return;
+        }
     }
+    reply.add_answers(address_records(&owner, &records.addresses, asked));
+    if asked(RecordType::SRV) {
+        for service in &records.services {
+            let Some(target) = fully_qualified(&service.target) else { continue };
+            let data = RData::SRV(SRV::new(0, 100, service.port, target.clone()));
+            reply.add_answer(Record::from_rdata(owner.clone(), TTL, data));
+            reply.add_additionals(address_records(&target, &service.addresses, |_| true));
+        }
+    }
+    if asked(RecordType::PTR) {
+        let names = records.names.iter().filter_map(|name| fully_qualified(name));
+        reply.add_answers(names.map(|name| Record::from_rdata(owner.clone(), TTL, RData::PTR(PTR(name)))));
+    }
+}
+
+/// In an order of chance, since many clients use the first.
+fn address_records(owner: &Name, addresses: &[IpAddr], asked: impl Fn(RecordType) -> bool) -> Vec<Record> {
+    let data = addresses.iter().filter_map(|ip| match ip {
+        IpAddr::V4(ip) => asked(RecordType::A).then(|| RData::A((*ip).into())),
+        IpAddr::V6(ip) => asked(RecordType::AAAA).then(|| RData::AAAA((*ip).into())),
+    });
+    let mut records: Vec<_> = data.map(|data| Record::from_rdata(owner.clone(), TTL, data)).collect();
+    fastrand::shuffle(&mut records);
+    records
+}
+
+fn authority(domain: &str) -> Option<Record> {
+    let zone = fully_qualified(domain)?;
+    let (server, mail) =
+        (fully_qualified(&format!("ns.dns.{domain}"))?, fully_qualified(&format!("hostmaster.{domain}"))?);
+    let data = RData::SOA(SOA::new(server, mail, 1, 7200, 1800, 86400, TTL));
+    Some(Record::from_rdata(zone, TTL, data))
+}
+
+fn fully_qualified(name: &str) -> Option<Name> {
+    Name::from_ascii(format!("{}.", name.trim_end_matches('.'))).ok()
 }
 
 #[cfg(test)]

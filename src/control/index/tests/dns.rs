@@ -12,3 +12,129 @@ fn names_of_the_control_plane_resolve_to_it() {
     assert!(east.dns("linkerd-policy.other.svc.cluster.local").is_empty());
     assert!(east.dns("example.com").is_empty());
 }
+
+const NAMES: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: d}
+spec: {clusterIP: 10.145.0.9, ports: [{name: http, port: 80}, {name: dns, port: 53, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ring, namespace: d}
+spec: {clusterIP: None, ports: [{name: sql, port: 5000, targetPort: 5001}], selector: {app: ring}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody, namespace: d}
+spec: {clusterIP: None, ports: [{port: 80}], selector: {app: nobody}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: named, namespace: d, labels: {app: ring}}
+spec: {hostname: one, subdomain: ring, containers: [{name: c, image: x}]}
+status: {podIP: 10.23.9.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: plain, namespace: d, labels: {app: ring}}
+spec: {containers: [{name: c, image: x}]}
+status: {podIP: 10.23.9.2}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: alias, namespace: d}
+spec: {type: ExternalName, externalName: second.d.svc.cluster.local}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: second, namespace: d}
+spec: {type: ExternalName, externalName: web.d.svc.cluster.local.}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside, namespace: d}
+spec: {type: ExternalName, externalName: DB.example.com}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: circle, namespace: d}
+spec: {type: ExternalName, externalName: circle.d.svc.cluster.local}
+";
+
+fn records(cluster: &Snapshot, name: &str) -> Records {
+    match cluster.resolve(name) {
+        Resolved::Known(records) => records,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn ports_of_services_and_of_hosts_have_service_records() {
+    let cluster = alone(&[NAMES]);
+    let found = |name: &str| -> Vec<(String, u16)> {
+        let services = records(&cluster, name).services.into_iter();
+        services.map(|service| (service.target, service.port)).collect()
+    };
+    let web = "web.d.svc.cluster.local".to_owned();
+    assert_eq!(found("_http._tcp.web.d.svc.cluster.local."), [(web.clone(), 80)]);
+    assert_eq!(found("_dns._udp.web.d.svc.cluster.local"), [(web, 53)]);
+    let hosts = ["10-23-9-2.ring.d.svc.cluster.local", "one.ring.d.svc.cluster.local"];
+    let ports: Vec<_> = hosts.iter().map(|host| ((*host).to_owned(), 5001)).collect();
+    assert_eq!(found("_SQL._TCP.ring.d.svc.cluster.local"), ports);
+    let own = "10-9-9-9.linkerd-policy.linkerd.svc.cluster.local".to_owned();
+    assert_eq!(found("linkerd-policy.linkerd.svc.cluster.local"), [(own.clone(), 8090)]);
+    assert_eq!(cluster.dns(&own), ["10.9.9.9".parse::<IpAddr>().unwrap()]);
+    for none in ["_x._tcp.web", "_http._udp.web", "_sql._udp.ring", "http._tcp.web"] {
+        assert_eq!(cluster.resolve(&format!("{none}.d.svc.cluster.local")), Resolved::Unknown, "{none}");
+    }
+}
+
+#[test]
+fn hosts_are_found_by_name_and_those_without_by_address() {
+    let cluster = alone(&[NAMES]);
+    let ip = |text: &str| vec![text.parse::<IpAddr>().unwrap()];
+    assert_eq!(cluster.dns("one.ring.d.svc.cluster.local"), ip("10.23.9.1"));
+    assert_eq!(cluster.dns("10-23-9-2.ring.d.svc.cluster.local"), ip("10.23.9.2"));
+    assert_eq!(cluster.dns("10-7-7-7.d.pod.cluster.local"), ip("10.7.7.7"), "any pod of a namespace");
+    for none in ["10-23-9-1.ring.d.svc", "plain.ring.d.svc", "nobody.d.svc", "10-7-7-7.none.pod", "x.d.pod"] {
+        assert_eq!(cluster.resolve(&format!("{none}.cluster.local")), Resolved::Unknown, "{none}");
+    }
+}
+
+#[test]
+fn names_above_services_exist_and_lead_nowhere() {
+    let cluster = alone(&[NAMES]);
+    for name in ["cluster.local", "svc.cluster.local.", "d.svc.cluster.local", "d.pod.cluster.local"] {
+        assert_eq!(records(&cluster, name), Records::default(), "{name}");
+    }
+    for none in ["none.svc", "a.b.c.d.e.svc", "other"] {
+        assert_eq!(cluster.resolve(&format!("{none}.cluster.local")), Resolved::Unknown, "{none}");
+    }
+    for foreign in ["example.com", "notcluster.local", "local", ""] {
+        assert_eq!(cluster.resolve(foreign), Resolved::Foreign, "{foreign}");
+    }
+}
+
+#[test]
+fn external_names_are_followed_within_the_cluster_and_end() {
+    let cluster = alone(&[NAMES]);
+    let alias = records(&cluster, "alias.d.svc.cluster.local");
+    assert_eq!(alias.aliases, ["second.d.svc.cluster.local", "web.d.svc.cluster.local"]);
+    assert_eq!(alias.addresses, ["10.145.0.9".parse::<IpAddr>().unwrap()]);
+    let outside = records(&cluster, "outside.d.svc.cluster.local");
+    assert_eq!((outside.aliases, outside.addresses), (vec!["db.example.com".to_owned()], vec![]));
+    let circle = records(&cluster, "circle.d.svc.cluster.local");
+    assert!(circle.addresses.is_empty() && circle.aliases.len() == 8);
+}
+
+#[test]
+fn addresses_have_names() {
+    let cluster = alone(&[NAMES]);
+    let names = |name: &str| records(&cluster, name).names;
+    assert_eq!(names("9.0.145.10.in-addr.arpa."), ["web.d.svc.cluster.local"]);
+    assert_eq!(names("1.9.23.10.in-addr.arpa"), ["one.ring.d.svc.cluster.local"]);
+    for foreign in ["9.9.9.9.in-addr.arpa", "9.in-addr.arpa", "0.ip6.arpa"] {
+        assert_eq!(cluster.resolve(foreign), Resolved::Foreign, "{foreign}");
+    }
+}

@@ -130,3 +130,20 @@ fn alone_with_addresses(texts: &[&str]) -> Allocations {
     )
     .1
 }
+
+#[test]
+fn a_secret_says_the_trust_domain_of_its_cluster() {
+    let link = WEST[1].replace("trust-domain: cluster.local", "trust-domain: far.domain");
+    assert_ne!(link, WEST[1]);
+    let (_, given) = east();
+    let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
+    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
+    let settings = settings("10.22.0.0/16", "10.144.0.0/16");
+    let texts = [WEST[0], &link, WEST[2], WEST[3]];
+    let none = Gateways::default();
+    let given = Allocations::new(&settings);
+    let west = Snapshot::build(&documents(&texts), &linked, &none, &settings, &given).0;
+    let set = west.destination(&path("bb-target", 8080), &Context::default()).unwrap();
+    let id = set.endpoints.values().next().unwrap().tls.as_ref().unwrap().id.to_string();
+    assert_eq!(id, "default.mc-demo.serviceaccount.identity.linkerd.far.domain");
+}

@@ -60,3 +60,55 @@ fn a_pod_that_does_not_run_yet_is_a_plain_address() {
     assert!(waiting.opaque && waiting.endpoint.unwrap().tls.is_none());
     assert!(of("Running").endpoint.unwrap().tls.is_some());
 }
+
+const PROFILED: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: d}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: linkerd.io/v1alpha2
+kind: ServiceProfile
+metadata: {name: web.d.svc.cluster.local, namespace: d}
+spec:
+  routes:
+  - name: get
+    condition: {method: get, pathRegex: /a/.*}
+    isRetryable: true
+    timeout: 300ms
+    responseClasses:
+    - {condition: {not: {status: {min: 200, max: 399}}}, isFailure: true}
+  - {name: rest, condition: {any: [{all: [{method: PUT}]}, {not: {method: POST}}]}}
+  dstOverrides: [{authority: a.d.svc.cluster.local, weight: 500m}, {authority: 'b.d.svc.cluster.local:81', weight: 1}]
+  retryBudget: {retryRatio: 0.5, minRetriesPerSecond: 3, ttl: 1m}
+---
+apiVersion: linkerd.io/v1alpha1
+kind: ServiceProfile
+metadata: {name: web.d.svc.cluster.local, namespace: client}
+spec: {routes: []}
+";
+
+#[test]
+fn a_service_profile_of_the_clients_namespace_comes_before_the_services_own() {
+    use crate::model::service_profile::{Condition, RequestMatch, RetryBudget};
+    let cluster = alone(&[PROFILED]);
+    let of = |namespace: &str| {
+        let context = Context { namespace: namespace.into(), ..Context::default() };
+        cluster.profile("web.d.svc.cluster.local:80", &context).unwrap()
+    };
+    let own = of("other");
+    assert_eq!(own.source.as_ref().map(ResourceRef::namespace), Some("d"));
+    let [get, rest] = own.given.routes.as_slice() else { panic!("{own:?}") };
+    let Condition::All(tests) = &get.condition else { panic!("{get:?}") };
+    assert_eq!(tests[1], Condition::Is(RequestMatch::Path("/a/.*".into())));
+    assert_eq!((get.retryable, get.timeout, rest.timeout), (true, Some(Duration::from_millis(300)), None));
+    assert!(matches!(&rest.condition, Condition::Any(tests) if tests.len() == 2));
+    let weights: Vec<_> = own.given.overrides.iter().map(|to| (to.authority.port, to.weight)).collect();
+    assert_eq!(weights, [(None, 5000), (Some(81), 10000)]);
+    assert_eq!(own.given.budget, RetryBudget { ratio: 0.5, per_second: 3, ttl: Duration::from_secs(60) });
+
+    let theirs = of("client");
+    assert_eq!(theirs.source.as_ref().map(ResourceRef::namespace), Some("client"));
+    assert!(theirs.given.routes.is_empty());
+    assert_eq!(theirs.given.budget, RetryBudget::default());
+}

@@ -184,3 +184,34 @@ spec: {ports: [{port: 80}], selector: {app: s}}
     let profile = cluster.profile("10.23.9.1:80", &Context::default());
     assert!(matches!(profile, Err(LookupError::FailedPrecondition(_))), "{profile:?}");
 }
+
+#[test]
+fn a_server_makes_an_external_workloads_port_opaque() {
+    let workload = "
+apiVersion: workload.linkerd.io/v1beta1
+kind: ExternalWorkload
+metadata: {name: vm, namespace: d, labels: {app: vm}}
+spec:
+  meshTLS: {identity: 'spiffe://root/vm', serverName: vm.cluster.local}
+  workloadIPs: [{ip: 192.168.0.1}]
+  ports: [{port: 80, name: http}, {port: 81}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: d}
+spec: {ports: [{name: a, port: 80}, {name: b, port: 81}], selector: {app: vm}}
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {name: s, namespace: d}
+spec: {externalWorkloadSelector: {matchLabels: {app: vm}}, port: http, proxyProtocol: opaque}
+";
+    let cluster = alone(&[workload]);
+    let hint = |port: u16| {
+        let set = cluster.destination(&format!("s.d.svc.cluster.local:{port}"), &Context::default()).unwrap();
+        set.endpoints.values().next().unwrap().hint
+    };
+    assert_eq!((hint(80), hint(81)), (ProtocolHint::Opaque, ProtocolHint::H2));
+    let profile = cluster.profile("192.168.0.1:80", &Context::default()).unwrap().profile;
+    assert!(profile.opaque);
+}

@@ -12,7 +12,14 @@ struct Served {
 }
 
 async fn serve() -> Served {
+    serve_with(None).await
+}
+
+async fn serve_with(more: Option<&str>) -> Served {
     let guide = Guide::new();
+    if let Some(more) = more {
+        guide.write("east/09-more.yaml", more);
+    }
     let folder = guide.open("east");
     let drain = Drain::default();
     let addr = start(([127, 0, 0, 1], 0).into(), folder.snapshots(), &drain).await.unwrap();
@@ -104,4 +111,82 @@ async fn tcp_answers_several_questions_and_ends_when_drained() {
     }
     assert_eq!(served.drain.finish(LIMIT).await, 0);
     assert_eq!(timeout(LIMIT, io.read(&mut [0])).await.unwrap().unwrap(), 0);
+}
+
+const MANY: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: ring, namespace: mc-demo}
+spec: {clusterIP: None, ports: [{name: sql, port: 5000}], selector: {app: ring}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: ring, namespace: mc-demo}
+spec:
+  serviceName: ring
+  replicas: 100
+  selector: {matchLabels: {app: ring}}
+  template: {metadata: {labels: {app: ring}}, spec: {containers: [{name: c, image: x}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: alias, namespace: mc-demo}
+spec: {type: ExternalName, externalName: bb.mc-demo.svc.cluster.local}
+";
+
+async fn ask_by_tcp(served: &Served, message: &Message) -> Message {
+    let mut io = TcpStream::connect(served.addr).await.unwrap();
+    let question = message.to_vec().unwrap();
+    io.write_u16(question.len() as u16).await.unwrap();
+    io.write_all(&question).await.unwrap();
+    let length = timeout(LIMIT, io.read_u16()).await.unwrap().unwrap();
+    let mut answer = vec![0; length.into()];
+    io.read_exact(&mut answer).await.unwrap();
+    Message::from_vec(&answer).unwrap()
+}
+
+#[tokio::test]
+async fn what_does_not_fit_a_packet_is_asked_for_again_over_tcp() {
+    let served = serve_with(Some(MANY)).await;
+    let socket = socket(&served).await;
+    let name = "ring.mc-demo.svc.cluster.local.";
+    let mut message = question(name, RecordType::A);
+    let mut edns = Edns::new();
+    edns.set_max_payload(4096);
+    message.set_edns(edns);
+    let cut = ask(&socket, &message).await;
+    assert!(cut.metadata.truncation && cut.answers.len() < 100);
+    let whole = ask_by_tcp(&served, &message).await;
+    assert!(!whole.metadata.truncation);
+    assert_eq!(addresses(&whole).len(), 100);
+    let one = ask(&socket, &question("ring-7.ring.mc-demo.svc.cluster.local.", RecordType::A)).await;
+    assert!(addresses(&whole).contains(&addresses(&one)[0]));
+}
+
+#[tokio::test]
+async fn ports_aliases_and_names_of_addresses_are_told_and_how_long_nothing_may_be_kept() {
+    let served = serve_with(Some(MANY)).await;
+    let socket = socket(&served).await;
+    let srv =
+        ask(&socket, &question("_sql._tcp.ring-7.ring.mc-demo.svc.cluster.local.", RecordType::SRV)).await;
+    assert_eq!(srv.metadata.response_code, ResponseCode::NXDomain);
+    let soa = srv.authorities.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(soa.minimum),
+        _ => None,
+    });
+    assert_eq!(soa, Some(TTL));
+
+    let srv =
+        ask_by_tcp(&served, &question("_sql._tcp.ring.mc-demo.svc.cluster.local.", RecordType::SRV)).await;
+    assert_eq!((srv.answers.len(), srv.additionals.len()), (100, 100));
+    let RData::SRV(first) = &srv.answers[0].data else { panic!("{srv:?}") };
+    assert_eq!((first.priority, first.port), (0, 5000));
+
+    let alias = ask(&socket, &question("alias.mc-demo.svc.cluster.local.", RecordType::A)).await;
+    let name = Name::from_ascii("bb.mc-demo.svc.cluster.local.").unwrap();
+    assert_eq!(alias.answers[0].data, RData::CNAME(CNAME(name.clone())));
+    assert_eq!((addresses(&alias), &alias.answers[1].name), (vec![served.bb], &name));
+
+    let pointer = ask(&socket, &question(&Name::from(served.bb).to_ascii(), RecordType::PTR)).await;
+    assert_eq!(pointer.answers[0].data, RData::PTR(PTR(name)));
 }
