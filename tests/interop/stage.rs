@@ -97,6 +97,9 @@ const PORTS: u16 = 400;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
+/// What was sent has arrived by then: on a busy machine, with three proxies on the way. An end overtakes what does not.
+pub(crate) const SETTLED: Duration = Duration::from_millis(500);
+
 impl Stage {
     /// `None` where the machine gives no namespaces, or no reference proxy is named and one is needed.
     pub(crate) async fn set(pairing: Pairing, between: Between) -> Option<Self> {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::exchanges::ask;
 use super::{Case, cases};
 use crate::messages::{Framing, Wire};
-use crate::stage::Road;
+use crate::stage::{Road, SETTLED};
 use crate::tally::Tally;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -261,6 +261,7 @@ async fn leaves_request(road: Road, request: &str) {
     let mut wire = dial(&road).await;
     wire.send(request).await;
     arrival.await.unwrap();
+    sleep(SETTLED).await;
     drop(wire);
     let _ = app.await;
 }
@@ -270,8 +271,7 @@ async fn leaves_answer(road: Road, answer: &'static str, leave: fn(TcpStream)) {
     let app = serve_one(&road, move |mut wire, road| async move {
         head(&mut wire, &road).await;
         wire.send(answer).await;
-        // A reset overtakes what was sent.
-        sleep(Duration::from_millis(400)).await;
+        sleep(SETTLED).await;
         leave(wire.io);
     });
     let mut wire = dial(&road).await;
@@ -327,7 +327,7 @@ async fn half_closed(road: Road, request: &str) {
     let app = serve_one(&road, |mut wire, road| async move {
         road.seen.app(wire.message(None).await.unwrap().lines());
         arrived.send(()).unwrap();
-        sleep(Duration::from_millis(200)).await;
+        sleep(SETTLED).await;
         wire.send(OK).await;
     });
     let mut wire = dial(&road).await;
@@ -375,7 +375,7 @@ async fn application_closes_an_idle_connection(road: Road) {
     for _ in 0..3 {
         wire.send(GET).await;
         ask(&road, &mut wire, "GET").await;
-        sleep(Duration::from_millis(200)).await;
+        sleep(SETTLED).await;
     }
 }
 

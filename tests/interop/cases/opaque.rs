@@ -1,14 +1,12 @@
 //! Bytes that are nobody's business.
 
-use std::time::Duration;
-
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
 use super::endings::{reset, serve_one};
 use super::{Case, cases};
 use crate::messages::Wire;
-use crate::stage::Road;
+use crate::stage::{Road, SETTLED};
 use crate::tally::Tally;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -158,7 +156,7 @@ async fn reset_by_application(road: Road) {
     let app = serve_one(&road, |mut wire, road| async move {
         road.seen.app(heard(&mut wire, FIRST.len() as u64).await);
         wire.send("heard").await;
-        sleep(Duration::from_millis(100)).await;
+        sleep(SETTLED).await;
         reset(wire.io);
     });
     let mut wire = Wire::new(road.dial().await);

@@ -7,12 +7,11 @@ use http::{Request, Response, Version};
 use tokio::sync::Notify;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::bodies::{large, whole};
 use super::{Case, cases};
 use crate::frames;
-use crate::stage::Road;
+use crate::stage::{Road, SETTLED};
 
 pub(super) fn cases() -> Vec<Case> {
     let all = cases![
@@ -142,7 +141,7 @@ async fn application_goes_away(road: Road) {
     let mut client = frames::connect(&road).await;
     for _ in 0..2 {
         frames::ask(&road, &mut client, post(), &[], None).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(SETTLED).await;
     }
 }
 

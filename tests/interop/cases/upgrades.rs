@@ -1,7 +1,5 @@
 //! Connections that stop being HTTP.
 
-use std::time::Duration;
-
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
@@ -9,7 +7,7 @@ use super::endings::{reset, serve_one};
 use super::exchanges::ask;
 use super::{Case, cases};
 use crate::messages::Wire;
-use crate::stage::Road;
+use crate::stage::{Road, SETTLED};
 use crate::tally::Tally;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -179,7 +177,7 @@ async fn upgrade_with_a_body(road: Road) {
     )
     .await;
     if ask(&road, &mut wire, "POST").await {
-        sleep(Duration::from_millis(50)).await;
+        sleep(SETTLED).await;
         wire.send("ping").await;
         road.seen.client(heard(&mut wire, 4).await);
     }
