@@ -147,3 +147,60 @@ fn a_secret_says_the_trust_domain_of_its_cluster() {
     let id = set.endpoints.values().next().unwrap().tls.as_ref().unwrap().id.to_string();
     assert_eq!(id, "default.mc-demo.serviceaccount.identity.linkerd.far.domain");
 }
+
+/// What east has beside the guide's: one endpoint for each of two zones, and a machine of its own.
+const HINTED: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: n-a, labels: {topology.kubernetes.io/zone: a}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: zoned, namespace: mc-demo, labels: {mirror.linkerd.io/exported: remote-discovery, app: vm}}
+spec: {ports: [{port: 80}], selector: {app: vm}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: zoned-1, namespace: mc-demo, labels: {kubernetes.io/service-name: zoned}}
+ports: [{port: 80}]
+endpoints:
+- {addresses: [10.23.9.1], zone: a, hints: {forZones: [{name: a}]}}
+- {addresses: [10.23.9.2], zone: b, hints: {forZones: [{name: b}]}}
+---
+apiVersion: workload.linkerd.io/v1beta1
+kind: ExternalWorkload
+metadata: {name: vm, namespace: mc-demo, labels: {app: vm}}
+spec:
+  meshTLS: {identity: 'spiffe://root/vm', serverName: vm.cluster.local}
+  workloadIPs: [{ip: 192.168.0.1}]
+  ports: [{port: 80}]
+";
+
+#[test]
+fn another_clusters_endpoints_are_for_every_zone_and_its_machines_are_not_seen() {
+    let texts = [EAST, &[HINTED]].concat();
+    let own = alone(&texts);
+    let context = Context { node_name: "n-a".into(), ..Context::default() };
+    let addresses = |cluster: &Snapshot, service: &str| -> Vec<String> {
+        let set = cluster.destination(&path(service, 80), &context).unwrap();
+        set.endpoints.keys().map(|addr| addr.ip().to_string()).collect()
+    };
+    assert_eq!(
+        addresses(&own, "zoned"),
+        ["10.23.9.1", "10.23.9.2", "192.168.0.1"],
+        "the machine has no hint"
+    );
+    let alone_with_hints = HINTED.replace("labels: {app: vm}}\nspec:\n  mesh", "labels: {}}\nspec:\n  mesh");
+    let own = alone(&[EAST, &[&alone_with_hints]].concat());
+    assert_eq!(addresses(&own, "zoned"), ["10.23.9.1"]);
+
+    let given = alone_with_addresses(&texts);
+    let linked = Linked { documents: documents(&texts).into(), allocations: Some(given.into()) };
+    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
+    let settings = settings("10.22.0.0/16", "10.144.0.0/16");
+    let node = HINTED.split("---").next().unwrap();
+    let west = [WEST, &[node]].concat();
+    let (none, given) = (Gateways::default(), Allocations::new(&settings));
+    let west = Snapshot::build(&documents(&west), &linked, &none, &settings, &given).0;
+    assert_eq!(addresses(&west, "zoned-target"), ["10.23.9.1", "10.23.9.2"]);
+}
