@@ -1,7 +1,7 @@
 //! The form that a request has on a connection to an endpoint, and the one that it came in.
 
 use http::uri::Authority;
-use http::{HeaderValue, Request, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Request, Uri, Version, header};
 
 use crate::connect::client::Carry;
 use crate::message::{RequestBody, headers, orig_proto, uri};
@@ -26,8 +26,7 @@ pub(super) fn carry_as(
 }
 
 fn ask_for(req: &mut Request<RequestBody>, authority: &Authority, carry: Carry) {
-    req.headers_mut().remove(header::HOST);
-    req.headers_mut().remove(headers::DST_CANONICAL);
+    NAMES.into_iter().for_each(|name| drop(req.headers_mut().remove(name)));
     if carry == Carry::Http1
         && let Ok(host) = HeaderValue::try_from(authority.as_str())
     {
@@ -41,18 +40,16 @@ fn ask_for(req: &mut Request<RequestBody>, authority: &Authority, carry: Carry) 
 pub(super) struct Form {
     uri: Uri,
     version: Version,
-    host: Option<HeaderValue>,
-    canonical: Option<HeaderValue>,
+    /// Of a request for a gateway: what the client called its target, in the order of [`NAMES`].
+    names: Option<[Option<HeaderValue>; 2]>,
 }
 
+const NAMES: [HeaderName; 2] = [header::HOST, headers::DST_CANONICAL];
+
 impl Form {
-    pub(super) fn of(req: &Request<RequestBody>) -> Self {
-        Self {
-            uri: req.uri().clone(),
-            version: req.version(),
-            host: req.headers().get(header::HOST).cloned(),
-            canonical: req.headers().get(headers::DST_CANONICAL).cloned(),
-        }
+    pub(super) fn of(req: &Request<RequestBody>, gateway: Option<&Authority>) -> Self {
+        let names = gateway.map(|_| NAMES.map(|name| req.headers().get(name).cloned()));
+        Self { uri: req.uri().clone(), version: req.version(), names }
     }
 
     /// The request as it came.
@@ -60,7 +57,7 @@ impl Form {
         *req.uri_mut() = self.uri;
         *req.version_mut() = self.version;
         req.headers_mut().remove(headers::ORIG_PROTO);
-        for (name, value) in [(header::HOST, self.host), (headers::DST_CANONICAL, self.canonical)] {
+        for (name, value) in NAMES.into_iter().zip(self.names.into_iter().flatten()) {
             match value {
                 Some(value) => drop(req.headers_mut().insert(name, value)),
                 None => drop(req.headers_mut().remove(name)),
@@ -84,7 +81,7 @@ mod tests {
     fn a_gateway_is_asked_by_its_own_name_and_another_endpoint_as_the_client_did() {
         let gateway = Authority::from_static("bb.demo.svc.cluster.local:8080");
         let mut req = request();
-        let came = Form::of(&req);
+        let came = Form::of(&req, Some(&gateway));
         carry_as(&mut req, Carry::OrigProto, false, Some(&gateway));
         assert_eq!(req.uri(), "http://bb.demo.svc.cluster.local:8080/a");
         assert_eq!(req.headers().keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["l5d-orig-proto"]);

@@ -199,8 +199,9 @@ async fn send(
             Err(_) => return Err(Reason::FailFast.into()),
         };
         pick.reached();
-        let came = Form::of(&req);
-        form::carry_as(&mut req, carry, leaves_http, client.authority.as_ref());
+        let gateway = client.authority.as_ref();
+        let came = Form::of(&req, gateway);
+        form::carry_as(&mut req, carry, leaves_http, gateway);
         let in_flight = pick.requests().start(req.headers());
         match ready.send(req).await {
             Ok(answer) => {
