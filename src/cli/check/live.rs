@@ -205,16 +205,23 @@ fn judge(
     of: usize,
     alive: Option<bool>,
 ) -> Option<Finding> {
-    let name = &link.name;
+    let (name, asker) = (&link.name, &cluster.name);
     let why = failed.join("; ");
-    if failed.is_empty() {
-        return None;
-    }
     let found = match alive {
-        Some(true) => format!(
-            "the gateway of Link {name} does not answer from here ({why}); {} reaches it",
-            cluster.name
-        ),
+        // A kubelet's probe is in plain HTTP: it shows neither whom the gateway is nor whom it trusts.
+        Some(false) if failed.len() < of => {
+            let found = format!(
+                "the gateway of Link {name} answers from here in plain HTTP, and not {asker} over mutual TLS"
+            );
+            let remedy = "correct gatewayIdentity of the Link, and give both clusters the same trust anchors: \
+                          the gateway's certificate must prove that name";
+            let finding = Finding { remedy: remedy.into(), ..GATEWAY.finding(found, link) };
+            return Some(Finding { severity: Severity::Warning, ..finding });
+        }
+        _ if failed.is_empty() => return None,
+        Some(true) => {
+            format!("the gateway of Link {name} does not answer from here ({why}); {asker} reaches it")
+        }
         _ if failed.len() < of => format!("not every address of the gateway of Link {name} answers: {why}"),
         _ => {
             return Some(GATEWAY.finding(format!("the gateway of Link {name} does not answer: {why}"), link));

@@ -464,6 +464,27 @@ async fn a_gateway_that_answers() {
     guide.one_with(&["--probe-gateways"], "gateway", Warning, &["not every address", "127.0.0.2"]).await;
 }
 
+/// As with another gatewayIdentity, or anchors that the gateway does not have.
+#[tokio::test]
+async fn a_gateway_that_answers_in_plain_http_alone() {
+    let guide = Guide::new();
+    let gateway = answering(|_| ok("ready", SystemTime::now())).await;
+    let (_, port) = gateway.split_once(':').unwrap();
+    guide.give_gateway("127.0.0.1", port);
+    let page = |alive: u8| {
+        format!(
+            "gateway_enabled{{target_cluster_name=\"target\"}} 1\n\
+             gateway_alive{{target_cluster_name=\"target\"}} {alive}\n"
+        )
+    };
+    let control = guide.pretended(SystemTime::now, &page(0)).await;
+    let words =
+        ["in plain HTTP, and not west over mutual TLS", "gatewayIdentity", "trust anchors", "02-link"];
+    guide.one_with(&["--control", &control], "gateway", Warning, &words).await;
+    let control = guide.pretended(SystemTime::now, &page(1)).await;
+    assert_eq!(guide.found(&["--control", &control]).await, []);
+}
+
 /// The real ones, with nothing to be found.
 #[tokio::test]
 async fn running_control_planes_of_sound_clusters_have_no_faults() {
