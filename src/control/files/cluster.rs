@@ -38,6 +38,8 @@ struct Remote {
     mark: Mark,
     /// Why the latest look found nothing.
     missing: Option<io::Error>,
+    /// Why its addresses cannot be told.
+    unknown: Option<io::Error>,
 }
 
 impl Cluster {
@@ -147,6 +149,9 @@ impl Cluster {
             if let Some(error) = &remote.missing {
                 report.linked.extend(unreachable(documents, &url, remote.source.folder(), error));
             }
+            report.linked.extend(
+                remote.unknown.as_ref().map(|error| addresses_problem(remote.source.folder(), error)),
+            );
             report.linked.extend(remote.source.problems().iter().cloned());
         }
         report.linked.sort();
@@ -187,7 +192,8 @@ impl Cluster {
 
 impl Remote {
     fn new(folder: PathBuf) -> Self {
-        Self { source: Source::new(folder), allocations: None, mark: Mark::default(), missing: None }
+        let (source, mark) = (Source::new(folder), Mark::default());
+        Self { source, allocations: None, mark, missing: None, unknown: None }
     }
 
     /// Whether other content or addresses are in force. What cannot be read, or is half-written or broken,
@@ -199,7 +205,13 @@ impl Remote {
         };
         self.missing = missing;
         self.mark.look(self.source.folder());
-        if let Ok(Some(allocations)) = store::load(self.source.folder())
+        let (found, unknown) = match store::load(self.source.folder()) {
+            Ok(found) => (found, None),
+            // The folder itself is away: that is one problem, not two.
+            Err(error) => (None, self.missing.is_none().then_some(error)),
+        };
+        self.unknown = unknown;
+        if let Some(allocations) = found
             && self.allocations.as_deref() != Some(&allocations)
         {
             self.allocations = Some(Arc::new(allocations));
@@ -217,7 +229,8 @@ impl Remote {
         Seen {
             manifests: self.source.sound(),
             control: self.mark.seen(),
-            problems: self.source.problems().len() + usize::from(self.missing.is_some()),
+            problems: self.source.problems().len()
+                + usize::from(self.missing.is_some() || self.unknown.is_some()),
         }
     }
 }
@@ -227,6 +240,14 @@ fn folder_problem(folder: &Path, error: &io::Error) -> Problem {
         at: Place { file: Arc::from(folder), line: 1, column: 1 },
         message: format!("the folder cannot be read: {error}"),
         expected: "a folder with manifests".into(),
+    }
+}
+
+fn addresses_problem(folder: &Path, error: &io::Error) -> Problem {
+    Problem {
+        at: Place { file: Arc::from(folder.join(store::ALLOCATIONS)), line: 1, column: 1 },
+        message: format!("the cluster's addresses cannot be read: {error}"),
+        expected: "the addresses as its control plane wrote them".into(),
     }
 }
 

@@ -4,17 +4,30 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::tree::LARGEST;
 use crate::control::index::Allocations;
 
 /// Name of the file. Linked clusters read it too: it is how they learn each other's addresses.
 pub const ALLOCATIONS: &str = ".causeway-addresses.json";
 
 /// What was remembered; `Ok(None)` where nothing was yet.
+///
+/// # Errors
+/// The file cannot be read, is none, such as a pipe that would never end, or too large; or it holds something else.
 pub(super) fn load(folder: &Path) -> io::Result<Option<Allocations>> {
-    match fs::read(folder.join(ALLOCATIONS)) {
+    match read(&folder.join(ALLOCATIONS)) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    match metadata.len() {
+        _ if !metadata.is_file() => Err(io::Error::other("not a file")),
+        length if length > LARGEST => Err(io::Error::other(format!("the file has {length} bytes"))),
+        _ => fs::read(path),
     }
 }
 

@@ -159,7 +159,13 @@ fn hidden_and_other_files_are_ignored() {
 /// What becomes of a folder.
 type Ruin = fn(&Path);
 
-const RUINS: [(&str, Ruin); 5] = [
+const RUINS: [(&str, Ruin); 7] = [
+    ("addresses that are nonsense", |folder| fs::write(folder.join(ALLOCATIONS), "{").unwrap()),
+    ("addresses from a pipe that nobody writes", |folder| {
+        let file = folder.join(ALLOCATIONS);
+        fs::remove_file(&file).unwrap();
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }),
     ("vanished", |folder| fs::rename(folder, folder.with_extension("gone")).unwrap()),
     ("no folder any more", |folder| {
         fs::rename(folder, folder.with_extension("gone")).unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::control::manifest::{self, Assembled, Parsed, Place, Problem};
 
 /// Manifests are text by hand or by kubectl; more than this is a mistake.
-const LARGEST: u64 = 64 << 20;
+pub(super) const LARGEST: u64 = 64 << 20;
 
 #[derive(Debug)]
 pub(super) struct Tree {
