@@ -64,11 +64,15 @@ impl From<Expect> for Configured {
 /// Resolves when a client resets its connection, or `patience` after it has ended what it sends without a word: until
 /// then it may still listen.
 pub(crate) async fn gone<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, patience: Duration) {
-    match io.read_more(io.prefix().len() + FIRST_BYTES).await {
-        Err(_) => {}
-        Ok(0) => tokio::time::sleep(patience).await,
-        Ok(_) => std::future::pending().await,
+    let most = io.prefix().len() + FIRST_BYTES;
+    while io.prefix().len() < most {
+        match io.read_more(most).await {
+            Err(_) => return,
+            Ok(0) => return tokio::time::sleep(patience).await,
+            Ok(_) => {}
+        }
     }
+    std::future::pending().await
 }
 
 /// Bytes taken in at most while a client waits for the control plane.

@@ -438,8 +438,11 @@ async fn a_client_that_gives_up_waiting_for_the_control_plane_is_let_go() {
     gate.world.script().profiles.fall_silent(target);
     let store = gate.world.ca.store(&identity("raw"));
     let mut io = shake_hands(&gate.gateway, &store, &gate.gateway.id, true).await.unwrap();
-    let _ = io.write_all(&[&asks_for(target, HTTP1).encode()[..], GET.as_bytes()].concat()).await;
+    let _ = io.write_all(&asks_for(target, HTTP1).encode()).await;
     gate.world.script().profiles.until_opened(target, 1).await;
+    // What comes while it waits is no reason to look away.
+    let _ = io.write_all(GET.as_bytes()).await;
+    let _ = io.flush().await;
     drop(io);
     until("nobody asks any more", async || gate.world.script().profiles.open(target) == 0).await;
 }
