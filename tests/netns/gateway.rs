@@ -1,6 +1,7 @@
 //! A gateway between two clusters, with real redirection, control planes and proxies: whoever's they are (contract 3.8,
 //! 4.9), and while a label takes a Service from the gateway to the flat network and back.
 
+mod liveness;
 mod stage;
 
 use bytes::Bytes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use causeway::control::ca::{ServiceAccount, folder as certs};
 use causeway::demo::apart::Apart;
 use causeway::demo::cluster::{Cluster, Plan};
-use causeway::demo::kubelet;
+use causeway::demo::kubelet::{self, PROXY};
 use causeway::demo::listing;
 use causeway::demo::manifests::Manifests;
 use causeway::demo::namespace::Namespace;
@@ -21,6 +21,7 @@ use causeway::demo::pod::Pod;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
@@ -143,6 +144,21 @@ impl Stage {
     /// The namespace of the pod of a deployment.
     pub(super) fn pod(&self, deployment: &str) -> &Namespace {
         self.pods[deployment].namespace()
+    }
+
+    /// Sends a signal to a pod's proxy.
+    pub(super) fn signal(&mut self, deployment: &str, signal: Signal) {
+        self.pods.get_mut(deployment).unwrap().signal(PROXY, signal);
+    }
+
+    /// The address of a cluster's control plane.
+    pub(super) fn control(&self, cluster: &str) -> IpAddr {
+        self.clusters.iter().find(|found| found.name() == cluster).unwrap().plan.control
+    }
+
+    /// Where everything can be reached from.
+    pub(super) fn router(&self) -> &Namespace {
+        self.network.router()
     }
 
     /// What a pod's proxy has counted.
