@@ -256,7 +256,7 @@ impl Answers<'_> {
         self.debug(1, "owner", &pod.owner);
         self.debug(1, "labels", &pod.labels);
         self.debug(1, "annotations", &pod.annotations);
-        for container in pod.init_containers.iter().chain(&pod.containers) {
+        for container in pod.init_containers.iter().chain(pod.containers.iter()) {
             self.line(
                 1,
                 format!("container {} {} {:?}", container.name, container.command.join(" "), container.args),

@@ -58,20 +58,27 @@ fn functions(world: &World, rounds: usize) -> anyhow::Result<Vec<Figure>> {
         let began = Instant::now();
         let assembled = parsed.iter().map(|files| assemble(files)).collect::<anyhow::Result<Vec<_>>>()?;
         timed("put their documents together, ms", began);
-        let mut linked = LinkedClusters::new();
-        for (at, documents) in assembled.iter().enumerate().skip(1) {
-            let (_, given) = build(documents, &LinkedClusters::new(), at, &Allocations::new(&settings(at)));
-            let linked_one = Linked { documents: documents.clone(), allocations: Some(Arc::new(given)) };
-            linked.insert(format!("file://../{}", CLUSTERS[at]), linked_one);
-        }
         let own = assembled.first().ok_or_else(|| anyhow::anyhow!("no cluster"))?;
-        let (_, given) = build(own, &linked, 0, &Allocations::new(&settings(0)));
+        let none = LinkedClusters::new();
+        let given = |at: usize, documents| build(documents, &none, at, &Allocations::new(&settings(at))).1;
+        let given: Vec<_> =
+            assembled.iter().enumerate().map(|(at, documents)| Arc::new(given(at, documents))).collect();
+        let others = assembled.iter().zip(&given).zip(CLUSTERS).skip(1);
         let began = Instant::now();
-        let alone = build(own, &LinkedClusters::new(), 0, &given);
+        let linked: LinkedClusters = others
+            .map(|((documents, given), cluster)| {
+                let linked = Linked::observe(documents.clone(), Some(given.clone()), &settings(0));
+                (format!("file://../{cluster}"), linked)
+            })
+            .collect();
+        timed("look at two linked clusters, ms", began);
+        let began = Instant::now();
+        let alone = build(own, &none, 0, &given[0]);
         timed("index one cluster, ms", began);
+        let (_, given) = build(own, &linked, 0, &given[0]);
         let began = Instant::now();
         let whole = build(own, &linked, 0, &given);
-        timed("mirror two and index all three, ms", began);
+        timed("mirror two clusters and index with their mirrors, ms", began);
         let began = Instant::now();
         let same = whole.0 == build(own, &linked, 0, &given).0;
         timed("the same, and find that nothing is different, ms", began);

@@ -1,4 +1,4 @@
-//! Three clusters as folders of manifests: a file for each Service, with a Deployment of ten meshed pods. A third of the
+//! Three clusters as folders of manifests: a file for each Service, with a Deployment of ten meshed pods and a Server. A third of the
 //! Services are mirrored through a gateway, a third flat, a third are federated.
 
 use std::fmt::Write as _;
@@ -137,6 +137,11 @@ spec:
         ports: [{{name: http, containerPort: 8080}}, {{name: admin, containerPort: 9090}}]
         env: [{{name: LEVEL, value: info}}, {{name: NUMBER, value: '{n}'}}]
         readinessProbe: {{httpGet: {{path: /ready, port: admin}}}}
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {{name: app-{n}, namespace: ns-{namespace}}}
+spec: {{podSelector: {{matchLabels: {{app: app-{n}}}}}, port: http, proxyProtocol: HTTP/1}}
 "
     );
     text

@@ -15,6 +15,7 @@ use crate::model::service_profile::ServiceProfile;
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
 mod address;
+mod addresses;
 mod allocate;
 mod dns;
 mod endpoints;
@@ -22,6 +23,7 @@ mod env;
 mod external;
 mod federated;
 pub mod inject;
+mod labelled;
 mod lookup;
 mod outbound;
 pub mod ports;
@@ -37,6 +39,7 @@ pub use allocate::Allocations;
 pub use dns::{Records, Resolved, ServiceRecord};
 pub use lookup::{Context, LookupError, Target, Workload};
 pub use ports::PortSet;
+pub use remotes::{Linked, LinkedClusters};
 pub use settings::{DefaultPolicy, Settings, Transport};
 
 pub use super::manifest::ObjectName;
@@ -56,7 +59,7 @@ pub(in crate::control) use slices::ServiceEndpoint;
 pub(in crate::control) use world::namespaces;
 
 /// The whole desired state of one cluster, with the parts of others that it can see.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     own: World,
     /// By the cluster name on the credentials Secret (controlplane 1.2).
@@ -65,16 +68,20 @@ pub struct Snapshot {
     gateways: BTreeMap<ObjectName, LinkedGateway>,
 }
 
-/// Another cluster, as its folder shows it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Linked {
-    pub documents: Arc<Documents>,
-    /// `None` until that cluster's own control plane has given out addresses: its pods have none.
-    pub allocations: Option<Arc<Allocations>>,
+impl PartialEq for Snapshot {
+    /// Clusters that were not worked out anew are not compared.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { own, remotes, mirrored, gateways } = self;
+        let same = |name: &String, world: &Arc<World>| {
+            other.remotes.get(name).is_some_and(|other| Arc::ptr_eq(world, other) || world == other)
+        };
+        *gateways == other.gateways
+            && *mirrored == other.mirrored
+            && remotes.len() == other.remotes.len()
+            && remotes.iter().all(|(name, world)| same(name, world))
+            && *own == other.own
+    }
 }
-
-/// Linked clusters by the URL that credentials Secrets spell.
-pub type LinkedClusters = BTreeMap<String, Linked>;
 
 impl Snapshot {
     /// Works everything out. The second value is `given` with what is new: to be kept for next time.
@@ -87,11 +94,9 @@ impl Snapshot {
     ) -> (Self, Allocations) {
         let mut given = given.clone();
         given.describe(settings);
-        let observed = remotes::observe(linked, settings);
-        let targets = remotes::targets(linked, &observed);
-        let mirrored = mirror::derive(documents, &targets, gateways, settings);
+        let mirrored = mirror::derive(documents, &remotes::targets(linked), gateways, settings);
         let own = World::build(documents, &mirrored, settings, &mut given);
-        let remotes = remotes::by_cluster(documents, linked, &observed, settings);
+        let remotes = remotes::by_cluster(documents, linked, settings);
         let gateways = mirror::linked_gateways(documents, settings);
         (Self { own, remotes, mirrored, gateways }, given)
     }
@@ -242,10 +247,6 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn has_ip(&self, ip: IpAddr) -> bool {
-        self.cluster_ip == Some(ip) || self.other_ip == Some(ip)
-    }
-
     /// Whether it has a selector, and that takes these labels.
     fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         !self.selector.is_empty() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
@@ -282,8 +283,9 @@ pub struct Pod {
     /// Its name under the headless Service `subdomain`.
     pub hostname: Option<String>,
     pub subdomain: Option<String>,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    /// Like annotations and containers, shared by all pods of a template.
+    pub labels: Arc<BTreeMap<String, String>>,
+    pub annotations: Arc<BTreeMap<String, String>>,
     pub service_account: String,
     /// Lower-case kind and name, through ReplicaSets: `("deployment", "bb")`; a lone pod is its own.
     pub owner: (String, String),
@@ -292,8 +294,8 @@ pub struct Pod {
     /// It is being deleted.
     pub terminating: bool,
     pub host_network: bool,
-    pub init_containers: Vec<Container>,
-    pub containers: Vec<Container>,
+    pub init_containers: Arc<Vec<Container>>,
+    pub containers: Arc<Vec<Container>>,
 }
 
 /// How far a pod's life has come.
@@ -336,7 +338,7 @@ impl Pod {
     }
 
     fn all_containers(&self) -> impl Iterator<Item = &Container> {
-        self.init_containers.iter().chain(&self.containers)
+        self.init_containers.iter().chain(self.containers.iter())
     }
 
     /// The number of a TCP port that some container names so.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::freshness::{Freshness, Mark, Seen};
 use super::source::Source;
+use super::tree::Stamp;
 use super::{Report, store};
 use crate::control::index::{
     Allocations, Linked, LinkedClusters, Settings, Snapshot, cluster_names, remote_urls,
@@ -35,6 +36,9 @@ pub(super) struct Cluster {
 struct Remote {
     source: Source,
     allocations: Option<Arc<Allocations>>,
+    /// Which file they were read from.
+    stamp: Option<Stamp>,
+    linked: Option<Linked>,
     mark: Mark,
     /// Why the latest look found nothing.
     missing: Option<io::Error>,
@@ -145,7 +149,7 @@ impl Cluster {
         for url in urls {
             let Some(folder) = folder_of(&url, self.own.folder()) else { continue };
             let remote = self.linked.entry(url.clone()).or_insert_with(|| Remote::new(folder));
-            changed |= remote.reload(touched, &self.settings.mirror_namespace);
+            changed |= remote.reload(touched, &self.settings);
             if let Some(error) = &remote.missing {
                 report.linked.extend(unreachable(documents, &url, remote.source.folder(), error));
             }
@@ -160,8 +164,11 @@ impl Cluster {
     }
 
     fn build(&mut self, documents: &Documents) {
-        let clusters: LinkedClusters =
-            self.linked.iter().filter_map(|(url, remote)| Some((url.clone(), remote.good()?))).collect();
+        let clusters: LinkedClusters = self
+            .linked
+            .iter()
+            .filter_map(|(url, remote)| Some((url.clone(), remote.linked.clone()?)))
+            .collect();
         let (snapshot, allocations) =
             Snapshot::build(documents, &clusters, &self.gateways, &self.settings, &self.allocations);
         self.allocations = allocations;
@@ -192,37 +199,54 @@ impl Cluster {
 
 impl Remote {
     fn new(folder: PathBuf) -> Self {
-        let (source, mark) = (Source::new(folder), Mark::default());
-        Self { source, allocations: None, mark, missing: None, unknown: None }
+        Self {
+            source: Source::new(folder),
+            allocations: None,
+            stamp: None,
+            linked: None,
+            mark: Mark::default(),
+            missing: None,
+            unknown: None,
+        }
     }
 
     /// Whether other content or addresses are in force. What cannot be read, or is half-written or broken,
     /// leaves what was known.
-    fn reload(&mut self, touched: &BTreeSet<PathBuf>, mirror_namespace: &str) -> bool {
-        let (mut changed, missing) = match self.source.look(touched, mirror_namespace) {
+    fn reload(&mut self, touched: &BTreeSet<PathBuf>, settings: &Settings) -> bool {
+        let (mut changed, missing) = match self.source.look(touched, &settings.mirror_namespace) {
             Ok(replaced) => (replaced, None),
             Err(error) => (false, Some(error)),
         };
         self.missing = missing;
         self.mark.look(self.source.folder());
-        let (found, unknown) = match store::load(self.source.folder()) {
-            Ok(found) => (found, None),
-            // The folder itself is away: that is one problem, not two.
-            Err(error) => (None, self.missing.is_none().then_some(error)),
-        };
-        self.unknown = unknown;
-        if let Some(allocations) = found
-            && self.allocations.as_deref() != Some(&allocations)
-        {
-            self.allocations = Some(Arc::new(allocations));
-            changed = true;
+        changed |= self.reload_allocations(touched);
+        if let Some(documents) = self.source.good().filter(|_| changed) {
+            self.linked = Some(Linked::observe(documents.clone(), self.allocations.clone(), settings));
         }
         changed
     }
 
-    fn good(&self) -> Option<Linked> {
-        let documents = self.source.good()?.clone();
-        Some(Linked { documents, allocations: self.allocations.clone() })
+    /// Whether there are other ones. A file that is as it was is not read again.
+    fn reload_allocations(&mut self, touched: &BTreeSet<PathBuf>) -> bool {
+        let path = self.source.folder().join(store::ALLOCATIONS);
+        let stamp = Stamp::at(&path);
+        if stamp.is_some() && stamp == self.stamp && !touched.contains(&path) {
+            return false;
+        }
+        let (found, unknown) = match store::load(self.source.folder()) {
+            Ok(found) => (found, None),
+            // Where the folder itself is away, that is one problem, not two.
+            Err(error) => (None, self.missing.is_none().then_some(error)),
+        };
+        self.unknown = unknown;
+        // One that could not be read is looked at again.
+        self.stamp = stamp.filter(|_| found.is_some());
+        let Some(allocations) = found else { return false };
+        let changed = self.allocations.as_deref() != Some(&allocations);
+        if changed {
+            self.allocations = Some(Arc::new(allocations));
+        }
+        changed
     }
 
     fn seen(&self) -> Seen {

@@ -26,7 +26,7 @@ struct File {
 
 /// What tells that a file is another one than before without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     length: u64,
     modified: (i64, i64),
@@ -90,6 +90,11 @@ impl Tree {
 }
 
 impl Stamp {
+    /// `None` where there is no such file.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
     fn of(metadata: &fs::Metadata) -> Self {
         Self {
             inode: metadata.ino(),

@@ -127,12 +127,12 @@ fn opaque_server(
     named: impl Fn(&str) -> bool,
     selects: impl Fn(&crate::control::manifest::Server) -> bool,
 ) -> bool {
-    world.servers.iter().any(|(meta, server)| {
+    world.servers_of(namespace).iter().any(|(_, server)| {
         let takes = match &server.port {
             PortRef::Number(number) => *number == port,
             PortRef::Name(name) => named(name),
         };
-        server.protocol == ServerKind::Opaque && meta.name.namespace == namespace && takes && selects(server)
+        server.protocol == ServerKind::Opaque && takes && selects(server)
     })
 }
 

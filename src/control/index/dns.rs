@@ -230,7 +230,7 @@ fn reversed(name: &str) -> Option<IpAddr> {
 fn names_of(world: &World, ip: IpAddr) -> Resolved {
     let domain = &world.settings.cluster_domain;
     let host = |name: &ObjectName| format!("{}.{}.svc.{domain}", name.name, name.namespace);
-    let services = world.services.values().filter(|service| service.has_ip(ip));
+    let services = world.services_at(ip);
     let mut names: Vec<_> = services.map(|service| host(&service.name)).collect();
     if names.is_empty() {
         for service in world.services.values().filter(|service| service.headless) {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::control::manifest::{Documents, ExternalWorkload, Meta};
+use crate::control::manifest::{ExternalWorkload, Meta};
 
+use super::labelled::Labelled;
 use super::slices::{Backing, ServiceEndpoint, SliceHead};
 use super::{ObjectName, PortRef, Service, ServicePort};
 
@@ -13,10 +14,13 @@ use super::{ObjectName, PortRef, Service, ServicePort};
 pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// What Linkerd's own endpoints controller would write for one Service.
-pub(super) fn endpoints(documents: &Documents, service: &Service) -> Vec<ServiceEndpoint> {
+pub(super) fn endpoints(
+    workloads: &Labelled<'_, (Meta, ExternalWorkload)>,
+    service: &Service,
+) -> Vec<ServiceEndpoint> {
     let mut endpoints = Vec::new();
-    for (meta, workload) in documents.external_workloads.values() {
-        if meta.name.namespace != service.name.namespace || !service.selects(&meta.labels) {
+    for (meta, workload) in workloads.candidates(&service.name.namespace, &service.selector) {
+        if !service.selects(&meta.labels) {
             continue;
         }
         let made = |ip: &IpAddr| ServiceEndpoint {

@@ -1,6 +1,7 @@
 //! What the proxy injector would make of a pod (controlplane 5.1-5.5).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::env::proxy_env;
 use super::{
@@ -36,28 +37,28 @@ pub(super) fn admit(pod: &mut Pod, namespace: &BTreeMap<String, String>, setting
             && *key != CPU_RATIO_LIMIT
     });
     for (key, value) in inherited {
-        pod.annotations.entry(key.clone()).or_insert_with(|| value.clone());
+        Arc::make_mut(&mut pod.annotations).entry(key.clone()).or_insert_with(|| value.clone());
     }
     if !inject {
         add_opaque_ports(pod, namespace.get(OPAQUE_PORTS), settings);
         return;
     }
-    let proxy = proxy_container(pod, settings);
-    pod.init_containers.insert(0, init_container(pod));
-    pod.init_containers.insert(1, proxy);
+    let added = [init_container(pod), proxy_container(pod, settings)];
+    Arc::make_mut(&mut pod.init_containers).splice(0..0, added);
     let (kind, name) = pod.owner.clone();
+    let labels = Arc::make_mut(&mut pod.labels);
     if kind != "pod" {
-        pod.labels.insert(format!("linkerd.io/proxy-{kind}"), name);
+        labels.insert(format!("linkerd.io/proxy-{kind}"), name);
     }
-    pod.labels.insert(CONTROL_PLANE_NS.into(), settings.control_namespace.clone());
-    pod.labels.insert("linkerd.io/workload-ns".into(), pod.name.namespace.clone());
+    labels.insert(CONTROL_PLANE_NS.into(), settings.control_namespace.clone());
+    labels.insert("linkerd.io/workload-ns".into(), pod.name.namespace.clone());
     let version = concat!("causeway-", env!("CARGO_PKG_VERSION"));
     let written = [
         ("linkerd.io/created-by", format!("linkerd/proxy-injector {version}")),
         ("linkerd.io/proxy-version", version.to_owned()),
         ("linkerd.io/trust-root-sha256", sha256_hex(&settings.trust_anchors_pem)),
     ];
-    pod.annotations.extend(written.map(|(key, value)| (key.to_owned(), value)));
+    Arc::make_mut(&mut pod.annotations).extend(written.map(|(key, value)| (key.to_owned(), value)));
     add_opaque_ports(pod, None, settings);
 }
 
@@ -100,7 +101,7 @@ fn should_inject(pod: &Pod, namespace: &BTreeMap<String, String>) -> bool {
     let component = pod.labels.contains_key("linkerd.io/control-plane-component")
         || pod.labels.contains_key("linkerd.io/cni-resource");
     let reserved = is_reserved(&pod.name.namespace);
-    let names = pod.init_containers.iter().chain(&pod.containers).map(|c| c.name.as_str());
+    let names = pod.init_containers.iter().chain(pod.containers.iter()).map(|c| c.name.as_str());
     let sidecar = names
         .into_iter()
         .any(|name| [PROXY_CONTAINER, "istio-proxy", "linkerd-init", "istio-init"].contains(&name));
@@ -116,7 +117,7 @@ fn add_opaque_ports(pod: &mut Pod, namespace: Option<&String>, settings: &Settin
     let opaque: Vec<u16> = declared.filter(|port| settings.default_opaque_ports.contains(*port)).collect();
     let value = namespace.cloned().or_else(|| (!opaque.is_empty()).then(|| PortSet::of(&opaque).to_string()));
     if let Some(value) = value {
-        pod.annotations.insert(OPAQUE_PORTS.into(), value);
+        Arc::make_mut(&mut pod.annotations).insert(OPAQUE_PORTS.into(), value);
     }
 }
 
@@ -179,7 +180,7 @@ fn init_container(pod: &Pod) -> Container {
 /// and readiness, sorted as texts (controlplane 5.4).
 pub(super) fn inbound_ports(pod: &Pod) -> String {
     let mut ports: BTreeSet<String> = BTreeSet::new();
-    for container in &pod.containers {
+    for container in pod.containers.iter() {
         ports.extend(container.ports.iter().map(|port| port.port.to_string()));
         for probe in [&container.liveness, &container.readiness].into_iter().flatten() {
             if let ProbeAction::HttpGet { port: PortRef::Number(port), .. } = probe.action {

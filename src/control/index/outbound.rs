@@ -37,8 +37,7 @@ fn by_authority(world: &World, text: &str) -> Result<OutboundPolicy, LookupError
 }
 
 fn by_addr(world: &World, addr: SocketAddr) -> Result<OutboundPolicy, LookupError> {
-    let service = world.services.values().find(|service| service.has_ip(addr.ip()));
-    if let Some(service) = service {
+    if let Some(service) = world.services_at(addr.ip()).next() {
         return Ok(match service.tcp_port(addr.port()) {
             Some(_) => of_service(world, &service.name, Some(service), addr.port()),
             None => undefined_port(&service.name, addr.port()),

@@ -38,17 +38,14 @@ pub(super) fn profile(
 }
 
 fn by_addr(world: &World, ip: IpAddr, port: u16, context: &Context) -> Result<ProfileAnswer, LookupError> {
-    let services = world.services.values().filter(|service| service.has_ip(ip));
-    if let Some(service) = only(services, || format!("{ip} belongs to several Services"))? {
+    if let Some(service) = only(world.services_at(ip), || format!("{ip} belongs to several Services"))? {
         return of_service(world, service, port, context);
     }
     let addr = SocketAddr::new(ip, port);
-    let living = || world.pods.values().filter(|pod| pod.phase != Phase::Finished && !pod.terminating);
-    let in_pods = living().filter(|pod| has_ip(pod, ip) && !pod.host_network);
-    if let Some(pod) = only(in_pods, || format!("{ip} belongs to several pods"))? {
+    if let Some(pod) = only(world.pods_at(ip), || format!("{ip} belongs to several pods"))? {
         return of_pod(world, pod, addr);
     }
-    let on_host = living().filter(|pod| pod.host_ips.contains(&ip) && has_host_port(pod, port));
+    let on_host = world.pods_on_host(ip).filter(|pod| has_host_port(pod, port));
     if let Some(pod) = only(on_host, || format!("{addr} belongs to several pods"))? {
         return of_pod(world, pod, addr);
     }
@@ -68,10 +65,6 @@ fn only<T>(
         (_, Some(_)) => Err(LookupError::FailedPrecondition(several())),
         (found, None) => Ok(found),
     }
-}
-
-fn has_ip(pod: &Pod, ip: IpAddr) -> bool {
-    pod.ip == Some(ip) || pod.other_ip == Some(ip)
 }
 
 /// Ports of the node lead to a pod that asks for them; in its network, to all that the pod has.

@@ -8,51 +8,69 @@ use crate::control::manifest::{self, Documents};
 use crate::control::mirror::{Mirrored, Target, Targets};
 
 use super::world::World;
-use super::{Allocations, LinkedClusters, ObjectName, Settings};
+use super::{Allocations, ObjectName, Settings};
 
 /// Label of a credentials Secret with the name of its cluster (controlplane 1.2).
 const CLUSTER_NAME_OF_SECRET: &str = "multicluster.linkerd.io/cluster-name";
 
-/// A linked cluster.
-pub(super) struct Observed {
+/// Another cluster, as its folder shows it, worked out once for all that is made of it.
+#[derive(Clone, Debug)]
+pub struct Linked {
+    documents: Arc<Documents>,
+    allocations: Option<Arc<Allocations>>,
     world: Arc<World>,
     /// Until its own control plane has given out addresses: as if it had. The mirror asks who is ready and
     /// what hosts are called, never where.
-    presumed: Option<World>,
+    presumed: Option<Arc<World>>,
 }
 
-/// Every linked cluster, by URL.
-pub(super) fn observe(linked: &LinkedClusters, settings: &Settings) -> BTreeMap<String, Observed> {
-    let observed = linked.iter().map(|(url, linked)| {
-        let (documents, given) = (&linked.documents, linked.allocations.as_deref());
+/// Linked clusters by the URL that credentials Secrets spell.
+pub type LinkedClusters = BTreeMap<String, Linked>;
+
+impl Linked {
+    /// `allocations` are `None` until that cluster's own control plane has given out addresses: its pods have
+    /// none. `settings` are those of the cluster that looks.
+    pub fn observe(
+        documents: Arc<Documents>,
+        allocations: Option<Arc<Allocations>>,
+        settings: &Settings,
+    ) -> Self {
+        let given = allocations.as_deref();
         let settings = given.map_or_else(|| settings.clone(), |given| given.settings(settings));
         let presumed = given.is_none().then(|| {
-            World::build(documents, &Mirrored::default(), &settings, &mut Allocations::new(&settings))
+            let mut given = Allocations::new(&settings);
+            Arc::new(World::build(&documents, &Mirrored::default(), &settings, &mut given))
         });
-        let world = Arc::new(World::observed(documents, settings, given));
-        (url.clone(), Observed { world, presumed })
-    });
-    observed.collect()
+        let world = Arc::new(World::observed(&documents, settings, given));
+        Self { documents, allocations, world, presumed }
+    }
+
+    /// What the mirror looks at.
+    fn target(&self) -> Target<'_> {
+        let endpoints = &self.presumed.as_ref().unwrap_or(&self.world).endpoints;
+        Target { documents: &self.documents, endpoints }
+    }
+
+    /// As a Secret describes it: its word counts, not the other cluster's.
+    fn described(&self, trust_domain: &str, cluster_domain: &str) -> Arc<World> {
+        let known = &self.world.settings;
+        if known.trust_domain == trust_domain && known.cluster_domain == cluster_domain {
+            return self.world.clone();
+        }
+        let (trust_domain, cluster_domain) = (trust_domain.to_owned(), cluster_domain.to_owned());
+        let said = Settings { trust_domain, cluster_domain, ..known.clone() };
+        Arc::new(World::observed(&self.documents, said, self.allocations.as_deref()))
+    }
 }
 
-/// What the mirror looks at of them.
-pub(super) fn targets<'a>(
-    linked: &'a LinkedClusters,
-    observed: &'a BTreeMap<String, Observed>,
-) -> Targets<'a> {
-    let targets = linked.iter().filter_map(|(url, linked)| {
-        let Observed { world, presumed } = observed.get(url)?;
-        let endpoints = &presumed.as_ref().unwrap_or(world).endpoints;
-        Some((url.as_str(), Target { documents: &linked.documents, endpoints }))
-    });
-    targets.collect()
+pub(super) fn targets(linked: &LinkedClusters) -> Targets<'_> {
+    linked.iter().map(|(url, linked)| (url.as_str(), linked.target())).collect()
 }
 
 /// The clusters that credentials Secrets of the control plane's namespace lead to (controlplane 1.2).
 pub(super) fn by_cluster(
     documents: &Documents,
     linked: &LinkedClusters,
-    observed: &BTreeMap<String, Observed>,
     settings: &Settings,
 ) -> BTreeMap<String, Arc<World>> {
     let mut remotes = BTreeMap::new();
@@ -68,18 +86,9 @@ pub(super) fn by_cluster(
         if name.namespace != settings.control_namespace {
             continue;
         }
-        let Some((linked, observed)) = linked.get(&remote.value).zip(observed.get(&remote.value)) else {
-            continue;
-        };
-        let world = &observed.world;
-        // The Secret's word counts, not the other cluster's.
-        let base = world.settings.clone();
-        let said = Settings { trust_domain: trust_domain.clone(), cluster_domain: domain.clone(), ..base };
-        let world = match said == world.settings {
-            true => world.clone(),
-            false => Arc::new(World::observed(&linked.documents, said, linked.allocations.as_deref())),
-        };
-        remotes.insert(cluster.clone(), world);
+        if let Some(linked) = linked.get(&remote.value) {
+            remotes.insert(cluster.clone(), linked.described(trust_domain, domain));
+        }
     }
     remotes
 }

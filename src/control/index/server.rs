@@ -50,9 +50,8 @@ fn append_server_authorizations(policy: &mut ServerPolicy) {
 
 /// The oldest Server that selects the pod and the port.
 fn server_of<'w>(world: &'w World, pod: &Pod, port: u16) -> Option<&'w (Meta, Server)> {
-    world.servers.iter().find(|(meta, server)| {
-        meta.name.namespace == pod.name.namespace
-            && server.pods.as_ref().is_some_and(|pods| pods.matches(&pod.labels))
+    world.servers_of(&pod.name.namespace).iter().find(|(_, server)| {
+        server.pods.as_ref().is_some_and(|pods| pods.matches(&pod.labels))
             && pod.port_numbers(&server.port).contains(&port)
     })
 }

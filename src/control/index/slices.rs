@@ -10,6 +10,7 @@ use crate::control::manifest::{Documents, EndpointSlice, Meta};
 use crate::control::mirror::{AddressOf, Mirrored};
 
 use super::external::{self, ZONE};
+use super::labelled::Labelled;
 use super::world::World;
 use super::{ObjectName, Phase, Pod, PortRef, Service};
 
@@ -76,6 +77,12 @@ pub(super) fn endpoints(
         all.entry(service).or_default().extend(given(&meta.name.namespace, slice, &Arc::new(head)));
     }
     let zones = zones(documents);
+    let keys = services.values().flat_map(|service| service.selector.keys()).map(String::as_str).collect();
+    let living = pods.values().filter(|pod| pod.phase != Phase::Finished);
+    let living = Labelled::of(living.map(|pod| (&*pod.name.namespace, &*pod.labels, pod)), &keys);
+    let external = documents.external_workloads.values();
+    let external = external.map(|workload| (&*workload.0.name.namespace, &workload.0.labels, workload));
+    let external = Labelled::of(external, &keys);
     for (name, service) in services {
         let missing = |controller| !written.contains(&(name.clone(), controller));
         let found = all.entry(name.clone()).or_default();
@@ -87,11 +94,12 @@ pub(super) fn endpoints(
         }
         if missing(POD_CONTROLLER) {
             let head = SliceHead::of(service);
-            let selected = pods.values().filter(|pod| selects(service, pod));
+            let candidates = living.candidates(&name.namespace, &service.selector).iter().copied();
+            let selected = candidates.filter(|pod| service.selects(&pod.labels));
             found.extend(selected.flat_map(|pod| of_pod(service, pod, &zones, &head)));
         }
         if missing(EXTERNAL_CONTROLLER) {
-            found.extend(external::endpoints(documents, service));
+            found.extend(external::endpoints(&external, service));
         }
     }
     all.retain(|_, endpoints| !endpoints.is_empty());
@@ -112,12 +120,6 @@ fn copied(documents: &Documents, name: &ObjectName) -> Vec<ServiceEndpoint> {
     }
     let head = Arc::new(SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() });
     slices.iter().flat_map(|slice| given(&name.namespace, slice, &head)).collect()
-}
-
-fn selects(service: &Service, pod: &Pod) -> bool {
-    pod.name.namespace == service.name.namespace
-        && pod.phase != Phase::Finished
-        && service.selects(&pod.labels)
 }
 
 /// One for each of the pod's addresses that is of a family that the Service has.

@@ -77,8 +77,8 @@ fn east() -> (Snapshot, Allocations) {
 
 fn west() -> Snapshot {
     let (_, given) = east();
-    let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
+    let linked = Linked::observe(documents(EAST).into(), Some(given.into()), &settings);
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     Snapshot::build(&documents(WEST), &linked, &Gateways::default(), &settings, &Allocations::new(&settings))
         .0

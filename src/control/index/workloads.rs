@@ -1,7 +1,8 @@
 //! Pods, as the workload controllers and the injector would make them: given ones as they are, others
 //! named as their controller would name them, and spread over the nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::control::hash;
 use crate::control::manifest::workload::{Deployment, PodSpec, PodTemplate};
@@ -11,7 +12,7 @@ use super::{ObjectName, Phase, Pod, Settings, inject};
 
 /// Every pod of the documents, without addresses yet unless given.
 pub(super) fn pods(documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, Pod> {
-    let cluster = Cluster { documents, settings };
+    let cluster = Cluster { documents, settings, owned: owned(documents) };
     let mut pods = Vec::new();
     pods.extend(documents.pods.values().map(|(meta, pod)| cluster.given_pod(meta, pod)));
     for (meta, body) in documents.deployments.values() {
@@ -29,26 +30,50 @@ pub(super) fn pods(documents: &Documents, settings: &Settings) -> BTreeMap<Objec
     for (meta, body) in documents.jobs.values() {
         pods.extend(cluster.job(meta, body));
     }
-    let none = BTreeMap::new();
-    for pod in &mut pods {
-        let namespace = documents.namespaces.get(&pod.name.namespace);
-        let annotations = namespace.map_or(&none, |namespace| &namespace.meta.annotations);
-        // What an API server printed went through its webhooks already.
-        if documents.pods.get(&pod.name).is_none_or(|(meta, _)| meta.uid.is_none()) {
-            inject::admit(pod, annotations, settings);
-        }
-    }
     pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect()
 }
 
 struct Cluster<'a> {
     documents: &'a Documents,
     settings: &'a Settings,
+    owned: Owned<'a>,
 }
 
-impl Cluster<'_> {
+/// Given pods by the namespace, kind and name of those that own them. A ReplicaSet that is named like a
+/// Deployment's stands for that too.
+type Owned<'a> = HashMap<(&'a str, &'a str, &'a str), Vec<&'a Meta>>;
+
+fn owned(documents: &Documents) -> Owned<'_> {
+    let mut all = Owned::new();
+    for (pod, _) in documents.pods.values() {
+        let hash = pod.labels.get("pod-template-hash");
+        for owner in &pod.owners {
+            let mut add = |name| {
+                let key = (pod.name.namespace.as_str(), owner.kind.as_str(), name);
+                all.entry(key).or_default().push(pod);
+            };
+            add(owner.name.as_str());
+            let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+            if let Some(name) = deployment.filter(|_| owner.kind == "ReplicaSet") {
+                add(name);
+            }
+        }
+    }
+    all
+}
+
+/// A pod of a template without what is only its own, and the nodes that it may run on.
+struct Model<'a> {
+    pod: Pod,
+    spec: &'a PodSpec,
+    nodes: Vec<&'a str>,
+}
+
+impl<'a> Cluster<'a> {
     fn given_pod(&self, meta: &Meta, pod: &manifest::Pod) -> Pod {
-        let mut made = self.bare(meta.name.clone(), &pod.spec, 0);
+        let mut made = bare(&pod.spec);
+        made.name = meta.name.clone();
+        self.place(&mut made, &pod.spec, &self.nodes(&pod.spec), 0);
         match pod.status.phase.as_deref() {
             None => {}
             Some("Pending") => made.phase = Phase::Pending,
@@ -63,13 +88,24 @@ impl Cluster<'_> {
         if !pod.status.host_ips.is_empty() {
             made.host_ips.clone_from(&pod.status.host_ips);
         }
-        made.labels.clone_from(&meta.labels);
-        made.annotations.clone_from(&meta.annotations);
+        made.labels = Arc::new(meta.labels.clone());
+        made.annotations = Arc::new(meta.annotations.clone());
         made.owner = self.owner(meta);
         made.terminating = meta.terminating;
         let running = made.phase == Phase::Running && !made.terminating;
         made.ready = running && pod.status.ready.unwrap_or(true);
+        // What an API server printed went through its webhooks already.
+        if meta.uid.is_none() {
+            self.admit(&mut made);
+        }
         made
+    }
+
+    fn admit(&self, pod: &mut Pod) {
+        let namespace = self.documents.namespaces.get(&pod.name.namespace);
+        let none = BTreeMap::new();
+        let annotations = namespace.map_or(&none, |namespace| &namespace.meta.annotations);
+        inject::admit(pod, annotations, self.settings);
     }
 
     /// Pods of the one ReplicaSet that a Deployment would have now.
@@ -122,13 +158,15 @@ impl Cluster<'_> {
         if self.has_given_pods(meta, &set.pods, "StatefulSet") {
             return Vec::new();
         }
-        (0..set.pods.replicas).map(|replica| self.numbered_pod(meta, set, replica)).collect()
+        let owner = ("statefulset".to_owned(), meta.name.name.clone());
+        let model = self.model(&meta.name.namespace, &set.pods.template, owner, &[]);
+        (0..set.pods.replicas).map(|replica| self.numbered_pod(meta, set, &model, replica)).collect()
     }
 
-    fn numbered_pod(&self, meta: &Meta, set: &StatefulSet, replica: u32) -> Pod {
+    fn numbered_pod(&self, meta: &Meta, set: &StatefulSet, model: &Model<'_>, replica: u32) -> Pod {
         let number = set.start.saturating_add(replica);
         let name = ObjectName::new(&meta.name.namespace, &format!("{}-{number}", meta.name.name));
-        let mut made = self.made_of(name, &set.pods.template, replica);
+        let mut made = self.copy(model, name, replica);
         made.hostname = Some(made.name.name.clone());
         made.subdomain = Some(set.service_name.clone()).filter(|service| !service.is_empty());
         let own = [
@@ -136,8 +174,7 @@ impl Cluster<'_> {
             ("controller-revision-hash", format!("{}-{}", meta.name.name, set.pods.template_hash)),
             ("statefulset.kubernetes.io/pod-name", made.name.name.clone()),
         ];
-        made.labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
-        made.owner = ("statefulset".into(), meta.name.name.clone());
+        Arc::make_mut(&mut made.labels).extend(own.map(|(key, value)| (key.to_owned(), value)));
         made
     }
 
@@ -153,13 +190,10 @@ impl Cluster<'_> {
         let namespace = &meta.name.namespace;
         // Generated names keep 58 bytes of what they start with.
         let start: String = format!("{set}-").chars().take(58).collect();
+        let model = self.model(namespace, &body.template, owner.clone(), labels);
         let pod = |replica| {
             let suffix = hash::suffix(&format!("{namespace}/{set}/{replica}"), 5);
-            let name = ObjectName::new(namespace, &format!("{start}{suffix}"));
-            let mut made = self.made_of(name, &body.template, replica);
-            made.labels.extend(labels.iter().cloned());
-            made.owner = owner.clone();
-            made
+            self.copy(&model, ObjectName::new(namespace, &format!("{start}{suffix}")), replica)
         };
         (0..body.replicas).map(pod).collect()
     }
@@ -167,16 +201,8 @@ impl Cluster<'_> {
     /// Whether the folder holds a workload's pods themselves, as `kubectl get all` prints them. `owner` is
     /// the kind that a pod names as its own.
     fn has_given_pods(&self, meta: &Meta, body: &Deployment, owner: &str) -> bool {
-        let owned = |pod: &Meta| {
-            let own = |found: &manifest::Owner| found.kind == owner && found.name == meta.name.name;
-            let hash = pod.labels.get("pod-template-hash").filter(|_| owner == "ReplicaSet");
-            let set = hash.map(|hash| format!("{}-{hash}", meta.name.name));
-            let through = |found: &manifest::Owner| found.kind == owner && Some(&found.name) == set.as_ref();
-            pod.owners.iter().any(|found| own(found) || through(found))
-        };
-        self.documents.pods.values().any(|(pod, _)| {
-            pod.name.namespace == meta.name.namespace && body.selector.matches(&pod.labels) && owned(pod)
-        })
+        let owned = self.owned.get(&(meta.name.namespace.as_str(), owner, meta.name.name.as_str()));
+        owned.is_some_and(|pods| pods.iter().any(|pod| body.selector.matches(&pod.labels)))
     }
 
     /// None or several owners: the pod itself. A ReplicaSet or Job stands for its own single owner
@@ -200,44 +226,46 @@ impl Cluster<'_> {
         }
     }
 
-    fn made_of(&self, name: ObjectName, template: &PodTemplate, replica: u32) -> Pod {
-        let mut made = self.bare(name, &template.spec, replica);
-        made.labels.clone_from(&template.labels);
-        made.annotations.clone_from(&template.annotations);
+    /// What all pods of a template have in common, as they are after admission.
+    fn model<'t>(
+        &'t self,
+        namespace: &str,
+        template: &'t PodTemplate,
+        owner: (String, String),
+        labels: &[(String, String)],
+    ) -> Model<'t> {
+        let mut pod = bare(&template.spec);
+        let all = template.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+        pod.labels = Arc::new(all.chain(labels.iter().cloned()).collect());
+        pod.annotations = Arc::new(template.annotations.clone());
+        pod.name.namespace = namespace.to_owned();
+        pod.owner = owner;
+        self.admit(&mut pod);
+        Model { pod, spec: &template.spec, nodes: self.nodes(&template.spec) }
+    }
+
+    fn copy(&self, model: &Model<'_>, name: ObjectName, replica: u32) -> Pod {
+        let mut made = model.pod.clone();
+        made.name = name;
+        self.place(&mut made, model.spec, &model.nodes, replica);
         made
     }
 
-    fn bare(&self, name: ObjectName, spec: &PodSpec, replica: u32) -> Pod {
-        let nodes = self.nodes(spec);
+    /// Makes a pod one of its own: on a node, if there is one.
+    fn place(&self, pod: &mut Pod, spec: &PodSpec, nodes: &[&str], replica: u32) {
         let node = nodes.get(replica as usize % nodes.len().max(1)).copied();
-        let node_name = spec.node_name.as_deref().or(node).unwrap_or_default().to_owned();
-        let host_ips = self.documents.nodes.get(&node_name).map(|(_, node)| node.ips.clone());
-        let host_ips = host_ips.unwrap_or_default();
-        Pod {
-            uid: uid(&name),
-            ip: host_ips.first().copied().filter(|_| spec.host_network),
-            other_ip: None,
-            host_ips,
-            hostname: spec.hostname.clone(),
-            subdomain: spec.subdomain.clone(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            service_account: spec.service_account.clone(),
-            owner: ("pod".into(), name.name.clone()),
-            // Without a node that takes it a pod waits.
-            phase: if node_name.is_empty() { Phase::Pending } else { Phase::Running },
-            ready: !node_name.is_empty(),
-            node_name,
-            terminating: false,
-            host_network: spec.host_network,
-            init_containers: spec.init_containers.clone(),
-            containers: spec.containers.clone(),
-            name,
-        }
+        pod.node_name = spec.node_name.as_deref().or(node).unwrap_or_default().to_owned();
+        let host_ips = self.documents.nodes.get(&pod.node_name).map(|(_, node)| node.ips.clone());
+        pod.host_ips = host_ips.unwrap_or_default();
+        pod.ip = pod.host_ips.first().copied().filter(|_| spec.host_network);
+        // Without a node that takes it a pod waits.
+        pod.phase = if pod.node_name.is_empty() { Phase::Pending } else { Phase::Running };
+        pod.ready = !pod.node_name.is_empty();
+        pod.uid = uid(&pod.name);
     }
 
     /// The nodes that a pod may run on, by name. Where none are given there is one.
-    fn nodes(&self, spec: &PodSpec) -> Vec<&str> {
+    fn nodes(&self, spec: &PodSpec) -> Vec<&'a str> {
         if self.documents.nodes.is_empty() {
             return vec![&self.settings.node_name];
         }
@@ -245,6 +273,30 @@ impl Cluster<'_> {
             |node: &Meta| spec.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value));
         let nodes = self.documents.nodes.iter().filter(|(_, (meta, _))| takes(meta));
         nodes.map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// What a specification says of any pod.
+fn bare(spec: &PodSpec) -> Pod {
+    Pod {
+        name: ObjectName::new("", ""),
+        uid: String::new(),
+        ip: None,
+        other_ip: None,
+        host_ips: Vec::new(),
+        node_name: String::new(),
+        hostname: spec.hostname.clone(),
+        subdomain: spec.subdomain.clone(),
+        labels: Arc::default(),
+        annotations: Arc::default(),
+        service_account: spec.service_account.clone(),
+        owner: (String::new(), String::new()),
+        ready: false,
+        phase: Phase::Pending,
+        terminating: false,
+        host_network: spec.host_network,
+        init_containers: Arc::new(spec.init_containers.clone()),
+        containers: Arc::new(spec.containers.clone()),
     }
 }
 

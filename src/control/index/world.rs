@@ -8,6 +8,7 @@ use crate::control::manifest::{Documents, ExternalWorkload, Meta, Server};
 use crate::control::mirror::Mirrored;
 use crate::model::service_profile::ServiceProfile;
 
+use super::addresses::Addresses;
 use super::slices::{self, ServiceEndpoint};
 use super::workloads::pods;
 use super::{Allocations, ObjectName, Pod, Service, Settings, inject};
@@ -20,6 +21,7 @@ pub(super) struct World {
     pub(super) service_accounts: BTreeSet<ObjectName>,
     pub(super) pods: BTreeMap<ObjectName, Pod>,
     pub(super) services: BTreeMap<ObjectName, Service>,
+    pub(super) addresses: Addresses,
     /// By Service. A Service without endpoints has no entry.
     pub(super) endpoints: BTreeMap<ObjectName, Vec<ServiceEndpoint>>,
     /// Not of another cluster, like profiles: they are not watched there (controlplane 1.2).
@@ -27,12 +29,31 @@ pub(super) struct World {
     pub(super) service_profiles: BTreeMap<ObjectName, (Meta, ServiceProfile)>,
     /// Zones of nodes.
     pub(super) zones: BTreeMap<String, String>,
-    /// Oldest first, then by name: the first that matches wins (controlplane 3.5).
-    pub(super) servers: Vec<(Meta, Server)>,
+    /// By namespace; oldest first, then by name: the first that matches wins (controlplane 3.5).
+    pub(super) servers: BTreeMap<String, Vec<(Meta, Server)>>,
     pub(super) policies: Documents,
 }
 
 impl World {
+    /// Those with this cluster IP, by name.
+    pub(super) fn services_at(&self, ip: IpAddr) -> impl Iterator<Item = &Service> {
+        self.addresses.services(ip).iter().filter_map(|name| self.services.get(name))
+    }
+
+    /// Living pods with this address, which is no node's.
+    pub(super) fn pods_at(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.addresses.pods(ip).iter().filter_map(|name| self.pods.get(name))
+    }
+
+    /// Living pods that take ports of the node with this address.
+    pub(super) fn pods_on_host(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.addresses.on_host(ip).iter().filter_map(|name| self.pods.get(name))
+    }
+
+    pub(super) fn servers_of(&self, namespace: &str) -> &[(Meta, Server)] {
+        self.servers.get(namespace).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// `mirrored` is what the mirror writes beside the documents' own.
     pub(super) fn build(
         documents: &Documents,
@@ -74,8 +95,13 @@ impl World {
         services: BTreeMap<ObjectName, Service>,
         settings: Settings,
     ) -> Self {
-        let mut servers: Vec<_> = documents.servers.values().cloned().collect();
-        servers.sort_by(|a, b| (&a.0.created, &a.0.name).cmp(&(&b.0.created, &b.0.name)));
+        let mut servers: BTreeMap<String, Vec<(Meta, Server)>> = BTreeMap::new();
+        for server in documents.servers.values() {
+            servers.entry(server.0.name.namespace.clone()).or_default().push(server.clone());
+        }
+        for servers in servers.values_mut() {
+            servers.sort_by(|a, b| (&a.0.created, &a.0.name).cmp(&(&b.0.created, &b.0.name)));
+        }
         let mut policies = Documents::default();
         policies.authorization_policies.clone_from(&documents.authorization_policies);
         policies.mesh_tls_authentications.clone_from(&documents.mesh_tls_authentications);
@@ -84,6 +110,7 @@ impl World {
             namespaces: namespaces(documents, &settings),
             service_accounts: service_accounts(documents, &settings),
             endpoints: slices::endpoints(documents, &services, &pods),
+            addresses: Addresses::of(&services, &pods),
             external_workloads: BTreeMap::new(),
             service_profiles: BTreeMap::new(),
             zones: slices::zones(documents)

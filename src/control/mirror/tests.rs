@@ -71,7 +71,7 @@ fn snapshot_in(settings: &Settings, own: &str, clusters: &[&str], gateways: &Gat
         let given = Allocations::new(settings);
         let (_, given) =
             Snapshot::build(&documents, &LinkedClusters::new(), &Gateways::default(), settings, &given);
-        (url.to_owned(), Linked { documents: documents.into(), allocations: Some(given.into()) })
+        (url.to_owned(), Linked::observe(documents.into(), Some(given.into()), settings))
     });
     let given = Allocations::new(settings);
     Snapshot::build(&documents(own), &linked.collect(), gateways, settings, &given).0

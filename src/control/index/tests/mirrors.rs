@@ -28,7 +28,7 @@ fn the_guides_mirror_answers_with_the_other_clusters_pod() {
 #[test]
 fn without_the_other_clusters_addresses_a_mirror_is_empty_but_there() {
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
-    let linked = Linked { documents: documents(EAST).into(), allocations: None };
+    let linked = Linked::observe(documents(EAST).into(), None, &settings);
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let west = Snapshot::build(
         &documents(WEST),
@@ -62,9 +62,9 @@ spec: {ports: [{port: 8080}], selector: {app: slow-cooker}}
 ";
     let texts = [WEST, &[hand]].concat();
     let (east, given) = east();
-    let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
-    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
+    let linked = Linked::observe(documents(EAST).into(), Some(given.into()), &settings);
+    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let west = Snapshot::build(
         &documents(&texts),
         &linked,
@@ -90,13 +90,13 @@ fn endpoint_mirrors_keep_their_hosts_names() {
         "spec:\n  gatewayAddress: 10.0.0.9\n  gatewayPort: '4143'\n  selector: {matchLabels: {x: y}}\n",
     );
     let given = alone_with_addresses(&east);
-    let linked = Linked { documents: documents(&east).into(), allocations: Some(given.into()) };
-    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let settings = Settings {
         enable_headless_services: true,
         enable_namespace_creation: true,
         ..settings("10.22.0.0/16", "10.144.0.0/16")
     };
+    let linked = Linked::observe(documents(&east).into(), Some(given.into()), &settings);
+    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let west = Snapshot::build(
         &documents(&[&link]),
         &linked,
@@ -136,9 +136,9 @@ fn a_secret_says_the_trust_domain_of_its_cluster() {
     let link = WEST[1].replace("trust-domain: cluster.local", "trust-domain: far.domain");
     assert_ne!(link, WEST[1]);
     let (_, given) = east();
-    let linked = Linked { documents: documents(EAST).into(), allocations: Some(given.into()) };
-    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
+    let linked = Linked::observe(documents(EAST).into(), Some(given.into()), &settings);
+    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let texts = [WEST[0], &link, WEST[2], WEST[3]];
     let none = Gateways::default();
     let given = Allocations::new(&settings);
@@ -195,9 +195,9 @@ fn another_clusters_endpoints_are_for_every_zone_and_its_machines_are_not_seen()
     assert_eq!(addresses(&own, "zoned"), ["10.23.9.1"]);
 
     let given = alone_with_addresses(&texts);
-    let linked = Linked { documents: documents(&texts).into(), allocations: Some(given.into()) };
-    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
+    let linked = Linked::observe(documents(&texts).into(), Some(given.into()), &settings);
+    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
     let node = HINTED.split("---").next().unwrap();
     let west = [WEST, &[node]].concat();
     let (none, given) = (Gateways::default(), Allocations::new(&settings));
