@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use clap::Args;
 use serde_json::json;
 
-use crate::control::check::{self, CHECKS, Cluster, Finding, Needs, Severity};
+use crate::control::check::{self, CHECKS, Cluster, Extent, Finding, Needs, Severity};
 use crate::control::index::Settings;
 
 use super::mirror::Mirroring;
@@ -100,10 +100,10 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 
 /// Whether nothing was found that counts.
 async fn check(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
-    let Found { clusters, known, findings } = find(args).await;
+    let Found { clusters, known, findings, extent } = find(args).await;
     match args.output {
         Format::Table => {
-            print_table(args, &findings, out)?;
+            print_table(args, &findings, &extent, out)?;
             print_clusters(&clusters, &known, out)?;
             let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
             let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
@@ -119,13 +119,16 @@ struct Found {
     clusters: Vec<Cluster>,
     known: live::Known,
     findings: Vec<Finding>,
+    extent: Extent,
 }
 
 async fn find(args: &CheckArgs) -> Found {
     let (told, mut findings) = live::ask(&args.control).await;
+    let mut extent = Extent::default();
+    live::heard(&told, &findings, &mut extent);
     let clusters = gather::clusters(args, &told, &mut findings);
-    findings.extend(check::run(&clusters, SystemTime::now()));
-    let known = live::metrics(&told, &mut findings).await;
+    findings.extend(check::run(&clusters, SystemTime::now(), &mut extent));
+    let known = live::metrics(&told, &mut extent, &mut findings).await;
     if args.probes_gateways() {
         live::gateways(&clusters, &known, &mut findings).await;
     }
@@ -134,7 +137,7 @@ async fn find(args: &CheckArgs) -> Found {
         (row(finding), finding.severity, finding.at.clone(), finding.found.clone())
     });
     findings.dedup();
-    Found { clusters, known, findings }
+    Found { clusters, known, findings, extent }
 }
 
 impl CheckArgs {
@@ -162,22 +165,37 @@ impl CheckArgs {
     }
 }
 
-/// A line for each check, with its findings below.
-fn print_table(args: &CheckArgs, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+/// A line for each check, with its findings below, and what it could not look at.
+fn print_table(
+    args: &CheckArgs,
+    findings: &[Finding],
+    extent: &Extent,
+    out: &mut impl Write,
+) -> io::Result<()> {
     for check in CHECKS {
         let found: Vec<_> = findings.iter().filter(|finding| finding.check == check.name).collect();
         let worst = found.iter().map(|finding| finding.severity).min();
+        let gaps: Vec<String> = match args.has(check.needs) {
+            true => extent.gaps(check).map(printable).collect(),
+            false => vec![format!("needs {}", check.needs.flags())],
+        };
+        let blind = !args.has(check.needs) || extent.is_blind(check);
         let state = match worst {
             Some(severity) => word(severity),
-            None if args.has(check.needs) => "ok",
-            None => "skipped",
+            None if blind => {
+                writeln!(out, "skipped  {:<19} {}: {}", check.name, check.holds, gaps.join("; "))?;
+                continue;
+            }
+            None => "ok",
         };
-        let why = if state == "skipped" { format!(": needs {}", check.needs.flags()) } else { String::new() };
-        writeln!(out, "{state:<8} {:<19} {}{why}", check.name, check.holds)?;
+        writeln!(out, "{state:<8} {:<19} {}", check.name, check.holds)?;
         for Finding { severity, found, at, remedy, .. } in found {
             let (found, at, remedy) = (printable(found), printable(at), printable(remedy));
             writeln!(out, "  {}: {at}: {found}", word(*severity))?;
             writeln!(out, "    remedy: {remedy}")?;
+        }
+        for gap in gaps.iter().filter(|_| args.has(check.needs)) {
+            writeln!(out, "  skipped: {gap}")?;
         }
     }
     Ok(())

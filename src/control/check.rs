@@ -13,10 +13,12 @@ use super::index::{ObjectName, Settings, Snapshot};
 use super::manifest::{Assembled, Link, Meta, Note, Problem};
 
 mod clients;
+mod extent;
 mod links;
 mod policy;
 pub mod trust;
 
+pub use extent::Extent;
 pub use trust::Trust;
 
 /// How much a finding matters.
@@ -179,33 +181,57 @@ struct Joined<'a> {
 }
 
 /// Everything that folders and trust material show.
-pub fn run(clusters: &[Cluster], now: std::time::SystemTime) -> Vec<Finding> {
+pub fn run(clusters: &[Cluster], now: std::time::SystemTime, extent: &mut Extent) -> Vec<Finding> {
     let mut findings = Vec::new();
     let asked = || clusters.iter().filter(|cluster| cluster.asked);
+    unknown(clusters, extent);
     for cluster in asked() {
         policy::manifests(cluster, &mut findings);
         policy::servers(cluster, &mut findings);
         links::reachable(cluster, clusters, &mut findings);
         links::agree(cluster, &mut findings);
-        clients::meshed(cluster, &mut findings);
+        clients::meshed(cluster, extent, &mut findings);
     }
     let joined: Vec<Joined<'_>> = asked().flat_map(|cluster| joined(cluster, clusters)).collect();
     for joined in &joined {
+        for check in [NAMESPACES, EXPORTS] {
+            extent.compared(check);
+        }
         links::agree_with_target(joined, &mut findings);
         links::control_namespaces(joined, &mut findings);
         links::namespaces(joined, &mut findings);
     }
-    links::networks(&joined, &mut findings);
-    trust::anchors(clusters, &mut findings);
-    trust::issuers(clusters, now, &mut findings);
+    links::networks(&joined, extent, &mut findings);
+    trust::anchors(&joined, extent, &mut findings);
+    trust::issuers(clusters, now, extent, &mut findings);
     findings
+}
+
+/// What no check of folders can look at: no cluster at all, and where Links lead to none that is known.
+fn unknown(clusters: &[Cluster], extent: &mut Extent) {
+    if clusters.is_empty() {
+        for check in CHECKS.iter().filter(|check| check.needs != Needs::Control) {
+            extent.missing(*check, "no cluster is known");
+        }
+    }
+    for cluster in clusters.iter().filter(|cluster| cluster.asked) {
+        let known: Vec<_> = joined(cluster, clusters).iter().map(|joined| &joined.meta.name).collect();
+        for (meta, _) in counting(cluster).filter(|(meta, _)| !known.contains(&&meta.name)) {
+            for check in [NAMESPACES, NETWORKS, EXPORTS, ANCHORS] {
+                extent.missing(check, format!("Link {} leads to no known cluster", meta.name));
+            }
+        }
+    }
+}
+
+fn counting(cluster: &Cluster) -> impl Iterator<Item = &(Meta, Link)> {
+    cluster.assembled.documents.links.values().filter(|(meta, _)| is_counting(cluster, meta))
 }
 
 /// The Links of `source` whose clusters are known.
 fn joined<'a>(source: &'a Cluster, clusters: &'a [Cluster]) -> Vec<Joined<'a>> {
     let documents = &source.assembled.documents;
-    let counting = documents.links.values().filter(|(meta, _)| is_counting(source, meta));
-    let found = counting.filter_map(|(meta, link)| {
+    let found = counting(source).filter_map(|(meta, link)| {
         let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
         let remote = documents.secrets.get(&secret)?.1.remote.as_ref()?;
         let target = clusters.get(*source.targets.get(&remote.value)?.as_ref().ok()?)?;

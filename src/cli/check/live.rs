@@ -9,7 +9,9 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::cli::fetch::{self, Answer};
-use crate::control::check::{AGE, CONTROL, Cluster, Facts, Finding, GATEWAY, Severity, Trust, trust};
+use crate::control::check::{
+    AGE, CLOCK, CONTROL, Cluster, Extent, Facts, Finding, GATEWAY, Severity, Trust, trust,
+};
 use crate::control::index::{ObjectName, Settings};
 use crate::control::manifest::{Gateway, GatewayAddress};
 use crate::viz::control::Linked;
@@ -26,6 +28,8 @@ pub(in crate::cli) struct Told {
     pub(super) facts: Facts,
     pub(super) trust: Trust,
     admin: String,
+    /// Whether it said what time it is there.
+    dated: bool,
     mirror_namespace: String,
     enable_headless_services: bool,
     enable_namespace_creation: bool,
@@ -109,26 +113,47 @@ fn read(address: &str, answer: &Answer) -> Result<Told, String> {
         name: body.name,
         folder: body.folder,
         admin: body.admin,
+        dated: answer.date.is_some(),
         mirror_namespace: body.mirror_namespace,
         enable_headless_services: body.enable_headless_services,
         enable_namespace_creation: body.enable_namespace_creation,
     })
 }
 
+/// Which clocks were compared, and what those who did not answer leave unknown.
+pub(super) fn heard(told: &[Told], findings: &[Finding], extent: &mut Extent) {
+    for told in told {
+        match told.dated {
+            true => extent.compared(CLOCK),
+            false => extent.missing(CLOCK, format!("{} does not say what time it is", told.name)),
+        }
+    }
+    for silent in findings.iter().filter(|finding| finding.check == CONTROL.name) {
+        for check in [CLOCK, AGE] {
+            extent.missing(check, format!("the control plane at {} does not answer", silent.at));
+        }
+    }
+}
+
 /// What each control plane knows of clusters and gateways, by its own cluster's name.
 pub(super) type Known = BTreeMap<String, Linked>;
 
 /// Reads the metrics, and tells which clusters are known by old data only.
-pub(super) async fn metrics(told: &[Told], findings: &mut Vec<Finding>) -> Known {
+pub(super) async fn metrics(told: &[Told], extent: &mut Extent, findings: &mut Vec<Finding>) -> Known {
     let pages = join_all(told.iter().map(scrape)).await;
     let mut known = Known::new();
     for (told, page) in told.iter().zip(pages) {
         match page {
             Ok(linked) => {
+                match linked.clusters.is_empty() {
+                    true => extent.missing(AGE, format!("the metrics of {} tell of no cluster", told.name)),
+                    false => extent.compared(AGE),
+                }
                 findings.extend(ages(&told.name, &linked));
                 known.insert(told.name.clone(), linked);
             }
             Err(why) => {
+                extent.missing(AGE, format!("no metrics of {}", told.name));
                 findings.push(CONTROL.finding(format!("no metrics of {}: {why}", told.name), &told.admin))
             }
         }

@@ -515,6 +515,44 @@ async fn running_control_planes_are_checked_by_their_addresses_alone() {
     assert!(Cli::try_parse_from(["check"]).is_err());
 }
 
+/// No word of what nobody has looked at: that it is ok would be a guess.
+#[tokio::test]
+async fn a_check_that_could_compare_nothing_is_skipped_with_the_reason() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let (sound, out) = printed(&Cli::parse_from(["check", "--control", &gone]).args).await;
+    assert!(!sound && out.contains("error    control-plane "), "{out}");
+    assert!(!out.lines().any(|line| line.starts_with("ok")), "{out}");
+    for (check, why) in [
+        ("clock", format!("the control plane at {gone} does not answer")),
+        ("data-age", format!("the control plane at {gone} does not answer")),
+        ("trust-anchors", "no cluster is known".into()),
+        ("issuer", "no cluster is known".into()),
+        ("manifests", "no cluster is known".into()),
+    ] {
+        let found = |line: &str| line.starts_with(&format!("skipped  {check} ")) && line.ends_with(&why);
+        assert!(out.lines().any(found), "{check}: {why:?} in\n{out}");
+    }
+    // One of two: its own issuer is known, and nothing of the other's to compare with.
+    let guide = Guide::new();
+    let control = guide.pretended(SystemTime::now, "").await;
+    let (sound, out) = printed(&Cli::parse_from(["check", "--control", &control]).args).await;
+    assert!(sound && out.contains("ok       issuer "), "{out}");
+    for (check, why) in [
+        ("trust-anchors", "the trust anchors of east are not known"),
+        ("pod-networks", "the pod networks of west and east are not both known"),
+        ("data-age", "the metrics of west tell of no cluster"),
+    ] {
+        let found = |line: &str| line.starts_with(&format!("skipped  {check} ")) && line.ends_with(why);
+        assert!(out.lines().any(found), "{check}: {why:?} in\n{out}");
+    }
+    // What is known of some is told, and what is not below.
+    let (west, east) = (guide.path("west"), guide.path("east"));
+    let folders = [west.to_str().unwrap(), east.to_str().unwrap()];
+    let (_, out) =
+        printed(&Cli::parse_from([&["check", "--control", &control], &folders[..]].concat()).args).await;
+    assert!(out.contains("valid, and will be\n  skipped: the issuer of east is not known\n"), "{out}");
+}
+
 #[test]
 fn the_help_is_the_table_of_checks() {
     let help = table_of_checks();

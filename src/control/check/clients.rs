@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CLIENTS, Cluster, Finding};
+use super::{CLIENTS, Cluster, Extent, Finding};
 use crate::control::index::{
     Container, EnvValue, LOCAL_DISCOVERY, ObjectName, Pod, REMOTE_DISCOVERY, Service,
 };
@@ -10,8 +10,11 @@ use crate::control::index::{
 /// Mirrors that are reached pod to pod, and federated Services, have no endpoints but for proxies: an unmeshed
 /// client gets no connection. Whom a pod calls is not written anywhere; its command line and environment
 /// are looked through for the names.
-pub(super) fn meshed(cluster: &Cluster, findings: &mut Vec<Finding>) {
-    let Some(snapshot) = &cluster.snapshot else { return };
+pub(super) fn meshed(cluster: &Cluster, extent: &mut Extent, findings: &mut Vec<Finding>) {
+    let Some(snapshot) = &cluster.snapshot else {
+        return extent.missing(CLIENTS, format!("the manifests of {} have problems", cluster.name));
+    };
+    extent.compared(CLIENTS);
     let for_proxies =
         |name: &ObjectName| snapshot.service(&name.namespace, &name.name).is_some_and(is_for_proxies);
     let mut seen = BTreeSet::new();

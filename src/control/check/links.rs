@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{AGREES, Cluster, EXPORTS, Finding, Joined, LINK, MANIFESTS, NAMESPACES, NETWORKS, is_counting};
+use super::{
+    AGREES, Cluster, EXPORTS, Extent, Finding, Joined, LINK, MANIFESTS, NAMESPACES, NETWORKS, is_counting,
+};
 use crate::control::index::{self, ObjectName};
 use crate::control::manifest::workload::At;
 use crate::control::manifest::{Link, Meta, Secret};
@@ -181,7 +183,7 @@ pub(super) fn namespaces(joined: &Joined<'_>, findings: &mut Vec<Finding>) {
 
 /// Only where pods are reached directly; each pair once. Where networks are not known, addresses that both
 /// clusters' manifests give are compared.
-pub(super) fn networks(joined: &[Joined<'_>], findings: &mut Vec<Finding>) {
+pub(super) fn networks(joined: &[Joined<'_>], extent: &mut Extent, findings: &mut Vec<Finding>) {
     let mut told = BTreeSet::new();
     for Joined { source, meta, link, target } in joined {
         let mut pair = [&source.folder, &target.folder];
@@ -190,6 +192,7 @@ pub(super) fn networks(joined: &[Joined<'_>], findings: &mut Vec<Finding>) {
             continue;
         }
         if let (Some(a), Some(b)) = (source.facts.pod_network, target.facts.pod_network) {
+            extent.compared(NETWORKS);
             if a.contains(&b) || b.contains(&a) {
                 let found = format!("pods of {} are in {a}, those of {} in {b}", source.name, target.name);
                 findings.push(NETWORKS.finding(found, &meta.at));
@@ -205,7 +208,14 @@ pub(super) fn networks(joined: &[Joined<'_>], findings: &mut Vec<Finding>) {
                 .flat_map(|(_, pod)| pod.status.ips.iter().copied())
                 .collect()
         };
-        if let Some(both) = addresses(source).intersection(&addresses(target)).next() {
+        let (ours, theirs) = (addresses(source), addresses(target));
+        if ours.is_empty() || theirs.is_empty() {
+            let why = format!("the pod networks of {} and {} are not both known", source.name, target.name);
+            extent.missing(NETWORKS, why);
+            continue;
+        }
+        extent.compared(NETWORKS);
+        if let Some(both) = ours.intersection(&theirs).next() {
             let found = format!("{both} is a pod of {} and a pod of {}", source.name, target.name);
             findings.push(NETWORKS.finding(found, &meta.at));
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{ANCHORS, CLOCK, Cluster, Finding, ISSUER, joined};
+use super::{ANCHORS, CLOCK, Cluster, Extent, Finding, ISSUER, Joined};
 use crate::control::ca::authority::CLOCK_SKEW;
 
 /// One cluster's trust material (controlplane 4.3), without keys.
@@ -38,34 +38,47 @@ const SOON: Duration = Duration::from_secs(60 * 24 * 3600);
 /// A clock that is off by less than half of what certificates allow is no finding.
 const TOLERATED: Duration = Duration::from_secs(CLOCK_SKEW.as_secs() / 2);
 
-/// Compares the clusters that are linked, and those that were asked about with each other.
-pub(super) fn anchors(clusters: &[Cluster], findings: &mut Vec<Finding>) {
+/// Compares the clusters that are linked, each pair once.
+pub(super) fn anchors(joined: &[Joined<'_>], extent: &mut Extent, findings: &mut Vec<Finding>) {
     let mut told = BTreeSet::new();
-    for source in clusters.iter().filter(|cluster| cluster.asked) {
-        for joined in joined(source, clusters) {
-            let (Some(ours), Some(theirs)) = (&source.trust, &joined.target.trust) else { continue };
-            let mut pair = [&source.folder, &joined.target.folder];
-            pair.sort();
-            if ours.set() == theirs.set() || !told.insert(pair) {
-                continue;
+    for Joined { source, target, .. } in joined {
+        let (Some(ours), Some(theirs)) = (&source.trust, &target.trust) else {
+            for unknown in [source, target].into_iter().filter(|cluster| cluster.trust.is_none()) {
+                extent.missing(ANCHORS, format!("the trust anchors of {} are not known", unknown.name));
             }
-            let common = ours.set().intersection(&theirs.set()).count();
-            let found = format!(
-                "{} trusts {} anchors and {} trusts {}, of which {common} are the same",
-                source.name,
-                ours.set().len(),
-                joined.target.name,
-                theirs.set().len(),
-            );
-            findings.push(ANCHORS.finding(found, format!("{} and {}", ours.from, theirs.from)));
+            continue;
+        };
+        extent.compared(ANCHORS);
+        let mut pair = [&source.folder, &target.folder];
+        pair.sort();
+        if ours.set() == theirs.set() || !told.insert(pair) {
+            continue;
         }
+        let common = ours.set().intersection(&theirs.set()).count();
+        let found = format!(
+            "{} trusts {} anchors and {} trusts {}, of which {common} are the same",
+            source.name,
+            ours.set().len(),
+            target.name,
+            theirs.set().len(),
+        );
+        findings.push(ANCHORS.finding(found, format!("{} and {}", ours.from, theirs.from)));
     }
 }
 
-/// Dates and chains of every cluster's issuer and anchors.
-pub(super) fn issuers(clusters: &[Cluster], now: SystemTime, findings: &mut Vec<Finding>) {
-    for cluster in clusters {
-        let Some(trust) = &cluster.trust else { continue };
+/// Dates and chains of issuers and anchors; those of clusters that are only led to are never known.
+pub(super) fn issuers(
+    clusters: &[Cluster],
+    now: SystemTime,
+    extent: &mut Extent,
+    findings: &mut Vec<Finding>,
+) {
+    for cluster in clusters.iter().filter(|cluster| cluster.asked) {
+        let Some(trust) = &cluster.trust else {
+            extent.missing(ISSUER, format!("the issuer of {} is not known", cluster.name));
+            continue;
+        };
+        extent.compared(ISSUER);
         let mut unreadable = |what: &str| {
             let found = format!("{what} of {} cannot be read", cluster.name);
             findings.push(ISSUER.finding(found, &trust.from));
