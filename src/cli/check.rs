@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::control::check::{self, CHECKS, Cluster, Extent, Finding, Needs, Severity};
 use crate::control::index::Settings;
+use crate::viz::table::printable;
 
 use super::mirror::Mirroring;
 
@@ -85,7 +86,12 @@ fn with(needs: Needs) -> String {
 /// Prints what is found.
 pub fn run(args: &CheckArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let checked = runtime.and_then(|runtime| runtime.block_on(check(args, &mut io::stdout().lock())));
+    let checked = runtime.and_then(|runtime| {
+        let checked = runtime.block_on(check(args, &mut io::stdout().lock()));
+        // A name that nobody resolves is not waited for.
+        runtime.shutdown_background();
+        checked
+    });
     match checked {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -230,14 +236,8 @@ fn print_json(findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{:#}", json!(list.collect::<Vec<_>>()))
 }
 
-/// Text from elsewhere, fit for a terminal.
-fn printable(text: &str) -> String {
-    let one = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(one).collect()
-}
-
 fn summary(cluster: &Cluster) -> String {
-    let folder = cluster.folder.display();
+    let folder = printable(&cluster.folder.display().to_string());
     let Some(snapshot) = &cluster.snapshot else {
         return format!("{folder}: {}", counted(cluster.assembled.problems.len(), "problem"));
     };

@@ -19,10 +19,12 @@ pub struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Header and rows, a line each. Rows have a cell for every column.
+    /// Header and rows, a line each. Rows have a cell for every column, whose text may be anybody's.
     pub fn print(&self, rows: &[Vec<String>]) -> String {
         let header: Vec<String> = self.columns.iter().map(|(name, _)| name.to_string()).collect();
-        let lines = || std::iter::once(&header).chain(rows);
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+        let lines = || std::iter::once(&header).chain(&rows);
         let width = |column: usize| lines().filter_map(|line| Some(line.get(column)?.chars().count())).max();
         let widths: Vec<usize> = (0..self.columns.len()).map(|column| width(column).unwrap_or(0)).collect();
         let mut text = String::new();
@@ -42,9 +44,22 @@ impl Table<'_> {
     }
 }
 
+/// Text from elsewhere, fit for a terminal.
+pub fn printable(text: &str) -> String {
+    let one = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_page_says_moves_no_cursor() {
+        let table = Table { columns: &[("NAME", Align::Left)], gap: " ", gap_at_end: false };
+        let printed = table.print(&[vec!["ea\u{1b}[2Jst\n".to_owned()]]);
+        assert_eq!(printed.lines().nth(1), Some("ea\\u{1b}[2Jst\\n"));
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

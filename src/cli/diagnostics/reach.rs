@@ -94,7 +94,8 @@ impl Reach {
     /// A channel over a connection that is there already.
     pub(super) async fn connect(&self, address: &str, service: Service) -> Result<Channel, Error> {
         let resolve = |error| Error::Resolve { address: address.to_owned(), error };
-        let mut found = tokio::net::lookup_host(address).await.map_err(resolve)?;
+        let found = timeout(LIMIT, tokio::net::lookup_host(address)).await;
+        let mut found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(resolve)?;
         let addr = found.next().ok_or_else(|| resolve(io::ErrorKind::NotFound.into()))?;
         let connecting = timeout(LIMIT, TcpStream::connect(addr)).await.map_err(|_| Error::Late { addr })?;
         let Service { name, port } = service;
