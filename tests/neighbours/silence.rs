@@ -122,7 +122,7 @@ fn transport_headers_that_are_none() {
         ("oversized transport header", oversized, "transport-header-too-long"),
         ("transport header for port 0", framed(b""), "transport-header-port"),
         ("transport header for port 65536", framed(b"\x08\x80\x80\x04"), "transport-header-port"),
-        ("transport header for another name", gateway.encode().to_vec(), "transport-header-name"),
+        ("transport header for another name", gateway.encode().to_vec(), "gateway-domain"),
         ("transport header for no name", framed(b"\x08\x01\x12\x03a b"), "transport-header-name"),
         ("no transport header", b"GET / HTTP/1.1\r\n\r\n".to_vec(), "transport-header-malformed"),
     ] {
