@@ -152,12 +152,7 @@ impl HttpServer {
             async move { Ok::<_, E>(answer.await?.map(|body| Counted::new(body, account))) }
         });
         let mut conn = pin!(self.h1.serve_connection(io, respond).with_upgrades());
-        let ending = async {
-            tokio::select! {
-                () = lingered(drain) => {}
-                () = close.cancelled() => {}
-            }
-        };
+        let ending = asked_to_end(lingered(drain), &close);
         tokio::select! {
             // A request that has arrived is answered, also where the end has begun.
             biased;
@@ -192,7 +187,7 @@ impl HttpServer {
                     // A stream that has been reset is dropped here, before it costs anything.
                     tokio::task::yield_now().await;
                 }
-                answer.await.map(|rsp| rsp.map(|body| unread.watch(Counted::new(body, &account), sent)))
+                answer.await.map(|rsp| rsp.map(|body| Counted::new(body, &account).waiting(unread, sent)))
             }
         });
         let mut conn = pin!(self.h2.serve_connection(TokioIo::new(io), respond));
@@ -204,12 +199,7 @@ impl HttpServer {
             verdict.begin_turn();
             Future::poll(conn, cx)
         };
-        let ending = async {
-            tokio::select! {
-                () = drain.signaled() => {}
-                () = close.cancelled() => {}
-            }
-        };
+        let ending = asked_to_end(drain.signaled(), &close);
         tokio::select! {
             // Requests that have arrived are answered, also where the end has begun: the last stream is
             // named a round trip after the client was told to open no more.
@@ -231,6 +221,14 @@ fn broken(error: hyper::Error) -> Fault {
         None => Reason::ClientBroken,
     };
     Fault::new(reason, error)
+}
+
+/// Resolves when a connection is to end gracefully: one of its answers asks for it, or the proxy drains.
+async fn asked_to_end(drains: impl Future<Output = ()>, close: &CancellationToken) {
+    tokio::select! {
+        () = drains => {}
+        () = close.cancelled() => {}
+    }
 }
 
 /// Resolves when a draining proxy closes its idle HTTP/1 connections.

@@ -152,10 +152,6 @@ impl Unread {
         })
     }
 
-    pub(super) fn watch<B>(self: Arc<Self>, body: Counted<B>, answer: Arc<Answer>) -> Watched<B> {
-        Watched { body, unread: self, answer, place: None, waits: false }
-    }
-
     fn enter(&self, answer: Arc<Answer>) -> (usize, usize) {
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         (shard, self.shards[shard].lock().insert(answer))
@@ -240,11 +236,17 @@ impl Answer {
 pub struct Counted<B> {
     body: B,
     account: Arc<Account>,
+    waits: Option<Waits>,
 }
 
 impl<B> Counted<B> {
     pub(super) fn new(body: B, account: &Arc<Account>) -> Self {
-        Self { body, account: account.clone() }
+        Self { body, account: account.clone(), waits: None }
+    }
+
+    /// The same, of an answer that waits for its reader from when a piece of it was taken until the next is asked for.
+    pub(super) fn waiting(self, unread: Arc<Unread>, answer: Arc<Answer>) -> Self {
+        Self { waits: Some(Waits { unread, answer, place: None, waits: false }), ..self }
     }
 }
 
@@ -258,6 +260,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if let Some(waits) = &mut this.waits {
+            match &frame {
+                Poll::Ready(Some(Ok(frame))) if frame.is_data() => waits.begin(),
+                _ => waits.end(),
+            }
+        }
         frame.map_ok(|frame| frame.map_data(|bytes| this.account.hold(bytes)))
     }
 
@@ -270,17 +278,16 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
     }
 }
 
-/// The same, of an answer that waits for its reader from when a piece of it was taken until the next is asked for.
-pub struct Watched<B> {
-    body: Counted<B>,
+/// Whether an answer waits for its reader.
+struct Waits {
     unread: Arc<Unread>,
     answer: Arc<Answer>,
     place: Option<(usize, usize)>,
     waits: bool,
 }
 
-impl<B> Watched<B> {
-    fn waits(&mut self) {
+impl Waits {
+    fn begin(&mut self) {
         self.answer.since.store(self.unread.now(), Ordering::Relaxed);
         if self.place.is_none() {
             self.place = Some(self.unread.enter(self.answer.clone()));
@@ -290,7 +297,7 @@ impl<B> Watched<B> {
         }
     }
 
-    fn is_read(&mut self) {
+    fn end(&mut self) {
         if std::mem::replace(&mut self.waits, false) {
             self.answer.since.store(0, Ordering::Relaxed);
             self.unread.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -298,35 +305,9 @@ impl<B> Watched<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        match &frame {
-            Poll::Ready(Some(Ok(frame))) if frame.is_data() => this.waits(),
-            _ => this.is_read(),
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<B> Drop for Watched<B> {
+impl Drop for Waits {
     fn drop(&mut self) {
-        self.is_read();
+        self.end();
         if let Some((shard, at)) = self.place {
             self.unread.shards[shard].lock().remove(at);
         }
@@ -362,7 +343,7 @@ mod tests {
         let piece = || Piece::Ok(Frame::data(Bytes::from_static(b"piece")));
         let endless = StreamBody::new(futures_util::stream::repeat_with(piece));
         let connection = Connection::new(unread.clone());
-        let mut body = unread.clone().watch(Counted::new(endless, connection.account()), answer.clone());
+        let mut body = Counted::new(endless, connection.account()).waiting(unread.clone(), answer.clone());
         let task = tokio::spawn(async move {
             while body.frame().await.is_some() {
                 tokio::time::sleep(takes).await;
