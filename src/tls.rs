@@ -12,10 +12,11 @@ mod proven;
 pub mod read_ahead;
 pub mod server;
 pub mod stream;
+pub mod subject;
 pub mod turns;
 #[doc(hidden)]
 pub mod testing;
-pub mod verify;
+mod verify;
 
 use std::io;
 

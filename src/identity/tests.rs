@@ -161,7 +161,7 @@ async fn a_good_answer_is_installed_and_its_expiry_returned() {
     let expiry = world.identity.certify().await.unwrap();
     assert!(expiry > before + DAY - LIMIT && expiry <= SystemTime::now() + DAY);
     assert_eq!(world.store.current().unwrap().expiry, expiry);
-    assert_eq!(tls::verify::names(world.store.current().unwrap().leaf()), [WEB.parse().unwrap()]);
+    assert_eq!(tls::subject::names(world.store.current().unwrap().leaf()), [WEB.parse().unwrap()]);
 
     let asked = world.asked().await;
     assert_eq!(asked.client, None);

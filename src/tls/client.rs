@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::read_ahead::ReadAhead;
-use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, verify};
+use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, subject};
 use crate::model::endpoint::EndpointTls;
 
 pub type ClientStream<IO> = tokio_rustls::client::TlsStream<ReadAhead<IO>>;
@@ -39,7 +39,7 @@ where
         })
         .await?;
     let session = stream.get_ref().1;
-    let names = session.peer_certificates().and_then(|chain| chain.first()).map(verify::names);
+    let names = session.peer_certificates().and_then(|chain| chain.first()).map(|leaf| subject::names(leaf));
     let names = names.unwrap_or_default();
     if !names.contains(&expect.id) {
         let found = names.into_iter().next();

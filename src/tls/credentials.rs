@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 use tokio::sync::watch;
 
 use super::proven::Proven;
+use super::subject;
 use super::verify::{self, ChainOnly, Clients};
 use super::{TRANSPORT_ALPN, crypto};
 use crate::model::WorkloadId;
@@ -129,7 +130,7 @@ impl CredentialStore {
     ) -> Result<(), Rejected> {
         verify::chain(&leaf, &intermediates, &self.anchors.roots, UnixTime::now())
             .map_err(Rejected::Untrusted)?;
-        if !verify::names(&leaf).contains(&self.local) {
+        if !subject::names(&leaf).contains(&self.local) {
             return Err(Rejected::WrongName(self.local.clone()));
         }
         let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).collect();

@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::read_ahead::ReadAhead;
-use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, verify};
+use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, subject};
 use crate::model::WorkloadId;
 
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<ReadAhead<IO>>;
@@ -35,7 +35,7 @@ where
         .await?;
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    let client = leaf.and_then(|leaf| verify::names(leaf).into_iter().next());
+    let client = leaf.and_then(|leaf| subject::client(leaf));
     let transport = session.alpn_protocol() == Some(TRANSPORT_ALPN);
     Ok((stream, Accepted { client, transport }))
 }

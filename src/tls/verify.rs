@@ -1,7 +1,7 @@
-//! Is this chain ours, and whom does its leaf name?
+//! Is this chain ours?
 //!
-//! The two questions are apart because identities may be URIs, which rustls' own name check does not
-//! know: the handshake proves the chain, and the caller compares the names afterwards.
+//! Whom its leaf names is a question apart ([`super::subject`]), because identities may be URIs, which rustls' own name
+//! check does not know: the handshake proves the chain, and the caller compares the names afterwards.
 
 use std::sync::Arc;
 
@@ -11,11 +11,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
-use x509_parser::extensions::GeneralName;
 
 use super::crypto::SIGNATURES;
 use super::proven::Proven;
-use crate::model::WorkloadId;
 
 /// Accepts any certificate that chains to the trust anchors, whatever its names.
 #[derive(Debug)]
@@ -41,24 +39,6 @@ pub(super) fn chain(
 ) -> Result<(), rustls::Error> {
     let leaf = ParsedCertificate::try_from(leaf)?;
     verify_server_cert_signed_by_trust_anchor(&leaf, roots, intermediates, now, SIGNATURES.all)
-}
-
-/// The names a certificate carries that can be identities, in the certificate's order: DNS names without
-/// trailing dot, and URIs. A certificate that cannot be read names nobody.
-pub fn names(leaf: &CertificateDer<'_>) -> Vec<WorkloadId> {
-    let Ok((_, cert)) = x509_parser::parse_x509_certificate(leaf) else { return Vec::new() };
-    let Ok(Some(san)) = cert.subject_alternative_name() else { return Vec::new() };
-    san.value.general_names.iter().filter_map(name).collect()
-}
-
-/// A DNS entry that spells a URI is not that URI, nor the other way round: an issuer that polices one kind
-/// of name must not be tricked into granting the other.
-fn name(entry: &GeneralName<'_>) -> Option<WorkloadId> {
-    match entry {
-        GeneralName::DNSName(text) => text.parse().ok().filter(|id| matches!(id, WorkloadId::Dns(_))),
-        GeneralName::URI(text) => text.parse().ok().filter(|id| matches!(id, WorkloadId::Uri(_))),
-        _ => None,
-    }
 }
 
 impl ServerCertVerifier for ChainOnly {
@@ -142,38 +122,5 @@ impl ClientCertVerifier for Clients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tls::testing::{San, TestCa};
-
-    #[test]
-    fn names_keep_the_certificate_s_order_and_skip_what_is_no_identity() {
-        let ca = TestCa::new("root");
-        let issued = ca.leaf(&[
-            San::Ip([10, 0, 0, 1]),
-            San::Dns("dotted.example."),
-            San::Dns("*.example"),
-            San::Uri("spiffe://td/web"),
-            San::Dns("Web.example"),
-        ]);
-        let names: Vec<_> = names(&issued.leaf).iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["spiffe://td/web", "web.example"]);
-    }
-
-    #[test]
-    fn a_name_of_one_kind_is_not_a_name_of_the_other() {
-        let ca = TestCa::new("root");
-        let issued = ca.leaf(&[San::Dns("spiffe://td/web"), San::Uri("web.example")]);
-        assert_eq!(names(&issued.leaf), []);
-    }
-
-    #[test]
-    fn garbage_names_nobody() {
-        assert_eq!(names(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])), []);
-        assert_eq!(names(&CertificateDer::from(Vec::new())), []);
     }
 }

@@ -121,7 +121,7 @@ impl Reach {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(cert)?).collect();
         let mut chain = chain.map_err(|error| wrong(cert, error.to_string()))?.into_iter();
         let leaf = chain.next().ok_or_else(|| wrong(cert, "expected a certificate in PEM".into()))?;
-        let id = tls::verify::names(&leaf).into_iter().next();
+        let id = tls::subject::client(&leaf);
         let id = id.ok_or_else(|| wrong(cert, "the certificate names no workload".into()))?;
         let private =
             PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| wrong(key, error.to_string()))?;

@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Server};
 use super::*;
 use crate::api::identity::issued;
 use crate::control::ca::{Anchor, Authority, TokenKey};
-use crate::tls::{CredentialStore, verify};
+use crate::tls::{CredentialStore, subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -108,7 +108,7 @@ async fn a_workload_gets_its_own_certificate() {
     assert!(left <= day && left > day - Duration::from_secs(30), "{left:?}");
 
     let leaf = CertificateDer::from(issued.leaf);
-    assert_eq!(verify::names(&leaf), [id("web").parse().unwrap()]);
+    assert_eq!(subject::names(&leaf), [id("web").parse().unwrap()]);
     let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
     assert!(!parsed.is_ca());
     let usage = parsed.extended_key_usage().unwrap().unwrap().value;
