@@ -22,6 +22,11 @@ use process::{Control, told};
 use tokio::time::Instant;
 use world::{CLUSTERS, REPLICAS, World, settings};
 
+/// The program's own: what memory costs is part of what a control plane pays for its clusters.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn main() -> anyhow::Result<()> {

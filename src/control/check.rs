@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::index::{ObjectName, Settings, Snapshot};
-use super::manifest::{Assembled, Link, Meta, Note, Problem};
+use super::manifest::{Assembled, Link, Meta, Note, Object, Problem};
 
 mod clients;
 mod extent;
@@ -224,7 +224,7 @@ fn unknown(clusters: &[Cluster], extent: &mut Extent) {
     }
 }
 
-fn counting(cluster: &Cluster) -> impl Iterator<Item = &(Meta, Link)> {
+fn counting(cluster: &Cluster) -> impl Iterator<Item = &Object<Link>> {
     cluster.assembled.documents.links.values().filter(|(meta, _)| is_counting(cluster, meta))
 }
 
@@ -242,7 +242,7 @@ fn joined<'a>(source: &'a Cluster, clusters: &'a [Cluster]) -> Vec<Joined<'a>> {
 
 /// A Link elsewhere does nothing.
 fn is_counting(cluster: &Cluster, meta: &Meta) -> bool {
-    meta.name.namespace == cluster.settings.mirror_namespace
+    *meta.name.namespace == *cluster.settings.mirror_namespace
 }
 
 /// Notes of the asked cluster: told, and no findings.

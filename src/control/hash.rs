@@ -16,6 +16,13 @@ pub fn version(content: &str) -> String {
     (fnv64(content) % 1_000_000_000).to_string()
 }
 
+/// In the form of a UUID.
+pub fn uid(text: &str) -> String {
+    let (high, low) = (fnv64(text), fnv64(&format!("{text}!")));
+    let (a, b, c) = (high >> 32, (high >> 16) & 0xffff, high & 0x0fff);
+    format!("{a:08x}-{b:04x}-4{c:03x}-8{:03x}-{:012x}", low >> 52, low & 0xffff_ffff_ffff)
+}
+
 /// The alphabet of generated names: no vowels and no look-alikes, so that no words appear.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 

@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::hash;
+use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::{Documents, Note};
 use crate::control::mirror::{self, Gateways, LinkedGateway, Mirrored};
-use crate::model::endpoint::{Endpoint, Labels};
+use crate::model::endpoint::{self, Endpoint};
 use crate::model::service_profile::ServiceProfile;
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
@@ -23,7 +26,6 @@ mod env;
 mod external;
 mod federated;
 pub mod inject;
-mod labelled;
 mod lookup;
 mod outbound;
 pub mod ports;
@@ -200,7 +202,7 @@ impl Snapshot {
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointSet {
     /// Labels of the set: `service`, `namespace`. Not repeated in the endpoints' own labels.
-    pub labels: Labels,
+    pub labels: endpoint::Labels,
     /// By address; [`Endpoint::labels`] holds the address's own labels only.
     pub endpoints: BTreeMap<SocketAddr, Endpoint>,
     /// Of a federated Service: streams end when it stops being one (controlplane 2.7).
@@ -222,8 +224,8 @@ pub struct ProfileAnswer {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub name: ObjectName,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    pub labels: Arc<Labels>,
+    pub annotations: Arc<Labels>,
     /// `None` for headless and ExternalName Services.
     pub cluster_ip: Option<IpAddr>,
     /// A second one, of the other family.
@@ -232,10 +234,10 @@ pub struct Service {
     pub families: Vec<Family>,
     /// `clusterIP: None`.
     pub headless: bool,
-    pub ports: Vec<ServicePort>,
+    pub ports: Arc<Vec<ServicePort>>,
     pub external_name: Option<String>,
     /// Empty: endpoints come from EndpointSlices, from Endpoints or from another cluster.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Arc<Labels>,
     /// `internalTrafficPolicy: Local`.
     pub local_traffic_only: bool,
     /// Pods that are not ready count as if they were.
@@ -248,7 +250,7 @@ pub struct Service {
 
 impl Service {
     /// Whether it has a selector, and that takes these labels.
-    fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn selects(&self, labels: &Labels) -> bool {
         !self.selector.is_empty() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
@@ -267,35 +269,50 @@ impl Service {
     }
 }
 
-/// A pod as it would run: derived from a Deployment or given, injected where it should be.
+/// A pod as it would run: derived from a Deployment or given, injected where it should be. What it has of its
+/// template is read as if it were its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     pub name: ObjectName,
-    pub uid: String,
+    /// `None`: it follows from the name.
+    given_uid: Option<Arc<str>>,
     /// `None` until one is given out.
     pub ip: Option<IpAddr>,
     /// A second one, of the other family.
     pub other_ip: Option<IpAddr>,
     /// Of its node.
-    pub host_ips: Vec<IpAddr>,
+    pub host_ips: Arc<[IpAddr]>,
     /// Empty while no node has taken it.
-    pub node_name: String,
+    pub node_name: Arc<str>,
     /// Its name under the headless Service `subdomain`.
-    pub hostname: Option<String>,
-    pub subdomain: Option<String>,
-    /// Like annotations and containers, shared by all pods of a template.
-    pub labels: Arc<BTreeMap<String, String>>,
-    pub annotations: Arc<BTreeMap<String, String>>,
-    pub service_account: String,
-    /// Lower-case kind and name, through ReplicaSets: `("deployment", "bb")`; a lone pod is its own.
-    pub owner: (String, String),
+    pub hostname: Option<Arc<str>>,
     pub ready: bool,
     pub phase: Phase,
     /// It is being deleted.
     pub terminating: bool,
+    pub template: Arc<Template>,
+}
+
+/// What all pods of a workload have in common, after admission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    pub labels: Arc<Labels>,
+    pub annotations: Arc<Labels>,
+    pub service_account: String,
+    /// Lower-case kind and name, through ReplicaSets: `("deployment", "bb")`; a lone pod is its own.
+    pub owner: (String, String),
+    pub subdomain: Option<String>,
     pub host_network: bool,
     pub init_containers: Arc<Vec<Container>>,
     pub containers: Arc<Vec<Container>>,
+}
+
+impl Deref for Pod {
+    type Target = Template;
+
+    fn deref(&self) -> &Template {
+        &self.template
+    }
 }
 
 /// How far a pod's life has come.
@@ -311,6 +328,35 @@ pub enum Phase {
 pub const PROXY_CONTAINER: &str = "linkerd-proxy";
 
 impl Pod {
+    fn is_same_but_for_template(&self, other: &Self) -> bool {
+        let own = |pod: &Self| (pod.ip, pod.other_ip, pod.ready, pod.phase, pod.terminating);
+        let Self { name, given_uid, host_ips, node_name, hostname, .. } = self;
+        *name == other.name
+            && own(self) == own(other)
+            && *given_uid == other.given_uid
+            && *host_ips == other.host_ips
+            && *node_name == other.node_name
+            && *hostname == other.hostname
+    }
+
+    /// As an API server gave it; else in the form of a UUID, from the name alone.
+    pub fn uid(&self) -> String {
+        self.given_uid.as_deref().map_or_else(|| hash::uid(&self.name.to_string()), str::to_owned)
+    }
+
+    /// A container's environment with downward fields filled in and `$(…)` expanded, in order.
+    pub fn env(&self, container: &Container) -> Vec<(String, String)> {
+        env::resolved(self, container)
+    }
+
+    /// The proxy's whole environment as the injector renders it (controlplane 5.4); empty if not
+    /// injected.
+    pub fn proxy_env(&self) -> Vec<(String, String)> {
+        self.proxy().map(|proxy| self.env(proxy)).unwrap_or_default()
+    }
+}
+
+impl Template {
     /// Marked by the injector: its label names a control plane (controlplane 2.5).
     pub fn meshed(&self) -> bool {
         self.labels.get(inject::CONTROL_PLANE_NS).is_some_and(|namespace| !namespace.is_empty())
@@ -324,17 +370,6 @@ impl Pod {
     /// The proxy's container, wherever the injector put it (controlplane 5.3).
     pub fn proxy(&self) -> Option<&Container> {
         self.all_containers().find(|container| container.name == PROXY_CONTAINER)
-    }
-
-    /// A container's environment with downward fields filled in and `$(…)` expanded, in order.
-    pub fn env(&self, container: &Container) -> Vec<(String, String)> {
-        env::resolved(self, container)
-    }
-
-    /// The proxy's whole environment as the injector renders it (controlplane 5.4); empty if not
-    /// injected.
-    pub fn proxy_env(&self) -> Vec<(String, String)> {
-        self.proxy().map(|proxy| self.env(proxy)).unwrap_or_default()
     }
 
     fn all_containers(&self) -> impl Iterator<Item = &Container> {

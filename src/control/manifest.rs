@@ -17,6 +17,7 @@ mod document;
 pub mod external;
 pub mod gateway;
 mod kubeconfig;
+pub mod labelled;
 pub mod link;
 pub mod names;
 pub mod node;
@@ -31,7 +32,7 @@ pub mod stateful;
 pub mod workload;
 mod yaml;
 
-pub use document::{Body, Document, Meta, ObjectName, Owner};
+pub use document::{Body, Document, Meta, Object, ObjectName, Owner};
 pub use external::ExternalWorkload;
 pub use gateway::{Gateway, GatewayAddress, GatewayProbe};
 pub use kubeconfig::{folder_of, url_of};
@@ -150,27 +151,27 @@ fn read_item(reader: &mut Reader, item: &Node, kind: &str, version: &str, docume
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Documents {
     /// Objects that only exist: their own metadata is all there is to them.
-    pub namespaces: BTreeMap<String, Document>,
-    pub service_accounts: BTreeMap<ObjectName, Document>,
-    pub nodes: BTreeMap<String, (Meta, node::Node)>,
-    pub deployments: BTreeMap<ObjectName, (Meta, Deployment)>,
-    pub replica_sets: BTreeMap<ObjectName, (Meta, Deployment)>,
-    pub daemon_sets: BTreeMap<ObjectName, (Meta, Deployment)>,
-    pub jobs: BTreeMap<ObjectName, (Meta, Deployment)>,
-    pub stateful_sets: BTreeMap<ObjectName, (Meta, StatefulSet)>,
-    pub pods: BTreeMap<ObjectName, (Meta, Pod)>,
-    pub services: BTreeMap<ObjectName, (Meta, Service)>,
-    pub endpoint_slices: BTreeMap<ObjectName, (Meta, EndpointSlice)>,
+    pub namespaces: BTreeMap<String, Arc<Meta>>,
+    pub service_accounts: BTreeMap<ObjectName, Arc<Meta>>,
+    pub nodes: BTreeMap<String, Object<node::Node>>,
+    pub deployments: BTreeMap<ObjectName, Object<Deployment>>,
+    pub replica_sets: BTreeMap<ObjectName, Object<Deployment>>,
+    pub daemon_sets: BTreeMap<ObjectName, Object<Deployment>>,
+    pub jobs: BTreeMap<ObjectName, Object<Deployment>>,
+    pub stateful_sets: BTreeMap<ObjectName, Object<StatefulSet>>,
+    pub pods: BTreeMap<ObjectName, Object<Pod>>,
+    pub services: BTreeMap<ObjectName, Object<Service>>,
+    pub endpoint_slices: BTreeMap<ObjectName, Object<EndpointSlice>>,
     /// As slices, one for each subset.
-    pub endpoints: BTreeMap<ObjectName, (Meta, Vec<EndpointSlice>)>,
-    pub external_workloads: BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
-    pub service_profiles: BTreeMap<ObjectName, (Meta, ServiceProfile)>,
-    pub secrets: BTreeMap<ObjectName, (Meta, Secret)>,
-    pub servers: BTreeMap<ObjectName, (Meta, Server)>,
-    pub authorization_policies: BTreeMap<ObjectName, (Meta, AuthorizationPolicy)>,
-    pub mesh_tls_authentications: BTreeMap<ObjectName, (Meta, MeshTlsAuthentication)>,
-    pub network_authentications: BTreeMap<ObjectName, (Meta, NetworkAuthentication)>,
-    pub links: BTreeMap<ObjectName, (Meta, Link)>,
+    pub endpoints: BTreeMap<ObjectName, Object<Vec<EndpointSlice>>>,
+    pub external_workloads: BTreeMap<ObjectName, Object<ExternalWorkload>>,
+    pub service_profiles: BTreeMap<ObjectName, Object<ServiceProfile>>,
+    pub secrets: BTreeMap<ObjectName, Object<Secret>>,
+    pub servers: BTreeMap<ObjectName, Object<Server>>,
+    pub authorization_policies: BTreeMap<ObjectName, Object<AuthorizationPolicy>>,
+    pub mesh_tls_authentications: BTreeMap<ObjectName, Object<MeshTlsAuthentication>>,
+    pub network_authentications: BTreeMap<ObjectName, Object<NetworkAuthentication>>,
+    pub links: BTreeMap<ObjectName, Object<Link>>,
 }
 
 /// The documents of a folder with everything found on the way.
@@ -202,7 +203,7 @@ pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>, mirror_namespac
 
 impl Documents {
     /// Everything that makes pods of a template.
-    pub fn workloads(&self) -> impl Iterator<Item = (&Meta, &PodTemplate)> {
+    pub fn workloads(&self) -> impl Iterator<Item = (&Arc<Meta>, &PodTemplate)> {
         let plain = [&self.deployments, &self.replica_sets, &self.daemon_sets, &self.jobs];
         let plain = plain.into_iter().flat_map(BTreeMap::values).map(|(meta, body)| (meta, &body.template));
         plain.chain(self.stateful_sets.values().map(|(meta, body)| (meta, &body.pods.template)))
@@ -210,37 +211,31 @@ impl Documents {
 
     /// Takes a document in; the second of one kind and name is a problem at its own place.
     fn insert(&mut self, document: &Document) -> Option<Problem> {
-        let meta = document.meta.clone();
-        let name = meta.name.clone();
+        let meta = &document.meta;
         let other = match &document.body {
-            Body::Namespace => earlier(self.namespaces.insert(name.name, document.clone())),
-            Body::ServiceAccount => earlier(self.service_accounts.insert(name, document.clone())),
-            Body::Node(body) => place(self.nodes.insert(name.name, (meta, body.clone()))),
-            Body::Deployment(body) => place(self.deployments.insert(name, (meta, (**body).clone()))),
-            Body::ReplicaSet(body) => place(self.replica_sets.insert(name, (meta, (**body).clone()))),
-            Body::DaemonSet(body) => place(self.daemon_sets.insert(name, (meta, (**body).clone()))),
-            Body::Job(body) => place(self.jobs.insert(name, (meta, (**body).clone()))),
-            Body::StatefulSet(body) => place(self.stateful_sets.insert(name, (meta, (**body).clone()))),
-            Body::Pod(body) => place(self.pods.insert(name, (meta, (**body).clone()))),
-            Body::Service(body) => place(self.services.insert(name, (meta, body.clone()))),
-            Body::EndpointSlice(body) => place(self.endpoint_slices.insert(name, (meta, body.clone()))),
-            Body::Endpoints(body) => place(self.endpoints.insert(name, (meta, body.clone()))),
-            Body::ExternalWorkload(body) => {
-                place(self.external_workloads.insert(name, (meta, (**body).clone())))
+            Body::Namespace => earlier(self.namespaces.insert(meta.name.name.to_string(), meta.clone())),
+            Body::ServiceAccount => earlier(self.service_accounts.insert(meta.name.clone(), meta.clone())),
+            Body::Node(body) => {
+                let object = (meta.clone(), body.clone());
+                earlier(self.nodes.insert(meta.name.name.to_string(), object).map(|(meta, _)| meta))
             }
-            Body::ServiceProfile(body) => place(self.service_profiles.insert(name, (meta, (**body).clone()))),
-            Body::Secret(body) => place(self.secrets.insert(name, (meta, body.clone()))),
-            Body::Server(body) => place(self.servers.insert(name, (meta, body.clone()))),
-            Body::AuthorizationPolicy(body) => {
-                place(self.authorization_policies.insert(name, (meta, body.clone())))
-            }
-            Body::MeshTlsAuthentication(body) => {
-                place(self.mesh_tls_authentications.insert(name, (meta, body.clone())))
-            }
-            Body::NetworkAuthentication(body) => {
-                place(self.network_authentications.insert(name, (meta, body.clone())))
-            }
-            Body::Link(body) => place(self.links.insert(name, (meta, (**body).clone()))),
+            Body::Deployment(body) => take(&mut self.deployments, meta, body),
+            Body::ReplicaSet(body) => take(&mut self.replica_sets, meta, body),
+            Body::DaemonSet(body) => take(&mut self.daemon_sets, meta, body),
+            Body::Job(body) => take(&mut self.jobs, meta, body),
+            Body::StatefulSet(body) => take(&mut self.stateful_sets, meta, body),
+            Body::Pod(body) => take(&mut self.pods, meta, body),
+            Body::Service(body) => take(&mut self.services, meta, body),
+            Body::EndpointSlice(body) => take(&mut self.endpoint_slices, meta, body),
+            Body::Endpoints(body) => take(&mut self.endpoints, meta, body),
+            Body::ExternalWorkload(body) => take(&mut self.external_workloads, meta, body),
+            Body::ServiceProfile(body) => take(&mut self.service_profiles, meta, body),
+            Body::Secret(body) => take(&mut self.secrets, meta, body),
+            Body::Server(body) => take(&mut self.servers, meta, body),
+            Body::AuthorizationPolicy(body) => take(&mut self.authorization_policies, meta, body),
+            Body::MeshTlsAuthentication(body) => take(&mut self.mesh_tls_authentications, meta, body),
+            Body::NetworkAuthentication(body) => take(&mut self.network_authentications, meta, body),
+            Body::Link(body) => take(&mut self.links, meta, body),
         };
         let (here, there) = (document.meta.at.clone(), other?);
         let (at, first) = if here < there { (there, here) } else { (here, there) };
@@ -253,12 +248,13 @@ impl Documents {
     }
 }
 
-fn earlier(replaced: Option<Document>) -> Option<Place> {
-    replaced.map(|document| document.meta.at)
+/// Shares the object; tells where the one stood that had the name before.
+fn take<T>(objects: &mut BTreeMap<ObjectName, Object<T>>, meta: &Arc<Meta>, body: &Arc<T>) -> Option<Place> {
+    earlier(objects.insert(meta.name.clone(), (meta.clone(), body.clone())).map(|(meta, _)| meta))
 }
 
-fn place<T>(replaced: Option<(Meta, T)>) -> Option<Place> {
-    replaced.map(|(meta, _)| meta.at)
+fn earlier(replaced: Option<Arc<Meta>>) -> Option<Place> {
+    replaced.map(|meta| meta.at.clone())
 }
 
 #[cfg(test)]

@@ -9,8 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::index::{ObjectName, Service, ServiceEndpoint, Settings};
+use super::manifest::labelled::Labels;
 use super::manifest::service::{ServiceKind, ServicePort};
 use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
 
@@ -37,8 +39,8 @@ pub struct Mirrored {
 /// A Service's addresses, as a controller writes them by hand: no pod is behind any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    pub labels: Arc<Labels>,
+    pub annotations: Arc<Labels>,
     pub subsets: Vec<Subset>,
 }
 
@@ -53,7 +55,7 @@ pub struct Subset {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    pub hostname: Option<String>,
+    pub hostname: Option<Arc<str>>,
     pub at: AddressOf,
 }
 
@@ -121,7 +123,7 @@ pub(in crate::control) fn linked_gateways(
     settings: &Settings,
 ) -> BTreeMap<ObjectName, LinkedGateway> {
     let links = documents.links.values();
-    let links = links.filter(|(meta, _)| meta.name.namespace == settings.mirror_namespace);
+    let links = links.filter(|(meta, _)| *meta.name.namespace == *settings.mirror_namespace);
     let gateways = links.map(|(meta, link)| {
         let (target_cluster, gateway) = (link.target_cluster_name.clone(), link.gateway.clone());
         (meta.name.clone(), LinkedGateway { target_cluster, gateway })
@@ -140,7 +142,7 @@ fn usable_links<'a>(
 ) -> Vec<UsableLink<'a>> {
     let mut links = Vec::new();
     for (meta, link) in documents.links.values() {
-        if meta.name.namespace != settings.mirror_namespace {
+        if *meta.name.namespace != *settings.mirror_namespace {
             let message = format!("a Link outside {} does nothing", settings.mirror_namespace);
             notes.push(Note { at: meta.at.clone(), message });
             continue;
@@ -148,7 +150,7 @@ fn usable_links<'a>(
         let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
         let remote = documents.secrets.get(&secret).and_then(|(_, secret)| secret.remote.as_ref());
         let target = remote.and_then(|remote| targets.get(remote.value.as_str()));
-        links.extend(target.map(|target| (meta, link, *target)));
+        links.extend(target.map(|target| (&**meta, &**link, *target)));
     }
     links.sort_by_key(|(meta, _, _)| (&meta.created, &meta.name));
     links
@@ -200,15 +202,15 @@ impl Cluster<'_> {
 fn mirror_service(name: ObjectName, target: &manifest::Service) -> Service {
     Service {
         name,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Arc::default(),
+        annotations: Arc::default(),
         cluster_ip: None,
         other_ip: None,
         families: Vec::new(),
         headless: false,
-        ports: target.ports.iter().map(copied_port).collect(),
+        ports: copied_ports(&target.ports),
         external_name: None,
-        selector: BTreeMap::new(),
+        selector: Arc::default(),
         local_traffic_only: false,
         publish_not_ready: false,
         same_zone: false,
@@ -216,8 +218,11 @@ fn mirror_service(name: ObjectName, target: &manifest::Service) -> Service {
     }
 }
 
-fn copied_port(port: &ServicePort) -> ServicePort {
-    ServicePort { app_protocol: None, ..port.clone() }
+fn copied_ports(ports: &Arc<Vec<ServicePort>>) -> Arc<Vec<ServicePort>> {
+    if ports.iter().all(|port| port.app_protocol.is_none()) {
+        return ports.clone();
+    }
+    Arc::new(ports.iter().map(|port| ServicePort { app_protocol: None, ..port.clone() }).collect())
 }
 
 #[cfg(test)]

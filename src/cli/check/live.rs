@@ -206,7 +206,7 @@ pub(super) fn age(cluster: &crate::viz::control::Cluster) -> String {
 pub(super) async fn gateways(clusters: &[Cluster], known: &Known, findings: &mut Vec<Finding>) {
     let links = clusters.iter().filter(|cluster| cluster.asked).flat_map(|cluster| {
         let links = cluster.assembled.documents.links.iter();
-        let counting = links.filter(|(name, _)| name.namespace == cluster.settings.mirror_namespace);
+        let counting = links.filter(|(name, _)| *name.namespace == *cluster.settings.mirror_namespace);
         counting
             .filter_map(move |(name, (meta, link))| Some((cluster, name, meta, link, link.gateway.as_ref()?)))
     });

@@ -42,11 +42,11 @@ fn discovery<'a>(cluster: &'a Cluster, name: &str) -> Vec<(&'a Meta, &'a Secret)
     let secrets = cluster.assembled.documents.secrets.values();
     secrets
         .filter(|(meta, secret)| {
-            meta.name.namespace == *namespace
+            *meta.name.namespace == **namespace
                 && secret.remote.is_some()
                 && meta.labels.get(CLUSTER_NAME).is_some_and(|label| label == name)
         })
-        .map(|(meta, secret)| (meta, secret))
+        .map(|(meta, secret)| (&**meta, &**secret))
         .collect()
 }
 
@@ -116,7 +116,7 @@ fn compare(
 fn stale(cluster: &Cluster, links: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
     for (meta, secret) in cluster.assembled.documents.secrets.values() {
         let Some(name) = meta.labels.get(CLUSTER_NAME).filter(|_| secret.remote.is_some()) else { continue };
-        if meta.name.namespace == cluster.settings.control_namespace && !links.contains(name.as_str()) {
+        if *meta.name.namespace == *cluster.settings.control_namespace && !links.contains(name.as_str()) {
             let found = format!("there is no Link with the targetClusterName {name} for these credentials");
             findings.push(AGREES.warning(found, &meta.at));
         }
@@ -171,7 +171,7 @@ pub(super) fn namespaces(joined: &Joined<'_>, findings: &mut Vec<Finding>) {
     let selectors = [&link.selector, &link.remote_discovery_selector, &link.federated_selector];
     for (service, _) in target.assembled.documents.services.values() {
         let exported = selectors.iter().any(|selector| selector.chooses(&service.labels));
-        if exported && !there.contains(&service.name.namespace) {
+        if exported && !there.contains(&*service.name.namespace) {
             let found = format!(
                 "{} exports {}, and {} has no namespace {}: it is not mirrored by Link {}",
                 target.name, service.name, source.name, service.name.namespace, meta.name.name

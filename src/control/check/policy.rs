@@ -1,6 +1,7 @@
 //! Manifests, and what policy in them refers to.
 
 use super::{AUTHORIZATION, Cluster, Finding, LINK, MANIFESTS, SERVER};
+use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::references;
 use crate::control::manifest::workload::{Container, PodSpec, PortRef};
 use crate::control::manifest::{Meta, Server};
@@ -38,13 +39,11 @@ pub(super) fn servers(cluster: &Cluster, findings: &mut Vec<Finding>) {
     }
 }
 
-type Labels = std::collections::BTreeMap<String, String>;
-
 /// The pods and templates of an object's namespace.
 fn workloads<'a>(cluster: &'a Cluster, of: &Meta) -> Vec<(&'a Labels, &'a PodSpec)> {
     let documents = &cluster.assembled.documents;
-    let pods = documents.pods.values().map(|(meta, pod)| (meta, &meta.labels, &pod.spec));
-    let templates = documents.workloads().map(|(meta, made)| (meta, &made.labels, &made.spec));
+    let pods = documents.pods.values().map(|(meta, pod)| (meta, &*meta.labels, &pod.spec));
+    let templates = documents.workloads().map(|(meta, made)| (meta, &*made.labels, &made.spec));
     let here = pods.chain(templates).filter(|(meta, ..)| meta.name.namespace == of.name.namespace);
     here.map(|(_, labels, spec)| (labels, spec)).collect()
 }
@@ -54,5 +53,5 @@ fn has_port(spec: &PodSpec, server: &Server) -> bool {
     let PortRef::Name(name) = &server.port else { return true };
     let named = |container: &Container| container.tcp_port(name).is_some();
     ["linkerd-proxy", "linkerd-admin"].contains(&name.as_str())
-        || spec.containers.iter().chain(&spec.init_containers).any(named)
+        || spec.containers.iter().chain(&*spec.init_containers).any(named)
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::control::manifest::policy::ServerKind;
-use crate::control::manifest::{ExternalWorkload, Meta, Selector};
+use crate::control::manifest::{ExternalWorkload, Meta, Object, Selector};
 use crate::model::WorkloadId;
 use crate::model::endpoint::{Endpoint, EndpointTls, ProtocolHint};
 
@@ -66,7 +66,7 @@ pub(super) fn of_pod(
 /// An external workload takes part in the mesh by definition, and HTTP/2 whatever the flag says.
 pub(super) fn of_external(
     world: &World,
-    (meta, workload): &(Meta, ExternalWorkload),
+    (meta, workload): &Object<ExternalWorkload>,
     addr: SocketAddr,
     zone: Option<&str>,
     asking: &Settings,
@@ -80,7 +80,7 @@ pub(super) fn of_external(
     let (id, server_name) = (workload.identity.clone(), workload.server_name.clone());
     endpoint.tls = Some(EndpointTls { id, server_name });
     let mut labels = BTreeMap::from([
-        ("external_workload".to_owned(), meta.name.name.clone()),
+        ("external_workload".to_owned(), meta.name.name.to_string()),
         ("zone".to_owned(), zone.unwrap_or_default().to_owned()),
     ]);
     if let [owner] = meta.owners.as_slice() {
@@ -145,7 +145,7 @@ fn pod_labels(pod: &Pod, zone: Option<&str>) -> BTreeMap<String, String> {
     let (kind, owner) = &pod.owner;
     let kind = if kind == "job" { "k8s_job" } else { kind };
     let mut labels = BTreeMap::from([
-        ("pod".to_owned(), pod.name.name.clone()),
+        ("pod".to_owned(), pod.name.name.to_string()),
         ("serviceaccount".to_owned(), pod.service_account.clone()),
         ("zone".to_owned(), zone.unwrap_or_default().to_owned()),
     ]);

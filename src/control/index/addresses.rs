@@ -1,53 +1,55 @@
 //! Whose is an address? So that a look-up does not look at all pods and Services.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{ObjectName, Phase, Pod, Service};
 
-/// Names by address, each list in order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Addresses {
-    services: HashMap<IpAddr, Vec<ObjectName>>,
+    pub(super) services: ByAddress,
     /// Living ones, of an address of their own.
-    pods: HashMap<IpAddr, Vec<ObjectName>>,
+    pub(super) pods: ByAddress,
     /// Living ones that take ports of their node, by the node's addresses.
-    on_hosts: HashMap<IpAddr, Vec<ObjectName>>,
+    pub(super) on_hosts: ByAddress,
+}
+
+/// Names in the order of their addresses, of one address in their own.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ByAddress(Vec<(IpAddr, ObjectName)>);
+
+impl ByAddress {
+    /// The names are in order.
+    fn of<'n>(names: impl Iterator<Item = (IpAddr, &'n ObjectName)>) -> Self {
+        let mut all: Vec<_> = names.map(|(ip, name)| (ip, name.clone())).collect();
+        all.sort_by_key(|(ip, _)| *ip);
+        Self(all)
+    }
+
+    pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = &ObjectName> {
+        let start = self.0.partition_point(|(known, _)| *known < ip);
+        self.0.iter().skip(start).take_while(move |(known, _)| *known == ip).map(|(_, name)| name)
+    }
 }
 
 impl Addresses {
     pub(super) fn of(services: &BTreeMap<ObjectName, Service>, pods: &BTreeMap<ObjectName, Pod>) -> Self {
-        let mut all = Self::default();
-        for (name, service) in services {
-            for ip in [service.cluster_ip, service.other_ip].into_iter().flatten() {
-                all.services.entry(ip).or_default().push(name.clone());
-            }
+        let living = || pods.values().filter(|pod| pod.phase != Phase::Finished && !pod.terminating);
+        let own = living().filter(|pod| !pod.host_network);
+        let on_hosts = living().filter(|pod| takes_node_ports(pod));
+        Self {
+            services: ByAddress::of(services.iter().flat_map(|(name, service)| {
+                [service.cluster_ip, service.other_ip].into_iter().flatten().map(move |ip| (ip, name))
+            })),
+            pods: ByAddress::of(
+                own.flat_map(|pod| [pod.ip, pod.other_ip].into_iter().flatten().map(|ip| (ip, &pod.name))),
+            ),
+            on_hosts: ByAddress::of(on_hosts.flat_map(|pod| pod.host_ips.iter().map(|ip| (*ip, &pod.name)))),
         }
-        for (name, pod) in pods.iter().filter(|(_, pod)| pod.phase != Phase::Finished && !pod.terminating) {
-            if !pod.host_network {
-                for ip in [pod.ip, pod.other_ip].into_iter().flatten() {
-                    all.pods.entry(ip).or_default().push(name.clone());
-                }
-            }
-            let mut ports = pod.all_containers().flat_map(|container| &container.ports);
-            if ports.any(|port| pod.host_network || port.host_port.is_some()) {
-                for ip in &pod.host_ips {
-                    all.on_hosts.entry(*ip).or_default().push(name.clone());
-                }
-            }
-        }
-        all
     }
+}
 
-    pub(super) fn services(&self, ip: IpAddr) -> &[ObjectName] {
-        self.services.get(&ip).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    pub(super) fn pods(&self, ip: IpAddr) -> &[ObjectName] {
-        self.pods.get(&ip).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    pub(super) fn on_host(&self, ip: IpAddr) -> &[ObjectName] {
-        self.on_hosts.get(&ip).map(Vec::as_slice).unwrap_or_default()
-    }
+fn takes_node_ports(pod: &Pod) -> bool {
+    let mut ports = pod.all_containers().flat_map(|container| &container.ports);
+    !pod.host_ips.is_empty() && ports.any(|port| pod.host_network || port.host_port.is_some())
 }

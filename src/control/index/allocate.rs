@@ -4,11 +4,14 @@
 //! the outcome depends on the names alone. What was given once is kept, also for names that are gone
 //! for now: a mirror comes and goes with its link.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Iter;
+use std::collections::{BTreeMap, HashSet};
+use std::iter::Peekable;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::hash;
 
@@ -24,13 +27,15 @@ pub struct Allocations {
     /// Where its pods get their addresses; empty where an older control plane wrote this.
     #[serde(default)]
     pub pod_network: String,
-    /// By `namespace/name`.
     #[serde(default)]
-    pub pods: BTreeMap<String, IpAddr>,
-    /// By `namespace/name`.
+    pub pods: Given,
     #[serde(default)]
-    pub services: BTreeMap<String, IpAddr>,
+    pub services: Given,
 }
+
+/// Addresses by name, `namespace/name` where they are written down. Copies share them until one differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given(Arc<BTreeMap<ObjectName, IpAddr>>);
 
 impl Allocations {
     /// Nothing given out yet, for a cluster with these settings.
@@ -57,25 +62,85 @@ impl Allocations {
             ..base.clone()
         }
     }
+}
 
-    /// Gives each pod name without an address one of `network`.
-    pub fn fill_pods<'n>(
-        &mut self,
-        names: impl Iterator<Item = &'n ObjectName>,
-        network: IpNet,
-        taken: &BTreeSet<IpAddr>,
-    ) {
-        fill(&mut self.pods, names, network, taken);
+impl Given {
+    pub fn get(&self, name: &ObjectName) -> Option<IpAddr> {
+        self.0.get(name).copied()
     }
 
-    /// Gives each Service name without an address one of `network`.
-    pub fn fill_services<'n>(
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// By name, for whoever goes through names in order as well.
+    pub(super) fn in_order(&self) -> InOrder<'_> {
+        InOrder(self.0.iter().peekable())
+    }
+
+    /// Gives each of these names without an address one of `network`. The names are in order.
+    pub fn fill<'n>(
         &mut self,
         names: impl Iterator<Item = &'n ObjectName>,
         network: IpNet,
-        taken: &BTreeSet<IpAddr>,
+        taken: &HashSet<IpAddr>,
     ) {
-        fill(&mut self.services, names, network, taken);
+        let usable = |ip: &IpAddr| network.contains(ip) && !taken.contains(ip);
+        let wanted: Vec<&ObjectName> = names.collect();
+        let mut known = self.in_order();
+        if wanted.iter().all(|name| known.get(name).is_some_and(|ip| usable(&ip))) {
+            return;
+        }
+        let given = Arc::make_mut(&mut self.0);
+        // An address from another network, or that a manifest claims by now, is given anew.
+        given.retain(|_, ip| usable(ip));
+        let (first, count) = range(network);
+        if wanted.len() as u128 + given.len() as u128 > count {
+            given.retain(|name, _| wanted.binary_search(&name).is_ok());
+        }
+        let mut used: HashSet<IpAddr> = given.values().chain(taken).copied().collect();
+        for name in wanted {
+            if given.contains_key(name) {
+                continue;
+            }
+            let start = u128::from(hash::fnv64(&name.to_string())) % count.max(1);
+            let free = (0..count).map(|step| nth(network, first + (start + step) % count));
+            if let Some(ip) = free.into_iter().find(|ip| !used.contains(ip)) {
+                used.insert(ip);
+                given.insert(name.clone(), ip);
+            }
+        }
+    }
+}
+
+/// Looks names up that come in order, without searching for each from the start.
+pub(super) struct InOrder<'a>(Peekable<Iter<'a, ObjectName, IpAddr>>);
+
+impl InOrder<'_> {
+    pub(super) fn get(&mut self, name: &ObjectName) -> Option<IpAddr> {
+        while self.0.next_if(|(known, _)| *known < name).is_some() {}
+        self.0.peek().filter(|(known, _)| *known == name).map(|(_, ip)| **ip)
+    }
+}
+
+impl Serialize for Given {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, ip)| (name.to_string(), ip)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = BTreeMap::<String, IpAddr>::deserialize(deserializer)?;
+        let named = read.into_iter().map(|(name, ip)| {
+            let (namespace, name) = name.split_once('/').unwrap_or(("", &name));
+            (ObjectName::new(namespace, name), ip)
+        });
+        Ok(Self(Arc::new(named.collect())))
     }
 }
 
@@ -83,35 +148,8 @@ impl Allocations {
 /// control plane live there. Small networks keep what they can.
 const RESERVED: u128 = 16;
 
-fn fill<'n>(
-    given: &mut BTreeMap<String, IpAddr>,
-    names: impl Iterator<Item = &'n ObjectName>,
-    network: IpNet,
-    taken: &BTreeSet<IpAddr>,
-) {
-    let wanted: BTreeSet<String> = names.map(ToString::to_string).collect();
-    // An address from another network, or that a manifest claims by now, is given anew.
-    given.retain(|_, ip| network.contains(&*ip) && !taken.contains(ip));
-    let (first, count) = usable(network);
-    if wanted.len() as u128 + given.len() as u128 > count {
-        given.retain(|name, _| wanted.contains(name));
-    }
-    let mut used: BTreeSet<IpAddr> = given.values().chain(taken).copied().collect();
-    for name in wanted {
-        if given.contains_key(&name) {
-            continue;
-        }
-        let start = u128::from(hash::fnv64(&name)) % count.max(1);
-        let free = (0..count).map(|step| nth(network, first + (start + step) % count));
-        if let Some(ip) = free.into_iter().find(|ip| !used.contains(ip)) {
-            used.insert(ip);
-            given.insert(name, ip);
-        }
-    }
-}
-
 /// Offset of the first address to give and how many there are from there.
-fn usable(network: IpNet) -> (u128, u128) {
+fn range(network: IpNet) -> (u128, u128) {
     let bits = network.max_prefix_len() - network.prefix_len();
     let size = 1u128.checked_shl(u32::from(bits)).unwrap_or(u128::MAX);
     let first = if size > 4 * RESERVED { RESERVED } else { 2.min(size - 1) };
@@ -128,12 +166,18 @@ fn nth(network: IpNet, offset: u128) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn names(names: &[String]) -> Vec<ObjectName> {
+    fn names(names: &[String]) -> BTreeSet<ObjectName> {
         names.iter().map(|name| ObjectName::new("ns", name)).collect()
+    }
+
+    fn ns(name: &str) -> ObjectName {
+        ObjectName::new("ns", name)
     }
 
     proptest! {
@@ -141,17 +185,17 @@ mod tests {
         fn addresses_are_unique_inside_and_stay(first in prop::collection::vec("[a-z]{1,8}", 0..40),
                                                 second in prop::collection::vec("[a-z]{1,8}", 0..40)) {
             let network: IpNet = "10.42.7.0/24".parse().unwrap();
-            let mut given = Allocations::default();
-            let none = BTreeSet::new();
-            given.fill_pods(names(&first).iter(), network, &none);
-            let before = given.pods.clone();
-            given.fill_pods(names(&second).iter(), network, &none);
-            prop_assert!(before.iter().all(|(name, ip)| given.pods.get(name) == Some(ip)));
-            let unique: BTreeSet<_> = given.pods.values().collect();
-            prop_assert_eq!(unique.len(), given.pods.len());
-            prop_assert!(given.pods.values().all(|ip| network.contains(ip) && *ip >= nth(network, RESERVED)));
+            let mut given = Given::default();
+            let none = HashSet::new();
+            given.fill(names(&first).iter(), network, &none);
+            let before = given.clone();
+            given.fill(names(&second).iter(), network, &none);
+            prop_assert!(before.0.iter().all(|(name, ip)| given.get(name) == Some(*ip)));
+            let unique: BTreeSet<_> = given.0.values().collect();
+            prop_assert_eq!(unique.len(), given.len());
+            prop_assert!(given.0.values().all(|ip| network.contains(ip) && *ip >= nth(network, RESERVED)));
             for name in names(&second) {
-                prop_assert!(given.pods.contains_key(&name.to_string()));
+                prop_assert!(given.get(&name).is_some());
             }
         }
     }
@@ -159,22 +203,22 @@ mod tests {
     #[test]
     fn a_full_network_forgets_the_names_that_are_gone() {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
-        let mut given = Allocations::default();
-        let none = BTreeSet::new();
-        given.fill_pods(names(&["a", "b", "c", "d", "e"].map(String::from)).iter(), network, &none);
-        assert_eq!(given.pods.len(), 5);
-        given.fill_pods(names(&["f".into(), "a".into()]).iter(), network, &none);
-        assert!(given.pods.contains_key("ns/f") && given.pods.contains_key("ns/a"));
-        assert!(!given.pods.contains_key("ns/b"));
+        let mut given = Given::default();
+        let none = HashSet::new();
+        given.fill(names(&["a", "b", "c", "d", "e"].map(String::from)).iter(), network, &none);
+        assert_eq!(given.len(), 5);
+        given.fill(names(&["f".into(), "a".into()]).iter(), network, &none);
+        assert!(given.get(&ns("f")).is_some() && given.get(&ns("a")).is_some());
+        assert!(given.get(&ns("b")).is_none());
     }
 
     #[test]
     fn addresses_that_manifests_claim_are_not_given() {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
-        let mut given = Allocations::default();
-        given.fill_services(names(&["a".into()]).iter(), network, &BTreeSet::new());
-        let claimed = BTreeSet::from([given.services["ns/a"]]);
-        given.fill_services(names(&["a".into()]).iter(), network, &claimed);
-        assert!(!claimed.contains(&given.services["ns/a"]));
+        let mut given = Given::default();
+        given.fill(names(&["a".into()]).iter(), network, &HashSet::new());
+        let claimed = HashSet::from([given.get(&ns("a")).unwrap()]);
+        given.fill(names(&["a".into()]).iter(), network, &claimed);
+        assert!(!claimed.contains(&given.get(&ns("a")).unwrap()));
     }
 }

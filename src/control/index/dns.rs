@@ -144,7 +144,7 @@ fn by_endpoints(world: &World, service: &Service, host: &str, asked: &Asked<'_>)
 
 /// The host name, or the address with dashes.
 fn host_label(endpoint: &ServiceEndpoint) -> String {
-    endpoint.hostname.clone().unwrap_or_else(|| dashed(endpoint.ip))
+    endpoint.hostname.as_deref().map_or_else(|| dashed(endpoint.ip), str::to_owned)
 }
 
 fn dashed(ip: IpAddr) -> String {

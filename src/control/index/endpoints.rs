@@ -29,7 +29,7 @@ pub(super) fn destination(
     let PathHost::Service { instance, name, namespace } = host else {
         return Err(LookupError::InvalidArgument(format!("{path:?}: addresses have no endpoints")));
     };
-    let name = ObjectName { namespace, name };
+    let name = ObjectName::new(&namespace, &name);
     let service = own.services.get(&name);
     let service = service.ok_or_else(|| LookupError::NotFound(format!("Service {name} does not exist")))?;
     let client = Client::of(own, context);
@@ -73,7 +73,7 @@ struct Client<'a> {
 impl<'a> Client<'a> {
     fn of(own: &'a World, context: &'a Context) -> Self {
         let node = context.node_name.as_str();
-        Self { node, zone: own.zones.get(node).map(String::as_str) }
+        Self { node, zone: own.zones.get(node).map(|zone| &**zone) }
     }
 }
 
@@ -107,7 +107,8 @@ impl Query<'_> {
     fn candidates<'w>(&self, world: &'w World, service: &Service) -> Vec<Candidate<'w>> {
         let port_name = service.tcp_port(self.port).map(|port| port.name.as_str());
         let asked = |from: &&ServiceEndpoint| {
-            let instance = self.instance.as_ref().is_none_or(|name| from.hostname.as_ref() == Some(name));
+            let instance =
+                self.instance.as_ref().is_none_or(|name| from.hostname.as_deref() == Some(name.as_str()));
             from.ready && instance && is_known(world, &from.backing)
         };
         let port = |from: &ServiceEndpoint| match port_name {
@@ -120,7 +121,7 @@ impl Query<'_> {
 
     fn on_clients_node(&self, world: &World, from: &ServiceEndpoint) -> bool {
         let Backing::Pod(name) = &from.backing else { return false };
-        world.pods.get(name).is_some_and(|pod| pod.node_name == self.client.node)
+        world.pods.get(name).is_some_and(|pod| *pod.node_name == *self.client.node)
     }
 
     fn set(&self, world: &World, service: &Service, mut candidates: Vec<Candidate<'_>>) -> EndpointSet {
@@ -178,7 +179,7 @@ fn is_known(world: &World, backing: &Backing) -> bool {
 /// Only what is meant for the client's zone; everything where one has no hints, or none is for that zone.
 fn keep_zone(candidates: &mut Vec<Candidate<'_>>, zone: Option<&str>) {
     let meant =
-        |candidate: &Candidate<'_>| candidate.from.for_zones.iter().any(|meant| Some(meant.as_str()) == zone);
+        |candidate: &Candidate<'_>| candidate.from.for_zones.iter().any(|meant| Some(&**meant) == zone);
     let hinted = candidates.iter().all(|candidate| !candidate.from.for_zones.is_empty());
     if hinted && candidates.iter().any(meant) {
         candidates.retain(meant);
@@ -206,8 +207,8 @@ fn keep_family(candidates: &mut Vec<Candidate<'_>>, ipv6: bool) {
 /// Labels of a whole set; those of another cluster's gateway come from its slice.
 pub(super) fn set_labels(service: &ObjectName, slice: Option<&ServiceEndpoint>) -> Labels {
     let mut labels = BTreeMap::from([
-        ("namespace".to_owned(), service.namespace.clone()),
-        ("service".to_owned(), service.name.clone()),
+        ("namespace".to_owned(), service.namespace.to_string()),
+        ("service".to_owned(), service.name.to_string()),
     ]);
     let cluster = slice.and_then(|from| Some((&from.slice, from.slice.labels.get(CLUSTER_NAME)?)));
     if let Some((slice, cluster)) = cluster {

@@ -1,24 +1,24 @@
 //! The proxy's environment as the injector writes it, and what the kubelet makes of it.
 
 use super::inject::{
-    ADMIN_PORT, CONTROL_PORT, DEFAULT_INBOUND_POLICY, ENABLE_GATEWAY, INBOUND_PORT, INJECT, OPAQUE_PORTS,
-    OUTBOUND_PORT, REQUIRE_IDENTITY_PORTS, inbound_ports,
+    ADMIN_PORT, Asked, CONTROL_PORT, DEFAULT_INBOUND_POLICY, ENABLE_GATEWAY, INBOUND_PORT, INJECT,
+    OUTBOUND_PORT, REQUIRE_IDENTITY_PORTS,
 };
-use super::{Container, EnvValue, EnvVar, Pod, PortSet, Settings};
+use super::{Container, EnvValue, EnvVar, Pod, Settings};
 
 /// Variables in the order of controlplane 5.4's source: later ones refer to earlier ones.
-pub(super) fn proxy_env(pod: &Pod, settings: &Settings) -> Vec<EnvVar> {
+pub(super) fn proxy_env(asked: &Asked, settings: &Settings) -> Vec<EnvVar> {
     let mut env = Env(Vec::new());
     identify_pod(&mut env);
-    runtime(&mut env, pod);
-    discovery(&mut env, pod, settings);
-    listeners(&mut env, pod, settings);
+    runtime(&mut env, asked);
+    discovery(&mut env, asked, settings);
+    listeners(&mut env, asked, settings);
     env.literal(
         "LINKERD2_PROXY_DESTINATION_CONTEXT",
         "{\"ns\":\"$(_pod_ns)\", \"nodeName\":\"$(_pod_nodeName)\", \"pod\":\"$(_pod_name)\"}\n",
     );
     identity(&mut env, settings);
-    optional(&mut env, pod);
+    optional(&mut env, asked);
     env.0
 }
 
@@ -43,26 +43,26 @@ fn identify_pod(env: &mut Env) {
     env.literal("_pod_containerName", super::PROXY_CONTAINER);
 }
 
-fn runtime(env: &mut Env, pod: &Pod) {
+fn runtime(env: &mut Env, asked: &Asked) {
     env.literal("LINKERD2_PROXY_CORES", "1");
     env.literal("LINKERD2_PROXY_CORES_MIN", "1");
-    if let Some(ports) = pod.annotations.get(REQUIRE_IDENTITY_PORTS) {
+    if let Some(ports) = asked.annotations.get(REQUIRE_IDENTITY_PORTS) {
         env.literal("LINKERD2_PROXY_INBOUND_PORTS_REQUIRE_IDENTITY", ports);
     }
     let shutdown =
-        pod.annotations.get("config.linkerd.io/proxy-admin-shutdown").is_some_and(|v| v == "enabled");
+        asked.annotations.get("config.linkerd.io/proxy-admin-shutdown").is_some_and(|v| v == "enabled");
     env.literal("LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED", shutdown.to_string());
-    let level = pod.annotations.get("config.linkerd.io/proxy-log-level");
+    let level = asked.annotations.get("config.linkerd.io/proxy-log-level");
     let level = level.map_or("warn,linkerd=info,hickory=error", String::as_str);
-    let headers = pod.annotations.get("config.linkerd.io/proxy-log-http-headers");
+    let headers = asked.annotations.get("config.linkerd.io/proxy-log-http-headers");
     let quiet =
         if headers.is_some_and(|v| v == "insecure") { "" } else { ",[{headers}]=off,[{request}]=off" };
     env.literal("LINKERD2_PROXY_LOG", format!("{level}{quiet}"));
-    let format = pod.annotations.get("config.linkerd.io/proxy-log-format");
+    let format = asked.annotations.get("config.linkerd.io/proxy-log-format");
     env.literal("LINKERD2_PROXY_LOG_FORMAT", format.map_or("plain", String::as_str));
 }
 
-fn discovery(env: &mut Env, pod: &Pod, settings: &Settings) {
+fn discovery(env: &mut Env, asked: &Asked, settings: &Settings) {
     let service = format!("{}.svc.{}.", settings.control_namespace, settings.cluster_domain);
     let networks: Vec<_> = settings.cluster_networks.iter().map(ToString::to_string).collect();
     let networks = networks.join(",");
@@ -70,7 +70,7 @@ fn discovery(env: &mut Env, pod: &Pod, settings: &Settings) {
     env.literal("LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS", networks.as_str());
     env.literal("LINKERD2_PROXY_POLICY_SVC_ADDR", format!("linkerd-policy.{service}:8090"));
     env.literal("LINKERD2_PROXY_POLICY_WORKLOAD", "{\"ns\":\"$(_pod_ns)\", \"pod\":\"$(_pod_name)\"}\n");
-    let policy = pod.annotations.get(DEFAULT_INBOUND_POLICY);
+    let policy = asked.annotations.get(DEFAULT_INBOUND_POLICY);
     let policy = policy.map_or(settings.default_policy.as_str(), String::as_str);
     env.literal("LINKERD2_PROXY_INBOUND_DEFAULT_POLICY", policy);
     env.literal("LINKERD2_PROXY_POLICY_CLUSTER_NETWORKS", networks);
@@ -78,7 +78,7 @@ fn discovery(env: &mut Env, pod: &Pod, settings: &Settings) {
     env.literal("LINKERD2_PROXY_CONTROL_STREAM_IDLE_TIMEOUT", "5m");
     env.literal("LINKERD2_PROXY_CONTROL_STREAM_LIFETIME", "1h");
     let configured = |key: &str, default: &str| {
-        pod.annotations.get(&format!("config.linkerd.io/{key}")).map_or(default, String::as_str).to_owned()
+        asked.annotations.get(&format!("config.linkerd.io/{key}")).map_or(default, String::as_str).to_owned()
     };
     env.literal(
         "LINKERD2_PROXY_INBOUND_CONNECT_TIMEOUT",
@@ -99,7 +99,7 @@ fn discovery(env: &mut Env, pod: &Pod, settings: &Settings) {
     }
 }
 
-fn listeners(env: &mut Env, pod: &Pod, settings: &Settings) {
+fn listeners(env: &mut Env, asked: &Asked, settings: &Settings) {
     let ipv6 = settings.pod_network.addr().is_ipv6();
     let (any, also) =
         if ipv6 { ("[::]", format!(",[::1]:{OUTBOUND_PORT}")) } else { ("0.0.0.0", String::new()) };
@@ -109,12 +109,12 @@ fn listeners(env: &mut Env, pod: &Pod, settings: &Settings) {
     env.literal("LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS", format!("127.0.0.1:{OUTBOUND_PORT}{also}"));
     env.literal("LINKERD2_PROXY_INBOUND_LISTEN_ADDR", format!("{any}:{INBOUND_PORT}"));
     env.field("LINKERD2_PROXY_INBOUND_IPS", "status.podIPs");
-    let ports = pod.annotations.get("config.linkerd.io/pod-inbound-ports").cloned();
-    env.literal("LINKERD2_PROXY_INBOUND_PORTS", ports.unwrap_or_else(|| inbound_ports(pod)));
-    if pod.annotations.get(ENABLE_GATEWAY).is_some_and(|value| value == "true") {
+    let ports = asked.annotations.get("config.linkerd.io/pod-inbound-ports").cloned();
+    env.literal("LINKERD2_PROXY_INBOUND_PORTS", ports.unwrap_or_else(|| asked.inbound_ports.clone()));
+    if asked.annotations.get(ENABLE_GATEWAY).is_some_and(|value| value == "true") {
         env.literal("LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES", format!("svc.{}.", settings.cluster_domain));
     }
-    if pod.annotations.get(INJECT).is_some_and(|value| value == "ingress") {
+    if asked.annotations.get(INJECT).is_some_and(|value| value == "ingress") {
         env.literal("LINKERD2_PROXY_INGRESS_MODE", "true");
     }
     env.literal("LINKERD2_PROXY_DESTINATION_PROFILE_SUFFIXES", format!("svc.{}.", settings.cluster_domain));
@@ -127,12 +127,8 @@ fn listeners(env: &mut Env, pod: &Pod, settings: &Settings) {
         env.literal(&format!("LINKERD2_PROXY_{side}_SERVER_HTTP2_KEEP_ALIVE_INTERVAL"), "10s");
         env.literal(&format!("LINKERD2_PROXY_{side}_SERVER_HTTP2_KEEP_ALIVE_TIMEOUT"), "3s");
     }
-    let opaque = match pod.annotations.get(OPAQUE_PORTS) {
-        Some(text) => PortSet::parse_lenient(text, |name| pod.named_port(name)),
-        None => settings.default_opaque_ports.clone(),
-    };
-    if !opaque.is_empty() {
-        env.literal("LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", opaque.to_string());
+    if !asked.opaque_ports.is_empty() {
+        env.literal("LINKERD2_PROXY_INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION", asked.opaque_ports.as_str());
     }
 }
 
@@ -155,11 +151,11 @@ fn identity(env: &mut Env, settings: &Settings) {
     env.literal("LINKERD2_PROXY_POLICY_SVC_NAME", account("linkerd-destination"));
 }
 
-fn optional(env: &mut Env, pod: &Pod) {
-    if let Some(format) = pod.annotations.get("config.linkerd.io/access-log") {
+fn optional(env: &mut Env, asked: &Asked) {
+    if let Some(format) = asked.annotations.get("config.linkerd.io/access-log") {
         env.literal("LINKERD2_PROXY_ACCESS_LOG", format);
     }
-    if let Some(period) = pod.annotations.get("config.linkerd.io/shutdown-grace-period") {
+    if let Some(period) = asked.annotations.get("config.linkerd.io/shutdown-grace-period") {
         env.literal("LINKERD2_PROXY_SHUTDOWN_GRACE_PERIOD", period);
     }
 }
@@ -210,10 +206,10 @@ fn expanded(text: &str, env: &[(String, String)]) -> String {
 fn field(pod: &Pod, path: &str) -> String {
     let ip = || pod.ip.map(|ip| ip.to_string()).unwrap_or_default();
     match path {
-        "metadata.name" => pod.name.name.clone(),
-        "metadata.namespace" => pod.name.namespace.clone(),
-        "metadata.uid" => pod.uid.clone(),
-        "spec.nodeName" => pod.node_name.clone(),
+        "metadata.name" => pod.name.name.to_string(),
+        "metadata.namespace" => pod.name.namespace.to_string(),
+        "metadata.uid" => pod.uid(),
+        "spec.nodeName" => pod.node_name.to_string(),
         "spec.serviceAccountName" => pod.service_account.clone(),
         "status.podIP" | "status.podIPs" => ip(),
         other => keyed(other, "metadata.labels", &pod.labels)

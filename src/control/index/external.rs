@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::control::manifest::{ExternalWorkload, Meta};
+use crate::control::manifest::labelled::Labelled;
+use crate::control::manifest::{ExternalWorkload, Object};
 
-use super::labelled::Labelled;
 use super::slices::{Backing, ServiceEndpoint, SliceHead};
 use super::{ObjectName, PortRef, Service, ServicePort};
 
@@ -15,7 +15,7 @@ pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// What Linkerd's own endpoints controller would write for one Service.
 pub(super) fn endpoints(
-    workloads: &Labelled<'_, (Meta, ExternalWorkload)>,
+    workloads: &Labelled<'_, Object<ExternalWorkload>>,
     service: &Service,
 ) -> Vec<ServiceEndpoint> {
     let mut endpoints = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn endpoints(
             hostname: service.headless.then(|| meta.name.name.clone()),
             backing: Backing::External(meta.name.clone()),
             ports: ports(service, workload),
-            zone: meta.labels.get(ZONE).cloned(),
+            zone: meta.labels.get(ZONE).map(|zone| zone.as_str().into()),
             for_zones: Vec::new(),
             slice: SliceHead::of(service),
         };
@@ -57,10 +57,10 @@ fn ports(service: &Service, workload: &ExternalWorkload) -> Arc<BTreeMap<String,
 
 /// The one that has the address and declares the port.
 pub(super) fn by_addr(
-    workloads: &BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
+    workloads: &BTreeMap<ObjectName, Object<ExternalWorkload>>,
     ip: IpAddr,
     port: u16,
-) -> Vec<&(Meta, ExternalWorkload)> {
+) -> Vec<&Object<ExternalWorkload>> {
     let has = |workload: &ExternalWorkload| {
         workload.ips.contains(&ip) && workload.ports.iter().any(|declared| declared.port == port)
     };

@@ -1,13 +1,15 @@
 //! What the proxy injector would make of a pod (controlplane 5.1-5.5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::env::proxy_env;
 use super::{
-    Container, ContainerPort, PROXY_CONTAINER, Pod, PortRef, PortSet, Probe, ProbeAction, Service,
-    ServicePort, Settings, seconds,
+    Container, ContainerPort, PROXY_CONTAINER, PortRef, PortSet, Probe, ProbeAction, Service, ServicePort,
+    Settings, Template, seconds,
 };
+use crate::control::manifest::labelled::Labels;
 
 /// Label that marks a meshed pod, with the namespace of its control plane.
 pub const CONTROL_PLANE_NS: &str = "linkerd.io/control-plane-ns";
@@ -25,50 +27,96 @@ pub const OUTBOUND_PORT: u16 = 4140;
 pub const CONTROL_PORT: u16 = 4190;
 pub const ADMIN_PORT: u16 = 4191;
 
-/// Does to a pod what the webhook does: the namespace's settings come down to every pod, and those to
-/// be injected get the proxy.
-pub(super) fn admit(pod: &mut Pod, namespace: &BTreeMap<String, String>, settings: &Settings) {
-    let inject = should_inject(pod, namespace);
-    let inherited = namespace.iter().filter(|(key, _)| {
-        inject
-            && key.starts_with("config.")
-            && key.contains("linkerd.io/")
-            && *key != ENABLE_GATEWAY
-            && *key != CPU_RATIO_LIMIT
-    });
-    for (key, value) in inherited {
-        Arc::make_mut(&mut pod.annotations).entry(key.clone()).or_insert_with(|| value.clone());
+/// The webhook of one cluster.
+pub(super) struct Injector<'a> {
+    settings: &'a Settings,
+    /// What it writes on every pod that it injects.
+    written: [(&'static str, String); 3],
+    /// What templates that ask for the same have in common.
+    added: RefCell<HashMap<Asked, Added>>,
+}
+
+/// All that the added containers depend on, but for the settings.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Asked {
+    pub(super) annotations: Arc<Labels>,
+    pub(super) inbound_ports: String,
+    pub(super) opaque_ports: String,
+}
+
+#[derive(Clone)]
+struct Added {
+    containers: Arc<Vec<Container>>,
+    annotations: Arc<Labels>,
+}
+
+impl<'a> Injector<'a> {
+    pub(super) fn new(settings: &'a Settings) -> Self {
+        let version = concat!("causeway-", env!("CARGO_PKG_VERSION"));
+        let written = [
+            ("linkerd.io/created-by", format!("linkerd/proxy-injector {version}")),
+            ("linkerd.io/proxy-version", version.to_owned()),
+            ("linkerd.io/trust-root-sha256", sha256_hex(&settings.trust_anchors_pem)),
+        ];
+        Self { settings, written, added: RefCell::default() }
     }
-    if !inject {
-        add_opaque_ports(pod, namespace.get(OPAQUE_PORTS), settings);
-        return;
+
+    /// The namespace's settings come down to every pod, and those to be injected get the proxy.
+    pub(super) fn admit(&self, pods: &mut Template, namespace: &str, annotations: &Labels) {
+        let inject = should_inject(pods, namespace, annotations);
+        let inherited = annotations.iter().filter(|(key, _)| {
+            inject
+                && key.starts_with("config.")
+                && key.contains("linkerd.io/")
+                && *key != ENABLE_GATEWAY
+                && *key != CPU_RATIO_LIMIT
+        });
+        for (key, value) in inherited {
+            Arc::make_mut(&mut pods.annotations).entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        if !inject {
+            add_opaque_ports(pods, annotations.get(OPAQUE_PORTS), self.settings);
+            return;
+        }
+        let added = self.added(pods);
+        if pods.init_containers.is_empty() {
+            pods.init_containers = added.containers;
+        } else {
+            Arc::make_mut(&mut pods.init_containers).splice(0..0, added.containers.iter().cloned());
+        }
+        pods.annotations = added.annotations;
+        let (kind, name) = pods.owner.clone();
+        let labels = Arc::make_mut(&mut pods.labels);
+        if kind != "pod" {
+            labels.insert(format!("linkerd.io/proxy-{kind}"), name);
+        }
+        labels.insert(CONTROL_PLANE_NS.into(), self.settings.control_namespace.clone());
+        labels.insert("linkerd.io/workload-ns".into(), namespace.to_owned());
+        add_opaque_ports(pods, None, self.settings);
     }
-    let added = [init_container(pod), proxy_container(pod, settings)];
-    Arc::make_mut(&mut pod.init_containers).splice(0..0, added);
-    let (kind, name) = pod.owner.clone();
-    let labels = Arc::make_mut(&mut pod.labels);
-    if kind != "pod" {
-        labels.insert(format!("linkerd.io/proxy-{kind}"), name);
+
+    fn added(&self, pods: &Template) -> Added {
+        let asked = Asked {
+            annotations: pods.annotations.clone(),
+            inbound_ports: inbound_ports(pods),
+            opaque_ports: opaque_ports(pods, self.settings),
+        };
+        if let Some(added) = self.added.borrow().get(&asked) {
+            return added.clone();
+        }
+        let mut annotations = asked.annotations.clone();
+        let written = self.written.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        Arc::make_mut(&mut annotations).extend(written);
+        let containers = vec![init_container(&asked.annotations), proxy_container(&asked, self.settings)];
+        let added = Added { containers: Arc::new(containers), annotations };
+        self.added.borrow_mut().insert(asked, added.clone());
+        added
     }
-    labels.insert(CONTROL_PLANE_NS.into(), settings.control_namespace.clone());
-    labels.insert("linkerd.io/workload-ns".into(), pod.name.namespace.clone());
-    let version = concat!("causeway-", env!("CARGO_PKG_VERSION"));
-    let written = [
-        ("linkerd.io/created-by", format!("linkerd/proxy-injector {version}")),
-        ("linkerd.io/proxy-version", version.to_owned()),
-        ("linkerd.io/trust-root-sha256", sha256_hex(&settings.trust_anchors_pem)),
-    ];
-    Arc::make_mut(&mut pod.annotations).extend(written.map(|(key, value)| (key.to_owned(), value)));
-    add_opaque_ports(pod, None, settings);
 }
 
 /// Without an annotation of its own a Service gets the namespace's opaque ports, else those of its ports that
 /// lead to default ones (controlplane 5.1).
-pub(super) fn admit_service(
-    service: &mut Service,
-    namespace: Option<&BTreeMap<String, String>>,
-    settings: &Settings,
-) {
+pub(super) fn admit_service(service: &mut Service, namespace: Option<&Labels>, settings: &Settings) {
     if service.annotations.contains_key(OPAQUE_PORTS) || is_reserved(&service.name.namespace) {
         return;
     }
@@ -79,7 +127,7 @@ pub(super) fn admit_service(
     let opaque: Vec<_> = service.ports.iter().filter(leads).map(|port| port.port.to_string()).collect();
     let inherited = namespace.and_then(|annotations| annotations.get(OPAQUE_PORTS)).cloned();
     if let Some(value) = inherited.or_else(|| (!opaque.is_empty()).then(|| opaque.join(","))) {
-        service.annotations.insert(OPAQUE_PORTS.into(), value);
+        Arc::make_mut(&mut service.annotations).insert(OPAQUE_PORTS.into(), value);
     }
 }
 
@@ -89,39 +137,39 @@ fn is_reserved(namespace: &str) -> bool {
 }
 
 /// The table of controlplane 5.1, and what is left out of it.
-fn should_inject(pod: &Pod, namespace: &BTreeMap<String, String>) -> bool {
+fn should_inject(pods: &Template, namespace: &str, annotations: &Labels) -> bool {
     let on = |value: &str| matches!(value, "enabled" | "ingress");
     let known = |value: &str| on(value) || value == "disabled";
-    let from_namespace = namespace.get(INJECT).map(String::as_str);
-    let from_pod = pod.annotations.get(INJECT).map(String::as_str);
+    let from_namespace = annotations.get(INJECT).map(String::as_str);
+    let from_pod = pods.annotations.get(INJECT).map(String::as_str);
     if from_namespace.is_some_and(|v| !known(v)) || from_pod.is_some_and(|v| !known(v)) {
         return false;
     }
     let wanted = from_pod.or(from_namespace).is_some_and(on);
-    let component = pod.labels.contains_key("linkerd.io/control-plane-component")
-        || pod.labels.contains_key("linkerd.io/cni-resource");
-    let reserved = is_reserved(&pod.name.namespace);
-    let names = pod.init_containers.iter().chain(pod.containers.iter()).map(|c| c.name.as_str());
+    let component = pods.labels.contains_key("linkerd.io/control-plane-component")
+        || pods.labels.contains_key("linkerd.io/cni-resource");
+    let reserved = is_reserved(namespace);
+    let names = pods.init_containers.iter().chain(pods.containers.iter()).map(|c| c.name.as_str());
     let sidecar = names
         .into_iter()
         .any(|name| [PROXY_CONTAINER, "istio-proxy", "linkerd-init", "istio-init"].contains(&name));
-    wanted && !component && !reserved && !sidecar && !pod.host_network
+    wanted && !component && !reserved && !sidecar && !pods.host_network
 }
 
 /// Without an annotation of its own: the namespace's, else those default ports that it declares.
-fn add_opaque_ports(pod: &mut Pod, namespace: Option<&String>, settings: &Settings) {
-    if pod.annotations.contains_key(OPAQUE_PORTS) {
+fn add_opaque_ports(pods: &mut Template, namespace: Option<&String>, settings: &Settings) {
+    if pods.annotations.contains_key(OPAQUE_PORTS) {
         return;
     }
-    let declared = pod.applications().flat_map(|container| &container.ports).map(|port| port.port);
+    let declared = pods.applications().flat_map(|container| &container.ports).map(|port| port.port);
     let opaque: Vec<u16> = declared.filter(|port| settings.default_opaque_ports.contains(*port)).collect();
     let value = namespace.cloned().or_else(|| (!opaque.is_empty()).then(|| PortSet::of(&opaque).to_string()));
     if let Some(value) = value {
-        Arc::make_mut(&mut pod.annotations).insert(OPAQUE_PORTS.into(), value);
+        Arc::make_mut(&mut pods.annotations).insert(OPAQUE_PORTS.into(), value);
     }
 }
 
-fn proxy_container(pod: &Pod, settings: &Settings) -> Container {
+fn proxy_container(asked: &Asked, settings: &Settings) -> Container {
     let port =
         |name: &str, port| ContainerPort { name: name.into(), port, protocol: "TCP".into(), host_port: None };
     let probe = |path: &str, delay, period, failures| Probe {
@@ -136,7 +184,7 @@ fn proxy_container(pod: &Pod, settings: &Settings) -> Container {
         image: format!("causeway:{}", env!("CARGO_PKG_VERSION")),
         command: Vec::new(),
         args: Vec::new(),
-        env: proxy_env(pod, settings),
+        env: proxy_env(asked, settings),
         ports: vec![port("linkerd-proxy", INBOUND_PORT), port("linkerd-admin", ADMIN_PORT)],
         liveness: Some(probe("/live", 10, 10, 3)),
         readiness: Some(probe("/ready", 2, 10, 3)),
@@ -145,8 +193,8 @@ fn proxy_container(pod: &Pod, settings: &Settings) -> Container {
 }
 
 /// The container that redirects (controlplane 5.5).
-fn init_container(pod: &Pod) -> Container {
-    let ports = |key: &str| pod.annotations.get(key).map_or("4567,4568", String::as_str);
+fn init_container(annotations: &Labels) -> Container {
+    let ports = |key: &str| annotations.get(key).map_or("4567,4568", String::as_str);
     let mut args: Vec<String> = [
         "--firewall-bin-path",
         "iptables-nft",
@@ -164,7 +212,7 @@ fn init_container(pod: &Pod) -> Container {
         ("--outbound-ports-to-ignore", ports(SKIP_OUTBOUND_PORTS).to_owned()),
     ];
     args.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-    if let Some(subnets) = pod.annotations.get("config.linkerd.io/skip-subnets") {
+    if let Some(subnets) = annotations.get("config.linkerd.io/skip-subnets") {
         args.extend(["--subnets-to-ignore".to_owned(), subnets.clone()]);
     }
     Container {
@@ -178,9 +226,9 @@ fn init_container(pod: &Pod) -> Container {
 
 /// Ports the proxy is told of at its start: declared ones and numeric HTTP probe ports of liveness
 /// and readiness, sorted as texts (controlplane 5.4).
-pub(super) fn inbound_ports(pod: &Pod) -> String {
+fn inbound_ports(pods: &Template) -> String {
     let mut ports: BTreeSet<String> = BTreeSet::new();
-    for container in pod.containers.iter() {
+    for container in pods.containers.iter() {
         ports.extend(container.ports.iter().map(|port| port.port.to_string()));
         for probe in [&container.liveness, &container.readiness].into_iter().flatten() {
             if let ProbeAction::HttpGet { port: PortRef::Number(port), .. } = probe.action {
@@ -189,6 +237,14 @@ pub(super) fn inbound_ports(pod: &Pod) -> String {
         }
     }
     ports.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// Ports of which the proxy does not ask what is spoken there.
+fn opaque_ports(pods: &Template, settings: &Settings) -> String {
+    match pods.annotations.get(OPAQUE_PORTS) {
+        Some(text) => PortSet::parse_lenient(text, |name| pods.named_port(name)).to_string(),
+        None => settings.default_opaque_ports.to_string(),
+    }
 }
 
 /// The provider's own hash, so that no further library is needed for one annotation.

@@ -13,7 +13,7 @@ use super::world::World;
 use super::{
     Context, LookupError, ObjectName, Phase, Pod, ProfileAnswer, Service, Snapshot, address, external,
 };
-use crate::control::manifest::{ExternalWorkload, Meta};
+use crate::control::manifest::{ExternalWorkload, Object};
 
 pub(super) fn profile(
     snapshot: &Snapshot,
@@ -25,7 +25,7 @@ pub(super) fn profile(
     match host {
         PathHost::Addr(ip) => by_addr(own, ip, port, context),
         PathHost::Service { instance, name, namespace } => {
-            let name = ObjectName { namespace, name };
+            let name = ObjectName::new(&namespace, &name);
             let service = own.services.get(&name);
             let service =
                 service.ok_or_else(|| LookupError::Unknown(format!("Service {name} does not exist")))?;
@@ -119,7 +119,7 @@ fn service_profile(
         section: "".into(),
         port: 0,
     };
-    Some((source, profile.clone()))
+    Some((source, (**profile).clone()))
 }
 
 fn of_instance(
@@ -154,7 +154,7 @@ fn of_pod(world: &World, pod: &Pod, addr: SocketAddr) -> Result<ProfileAnswer, L
     Ok(of_workload(endpoint, &pod.name.namespace, opaque))
 }
 
-fn of_external(world: &World, workload: &(Meta, ExternalWorkload), addr: SocketAddr) -> ProfileAnswer {
+fn of_external(world: &World, workload: &Object<ExternalWorkload>, addr: SocketAddr) -> ProfileAnswer {
     let (meta, body) = workload;
     let defaults = &world.settings.default_opaque_ports;
     let opaque = address::is_opaque_external(world, meta, body, addr.port(), defaults);
@@ -182,8 +182,8 @@ pub(super) fn service_ref(name: &ObjectName, port: u16) -> ResourceRef {
     ResourceRef::Resource {
         group: "core".into(),
         kind: "Service".into(),
-        name: name.name.as_str().into(),
-        namespace: name.namespace.as_str().into(),
+        name: name.name.clone(),
+        namespace: name.namespace.clone(),
         section: "".into(),
         port,
     }

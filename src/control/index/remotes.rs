@@ -83,7 +83,7 @@ pub(super) fn by_cluster(
         else {
             continue;
         };
-        if name.namespace != settings.control_namespace {
+        if *name.namespace != *settings.control_namespace {
             continue;
         }
         if let Some(linked) = linked.get(&remote.value) {

@@ -8,7 +8,7 @@ use http::Method;
 use crate::control::manifest::policy::{
     AuthenticationKind, AuthorizationPolicy, AuthorizationTarget, IdentityRef, ServerKind,
 };
-use crate::control::manifest::{MeshTlsAuthentication, Meta, Server};
+use crate::control::manifest::{MeshTlsAuthentication, Meta, Object, Server};
 use crate::model::inbound::{
     Authentication, Authorization, IdentityMatch, InboundRoute, NetworkMatch, ServerProtocol,
 };
@@ -49,7 +49,7 @@ fn append_server_authorizations(policy: &mut ServerPolicy) {
 }
 
 /// The oldest Server that selects the pod and the port.
-fn server_of<'w>(world: &'w World, pod: &Pod, port: u16) -> Option<&'w (Meta, Server)> {
+fn server_of<'w>(world: &'w World, pod: &Pod, port: u16) -> Option<&'w Object<Server>> {
     world.servers_of(&pod.name.namespace).iter().find(|(_, server)| {
         server.pods.as_ref().is_some_and(|pods| pods.matches(&pod.labels))
             && pod.port_numbers(&server.port).contains(&port)
@@ -60,7 +60,7 @@ fn by_server(world: &World, pod: &Pod, port: u16, meta: &Meta, server: &Server) 
     let mut authorizations = Vec::new();
     for (policy_meta, policy) in world.policies.authorization_policies.values() {
         let applies = match &policy.target.value {
-            AuthorizationTarget::Server(name) => *name == meta.name.name,
+            AuthorizationTarget::Server(name) => **name == *meta.name.name,
             AuthorizationTarget::Namespace => true,
             AuthorizationTarget::Route(..) => false,
         };
@@ -123,7 +123,7 @@ fn authorization(world: &World, meta: &Meta, policy: &AuthorizationPolicy) -> Op
     let mut networks = anywhere();
     let mut authentication = Authentication::Unauthenticated;
     for reference in &policy.authentications {
-        let namespace = reference.value.namespace.as_ref().unwrap_or(&meta.name.namespace);
+        let namespace = reference.value.namespace.as_deref().unwrap_or(&meta.name.namespace);
         let name = ObjectName::new(namespace, &reference.value.name);
         match reference.value.kind {
             AuthenticationKind::Network => {
@@ -146,7 +146,7 @@ fn authorization(world: &World, meta: &Meta, policy: &AuthorizationPolicy) -> Op
 fn identities(world: &World, meta: &Meta, from: &MeshTlsAuthentication) -> Vec<IdentityMatch> {
     let named = from.identity_refs.iter().map(|reference| match reference {
         IdentityRef::ServiceAccount(name, namespace) => {
-            account(world, name, namespace.as_ref().unwrap_or(&meta.name.namespace))
+            account(world, name, namespace.as_deref().unwrap_or(&meta.name.namespace))
         }
         IdentityRef::Namespace(namespace) => {
             let Settings { control_namespace, trust_domain, .. } = &world.settings;

@@ -5,27 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::control::manifest::labelled::{Labelled, Labels};
 use crate::control::manifest::service::Family;
 use crate::control::manifest::{Documents, EndpointSlice, Meta};
 use crate::control::mirror::{AddressOf, Mirrored};
 
 use super::external::{self, ZONE};
-use super::labelled::Labelled;
 use super::world::World;
-use super::{ObjectName, Phase, Pod, PortRef, Service};
+use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
 
 /// One address of a Service, before it is known which port is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::control) struct ServiceEndpoint {
     pub(super) ip: IpAddr,
     pub(in crate::control) ready: bool,
-    pub(in crate::control) hostname: Option<String>,
+    pub(in crate::control) hostname: Option<Arc<str>>,
     pub(super) backing: Backing,
     /// By name of the Service port.
     pub(in crate::control) ports: Arc<BTreeMap<String, u16>>,
-    pub(super) zone: Option<String>,
+    pub(super) zone: Option<Arc<str>>,
     /// Zones whose clients it is meant for; empty without hints.
-    pub(super) for_zones: Vec<String>,
+    pub(super) for_zones: Vec<Arc<str>>,
     pub(super) slice: Arc<SliceHead>,
 }
 
@@ -41,14 +41,14 @@ pub(super) enum Backing {
 /// Metadata of a slice (controlplane 2.4): who answers at a gateway, and for which name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct SliceHead {
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) labels: Arc<Labels>,
+    pub(super) annotations: Arc<Labels>,
 }
 
 impl SliceHead {
     /// Of a slice that a controller writes for a Service, whose labels it copies.
     pub(super) fn of(service: &Service) -> Arc<Self> {
-        Arc::new(Self { labels: service.labels.clone(), annotations: BTreeMap::new() })
+        Arc::new(Self { labels: service.labels.clone(), annotations: Arc::default() })
     }
 }
 
@@ -79,9 +79,19 @@ pub(super) fn endpoints(
     let zones = zones(documents);
     let keys = services.values().flat_map(|service| service.selector.keys()).map(String::as_str).collect();
     let living = pods.values().filter(|pod| pod.phase != Phase::Finished);
-    let living = Labelled::of(living.map(|pod| (&*pod.name.namespace, &*pod.labels, pod)), &keys);
+    let living: Vec<&Pod> = living.collect();
+    let alike =
+        living.chunk_by(|a, b| Arc::ptr_eq(&a.template, &b.template) && a.name.namespace == b.name.namespace);
+    let alike: Vec<&[&Pod]> = alike.collect();
+    let alike = Labelled::of(
+        alike.iter().filter_map(|pods| {
+            let first = pods.first()?;
+            Some((&*first.name.namespace, &*first.labels, pods))
+        }),
+        &keys,
+    );
     let external = documents.external_workloads.values();
-    let external = external.map(|workload| (&*workload.0.name.namespace, &workload.0.labels, workload));
+    let external = external.map(|workload| (&*workload.0.name.namespace, &*workload.0.labels, workload));
     let external = Labelled::of(external, &keys);
     for (name, service) in services {
         let missing = |controller| !written.contains(&(name.clone(), controller));
@@ -94,9 +104,13 @@ pub(super) fn endpoints(
         }
         if missing(POD_CONTROLLER) {
             let head = SliceHead::of(service);
-            let candidates = living.candidates(&name.namespace, &service.selector).iter().copied();
-            let selected = candidates.filter(|pod| service.selects(&pod.labels));
-            found.extend(selected.flat_map(|pod| of_pod(service, pod, &zones, &head)));
+            for pods in alike.candidates(&name.namespace, &service.selector) {
+                let chosen = pods.first().filter(|first| service.selects(&first.labels));
+                let ports = chosen.map(|first| ports(service, &first.template));
+                for (pod, ports) in pods.iter().zip(ports.iter().cycle()) {
+                    found.extend(of_pod(service, pod, ports, &zones, &head));
+                }
+            }
         }
         if missing(EXTERNAL_CONTROLLER) {
             found.extend(external::endpoints(&external, service));
@@ -107,9 +121,11 @@ pub(super) fn endpoints(
 }
 
 /// Zones of nodes, by name.
-pub(super) fn zones(documents: &Documents) -> BTreeMap<&str, &str> {
-    let nodes = documents.nodes.iter();
-    nodes.filter_map(|(name, (meta, _))| Some((name.as_str(), meta.labels.get(ZONE)?.as_str()))).collect()
+pub(super) fn zones(documents: &Documents) -> BTreeMap<Arc<str>, Arc<str>> {
+    let nodes = documents.nodes.values();
+    nodes
+        .filter_map(|(meta, _)| Some((meta.name.name.clone(), meta.labels.get(ZONE)?.as_str().into())))
+        .collect()
 }
 
 /// Hand-made Endpoints as slices, labels and annotations included; of Services without a selector only.
@@ -122,21 +138,26 @@ fn copied(documents: &Documents, name: &ObjectName) -> Vec<ServiceEndpoint> {
     slices.iter().flat_map(|slice| given(&name.namespace, slice, &head)).collect()
 }
 
+/// What the ports of a Service are in pods of a template.
+fn ports(service: &Service, pods: &Template) -> Arc<BTreeMap<String, u16>> {
+    let number = |target: &PortRef| match target {
+        PortRef::Number(port) => Some(*port),
+        PortRef::Name(name) => pods.named_port(name),
+    };
+    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
+    Arc::new(tcp.filter_map(|port| Some((port.name.clone(), number(&port.target)?))).collect())
+}
+
 /// One for each of the pod's addresses that is of a family that the Service has.
 fn of_pod<'a>(
     service: &'a Service,
     pod: &'a Pod,
-    zones: &'a BTreeMap<&str, &str>,
+    ports: &'a Arc<BTreeMap<String, u16>>,
+    zones: &BTreeMap<Arc<str>, Arc<str>>,
     head: &'a Arc<SliceHead>,
 ) -> impl Iterator<Item = ServiceEndpoint> + 'a {
-    let number = |target: &PortRef| match target {
-        PortRef::Number(port) => Some(*port),
-        PortRef::Name(name) => pod.named_port(name),
-    };
-    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
-    let ports = tcp.filter_map(|port| Some((port.name.clone(), number(&port.target)?)));
-    let ports: Arc<BTreeMap<_, _>> = Arc::new(ports.collect());
-    let zone = zones.get(pod.node_name.as_str()).map(|zone| (*zone).to_owned());
+    let zone = zones.get(&pod.node_name).cloned();
+    let named = pod.subdomain.as_deref() == Some(&*service.name.name);
     let listed = |ip: &IpAddr| service.families.contains(&Family::of(*ip));
     let counts =
         move |ip: &IpAddr| if service.families.is_empty() { pod.ip == Some(*ip) } else { listed(ip) };
@@ -144,7 +165,7 @@ fn of_pod<'a>(
     ips.map(move |ip| ServiceEndpoint {
         ip,
         ready: pod.ready || service.publish_not_ready,
-        hostname: pod.hostname.clone().filter(|_| pod.subdomain.as_ref() == Some(&service.name.name)),
+        hostname: pod.hostname.clone().filter(|_| named),
         backing: Backing::Pod(pod.name.clone()),
         ports: ports.clone(),
         for_zones: zone.clone().filter(|_| service.same_zone).into_iter().collect(),

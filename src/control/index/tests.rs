@@ -85,7 +85,7 @@ fn west() -> Snapshot {
 }
 
 fn workload(pod: &Pod) -> Workload {
-    Workload { namespace: pod.name.namespace.clone(), pod: pod.name.name.clone() }
+    Workload { namespace: pod.name.namespace.to_string(), pod: pod.name.name.to_string() }
 }
 
 fn path(service: &str, port: u16) -> String {

@@ -1,17 +1,19 @@
 //! One cluster's objects as its controllers would leave them, addresses given.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::control::manifest::service::ServiceKind;
-use crate::control::manifest::{Documents, ExternalWorkload, Meta, Server};
+use crate::control::manifest::{Documents, ExternalWorkload, Object, Server};
 use crate::control::mirror::Mirrored;
 use crate::model::service_profile::ServiceProfile;
 
 use super::addresses::Addresses;
 use super::slices::{self, ServiceEndpoint};
 use super::workloads::pods;
-use super::{Allocations, ObjectName, Pod, Service, Settings, inject};
+use super::{Allocations, ObjectName, Pod, Service, Settings, Template, inject};
 
 /// One cluster, its own or one that is linked.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,38 +21,38 @@ pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) namespaces: BTreeSet<String>,
     pub(super) service_accounts: BTreeSet<ObjectName>,
-    pub(super) pods: BTreeMap<ObjectName, Pod>,
+    pub(super) pods: Pods,
     pub(super) services: BTreeMap<ObjectName, Service>,
     pub(super) addresses: Addresses,
     /// By Service. A Service without endpoints has no entry.
     pub(super) endpoints: BTreeMap<ObjectName, Vec<ServiceEndpoint>>,
     /// Not of another cluster, like profiles: they are not watched there (controlplane 1.2).
-    pub(super) external_workloads: BTreeMap<ObjectName, (Meta, ExternalWorkload)>,
-    pub(super) service_profiles: BTreeMap<ObjectName, (Meta, ServiceProfile)>,
+    pub(super) external_workloads: BTreeMap<ObjectName, Object<ExternalWorkload>>,
+    pub(super) service_profiles: BTreeMap<ObjectName, Object<ServiceProfile>>,
     /// Zones of nodes.
-    pub(super) zones: BTreeMap<String, String>,
+    pub(super) zones: BTreeMap<Arc<str>, Arc<str>>,
     /// By namespace; oldest first, then by name: the first that matches wins (controlplane 3.5).
-    pub(super) servers: BTreeMap<String, Vec<(Meta, Server)>>,
+    pub(super) servers: BTreeMap<Arc<str>, Vec<Object<Server>>>,
     pub(super) policies: Documents,
 }
 
 impl World {
     /// Those with this cluster IP, by name.
     pub(super) fn services_at(&self, ip: IpAddr) -> impl Iterator<Item = &Service> {
-        self.addresses.services(ip).iter().filter_map(|name| self.services.get(name))
+        self.addresses.services.at(ip).filter_map(|name| self.services.get(name))
     }
 
     /// Living pods with this address, which is no node's.
     pub(super) fn pods_at(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.pods(ip).iter().filter_map(|name| self.pods.get(name))
+        self.addresses.pods.at(ip).filter_map(|name| self.pods.get(name))
     }
 
     /// Living pods that take ports of the node with this address.
     pub(super) fn pods_on_host(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.on_host(ip).iter().filter_map(|name| self.pods.get(name))
+        self.addresses.on_hosts.at(ip).filter_map(|name| self.pods.get(name))
     }
 
-    pub(super) fn servers_of(&self, namespace: &str) -> &[(Meta, Server)] {
+    pub(super) fn servers_of(&self, namespace: &str) -> &[Object<Server>] {
         self.servers.get(namespace).map(Vec::as_slice).unwrap_or_default()
     }
 
@@ -79,12 +81,15 @@ impl World {
         let mut pods = pods(documents, &settings);
         let mut services = services(documents);
         admit(&mut services, documents, &settings);
-        for (name, pod) in &mut pods {
-            pod.ip = pod.ip.or_else(|| given?.pods.get(&name.to_string()).copied());
-        }
-        for (name, service) in &mut services {
-            let own = service.cluster_ip;
-            service.cluster_ip = own.or_else(|| given?.services.get(&name.to_string()).copied());
+        if let Some(given) = given {
+            let mut known = given.pods.in_order();
+            for (name, pod) in &mut pods {
+                pod.ip = pod.ip.or_else(|| known.get(name));
+            }
+            let mut known = given.services.in_order();
+            for (name, service) in &mut services {
+                service.cluster_ip = service.cluster_ip.or_else(|| known.get(name));
+            }
         }
         Self::assemble(documents, pods, services, settings)
     }
@@ -95,7 +100,7 @@ impl World {
         services: BTreeMap<ObjectName, Service>,
         settings: Settings,
     ) -> Self {
-        let mut servers: BTreeMap<String, Vec<(Meta, Server)>> = BTreeMap::new();
+        let mut servers: BTreeMap<Arc<str>, Vec<Object<Server>>> = BTreeMap::new();
         for server in documents.servers.values() {
             servers.entry(server.0.name.namespace.clone()).or_default().push(server.clone());
         }
@@ -113,16 +118,41 @@ impl World {
             addresses: Addresses::of(&services, &pods),
             external_workloads: BTreeMap::new(),
             service_profiles: BTreeMap::new(),
-            zones: slices::zones(documents)
-                .into_iter()
-                .map(|(node, zone)| (node.to_owned(), zone.to_owned()))
-                .collect(),
+            zones: slices::zones(documents),
             settings,
-            pods,
+            pods: Pods(pods),
             services,
             servers,
             policies,
         }
+    }
+}
+
+/// By name.
+#[derive(Clone, Debug)]
+pub(super) struct Pods(BTreeMap<ObjectName, Pod>);
+
+impl Deref for Pods {
+    type Target = BTreeMap<ObjectName, Pod>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl PartialEq for Pods {
+    /// Pods of a template stand beside each other, and so do those that they are compared with: a template is
+    /// looked at once for all of them.
+    fn eq(&self, other: &Self) -> bool {
+        let mut same: Option<(&Arc<Template>, &Arc<Template>)> = None;
+        self.len() == other.len()
+            && self.values().zip(other.values()).all(|(a, b)| {
+                let known = same.is_some_and(|(known, twin)| {
+                    Arc::ptr_eq(known, &a.template) && Arc::ptr_eq(twin, &b.template)
+                });
+                same = Some((&a.template, &b.template));
+                (known || a.template == b.template) && a.is_same_but_for_template(b)
+            })
     }
 }
 
@@ -136,7 +166,8 @@ pub(in crate::control) fn namespaces(documents: &Documents, settings: &Settings)
         .chain(documents.external_workloads.keys())
         .map(|name| &*name.namespace);
     let given = documents.namespaces.keys().map(String::as_str);
-    installed.into_iter().chain(used).chain(given).map(str::to_owned).collect()
+    let all: BTreeSet<&str> = installed.into_iter().chain(used).chain(given).collect();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 fn service_accounts(documents: &Documents, settings: &Settings) -> BTreeSet<ObjectName> {
@@ -179,8 +210,8 @@ fn admit(services: &mut BTreeMap<ObjectName, Service>, documents: &Documents, se
     for (name, service) in services {
         let printed = documents.services.get(name).is_some_and(|(meta, _)| meta.uid.is_some());
         if !printed {
-            let namespace = documents.namespaces.get(&name.namespace);
-            inject::admit_service(service, namespace.map(|namespace| &namespace.meta.annotations), settings);
+            let namespace = documents.namespaces.get(&*name.namespace);
+            inject::admit_service(service, namespace.map(|meta| &*meta.annotations), settings);
         }
     }
 }
@@ -191,27 +222,28 @@ fn allocate(
     settings: &Settings,
     given: &mut Allocations,
 ) {
-    let mut taken: BTreeSet<IpAddr> = pods
+    let mut taken: HashSet<IpAddr> = pods
         .values()
-        .flat_map(|pod| pod.ip.iter().chain(&pod.other_ip).chain(&pod.host_ips))
+        .flat_map(|pod| pod.ip.iter().chain(&pod.other_ip).chain(&*pod.host_ips))
         .copied()
         .collect();
     taken.extend(services.values().filter_map(|service| service.cluster_ip));
     taken.insert(settings.control_addr);
     let bare = pods.iter().filter(|(_, pod)| pod.ip.is_none()).map(|(name, _)| name);
-    given.fill_pods(bare, settings.pod_network, &taken);
+    given.pods.fill(bare, settings.pod_network, &taken);
     let wants_ip = |service: &Service| {
         service.cluster_ip.is_none() && !service.headless && service.external_name.is_none()
     };
-    let bare: Vec<_> =
-        services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name.clone()).collect();
-    given.fill_services(bare.iter(), settings.service_network, &taken);
-    for (name, pod) in pods.iter_mut() {
-        pod.ip = pod.ip.or_else(|| given.pods.get(&name.to_string()).copied());
+    let bare = services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name);
+    given.services.fill(bare, settings.service_network, &taken);
+    let mut known = given.pods.in_order();
+    for (name, pod) in pods {
+        pod.ip = pod.ip.or_else(|| known.get(name));
     }
-    for name in bare {
-        if let Some(service) = services.get_mut(&name) {
-            service.cluster_ip = given.services.get(&name.to_string()).copied();
+    let mut known = given.services.in_order();
+    for (name, service) in services {
+        if wants_ip(service) {
+            service.cluster_ip = known.get(name);
         }
     }
 }

@@ -2,24 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::labelled::Labels;
 use super::reader::Reader;
 use super::yaml::Node;
 use super::{Place, external, link, names, node, policy, profile, service, slice, stateful, workload};
 use crate::model::service_profile::ServiceProfile;
 
-/// Namespace and name, in the order in which everything is sorted.
+/// Namespace and name, in the order in which everything is sorted. Copies share the texts: one object is known
+/// under its name in many places.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// Empty for objects that lie in no namespace.
-    pub namespace: String,
-    pub name: String,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
 }
 
 impl ObjectName {
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// Another object of the same namespace.
+    pub fn beside(&self, name: &str) -> Self {
+        Self { namespace: self.namespace.clone(), name: name.into() }
     }
 }
 
@@ -37,8 +45,8 @@ impl fmt::Display for ObjectName {
 pub struct Meta {
     pub at: Place,
     pub name: ObjectName,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    pub labels: Arc<Labels>,
+    pub annotations: Arc<Labels>,
     /// `None` sorts first.
     pub created: Option<SystemTime>,
     /// It is being deleted, and there until that is done.
@@ -55,35 +63,39 @@ pub struct Owner {
     pub name: String,
 }
 
+/// What is read once is shared by all that is made of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    pub meta: Meta,
+    pub meta: Arc<Meta>,
     pub body: Body,
 }
+
+/// An object's head and what its kind says.
+pub type Object<T> = (Arc<Meta>, Arc<T>);
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     Namespace,
     ServiceAccount,
-    Node(node::Node),
-    Deployment(Box<workload::Deployment>),
-    ReplicaSet(Box<workload::Deployment>),
-    DaemonSet(Box<workload::Deployment>),
-    Job(Box<workload::Deployment>),
-    StatefulSet(Box<stateful::StatefulSet>),
-    Pod(Box<workload::Pod>),
-    Service(service::Service),
-    EndpointSlice(slice::EndpointSlice),
+    Node(Arc<node::Node>),
+    Deployment(Arc<workload::Deployment>),
+    ReplicaSet(Arc<workload::Deployment>),
+    DaemonSet(Arc<workload::Deployment>),
+    Job(Arc<workload::Deployment>),
+    StatefulSet(Arc<stateful::StatefulSet>),
+    Pod(Arc<workload::Pod>),
+    Service(Arc<service::Service>),
+    EndpointSlice(Arc<slice::EndpointSlice>),
     /// As slices.
-    Endpoints(Vec<slice::EndpointSlice>),
-    ExternalWorkload(Box<external::ExternalWorkload>),
-    ServiceProfile(Box<ServiceProfile>),
-    Secret(link::Secret),
-    Server(policy::Server),
-    AuthorizationPolicy(policy::AuthorizationPolicy),
-    MeshTlsAuthentication(policy::MeshTlsAuthentication),
-    NetworkAuthentication(policy::NetworkAuthentication),
-    Link(Box<link::Link>),
+    Endpoints(Arc<Vec<slice::EndpointSlice>>),
+    ExternalWorkload(Arc<external::ExternalWorkload>),
+    ServiceProfile(Arc<ServiceProfile>),
+    Secret(Arc<link::Secret>),
+    Server(Arc<policy::Server>),
+    AuthorizationPolicy(Arc<policy::AuthorizationPolicy>),
+    MeshTlsAuthentication(Arc<policy::MeshTlsAuthentication>),
+    NetworkAuthentication(Arc<policy::NetworkAuthentication>),
+    Link(Arc<link::Link>),
 }
 
 impl Body {
@@ -161,7 +173,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
     }
     let meta = read_meta(reader, node, kind);
     let body = read_body(reader, node, kind, version);
-    Some(Document { meta: meta?, body: body? })
+    Some(Document { meta: Arc::new(meta?), body: body? })
 }
 
 /// The kind that was probably meant. Passing over a mistyped policy would let in whom it keeps out; a kind
@@ -180,24 +192,30 @@ fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Opt
     Some(match kind {
         "Namespace" => Body::Namespace,
         "ServiceAccount" => Body::ServiceAccount,
-        "Node" => Body::Node(node::read(reader, node)),
-        "Deployment" => Body::Deployment(Box::new(workload::read_deployment(reader, node)?)),
-        "ReplicaSet" => Body::ReplicaSet(Box::new(workload::read_deployment(reader, node)?)),
-        "DaemonSet" => Body::DaemonSet(Box::new(workload::read_deployment(reader, node)?)),
-        "Job" => Body::Job(Box::new(workload::read_job(reader, node)?)),
-        "StatefulSet" => Body::StatefulSet(Box::new(stateful::read(reader, node)?)),
-        "Pod" => Body::Pod(Box::new(workload::read_pod(reader, node)?)),
-        "Service" => Body::Service(service::read_service(reader, node)?),
-        "EndpointSlice" => Body::EndpointSlice(slice::read_slice(reader, node)?),
-        "Endpoints" => Body::Endpoints(slice::read_endpoints(reader, node)),
-        "ExternalWorkload" => Body::ExternalWorkload(Box::new(external::read(reader, node, version)?)),
-        "ServiceProfile" => Body::ServiceProfile(Box::new(profile::read(reader, node)?)),
-        "Secret" => Body::Secret(link::read_secret(reader, node)?),
-        "Server" => Body::Server(policy::read_server(reader, node, version)?),
-        "AuthorizationPolicy" => Body::AuthorizationPolicy(policy::read_authorization(reader, node)?),
-        "MeshTLSAuthentication" => Body::MeshTlsAuthentication(policy::read_mesh_tls(reader, node)?),
-        "NetworkAuthentication" => Body::NetworkAuthentication(policy::read_networks(reader, node)?),
-        _ => Body::Link(Box::new(link::read_link(reader, node, version)?)),
+        "Node" => Body::Node(Arc::new(node::read(reader, node))),
+        "Deployment" => Body::Deployment(Arc::new(workload::read_deployment(reader, node)?)),
+        "ReplicaSet" => Body::ReplicaSet(Arc::new(workload::read_deployment(reader, node)?)),
+        "DaemonSet" => Body::DaemonSet(Arc::new(workload::read_deployment(reader, node)?)),
+        "Job" => Body::Job(Arc::new(workload::read_job(reader, node)?)),
+        "StatefulSet" => Body::StatefulSet(Arc::new(stateful::read(reader, node)?)),
+        "Pod" => Body::Pod(Arc::new(workload::read_pod(reader, node)?)),
+        "Service" => Body::Service(Arc::new(service::read_service(reader, node)?)),
+        "EndpointSlice" => Body::EndpointSlice(Arc::new(slice::read_slice(reader, node)?)),
+        "Endpoints" => Body::Endpoints(Arc::new(slice::read_endpoints(reader, node))),
+        "ExternalWorkload" => Body::ExternalWorkload(Arc::new(external::read(reader, node, version)?)),
+        "ServiceProfile" => Body::ServiceProfile(Arc::new(profile::read(reader, node)?)),
+        "Secret" => Body::Secret(Arc::new(link::read_secret(reader, node)?)),
+        "Server" => Body::Server(Arc::new(policy::read_server(reader, node, version)?)),
+        "AuthorizationPolicy" => {
+            Body::AuthorizationPolicy(Arc::new(policy::read_authorization(reader, node)?))
+        }
+        "MeshTLSAuthentication" => {
+            Body::MeshTlsAuthentication(Arc::new(policy::read_mesh_tls(reader, node)?))
+        }
+        "NetworkAuthentication" => {
+            Body::NetworkAuthentication(Arc::new(policy::read_networks(reader, node)?))
+        }
+        _ => Body::Link(Arc::new(link::read_link(reader, node, version)?)),
     })
 }
 
@@ -220,12 +238,12 @@ fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
         let at = meta.get("namespace").unwrap_or(meta);
         reader.problem(at, format!("{namespace:?} is no name for a namespace"), names::LABEL_FORM);
     }
-    let labels = read_labels(reader, meta, "labels");
+    let labels = Arc::new(read_labels(reader, meta, "labels"));
     Some(Meta {
         at: reader.place(node),
-        name: ObjectName { namespace, name },
+        name: ObjectName::new(&namespace, &name),
         labels,
-        annotations: reader.text_map(meta, "annotations"),
+        annotations: Arc::new(reader.text_map(meta, "annotations")),
         created: read_created(reader, meta),
         terminating: meta.get("deletionTimestamp").is_some(),
         uid: reader.text(meta, "uid"),

@@ -1,6 +1,7 @@
 //! Nodes: where pods run, and in which zone.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::reader::Reader;
 use super::yaml::Node as Tree;
@@ -9,7 +10,7 @@ use super::yaml::Node as Tree;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// Its addresses of type `InternalIP`.
-    pub ips: Vec<IpAddr>,
+    pub ips: Arc<[IpAddr]>,
 }
 
 pub(super) fn read(reader: &mut Reader, node: &Tree) -> Node {
@@ -21,5 +22,5 @@ pub(super) fn read(reader: &mut Reader, node: &Tree) -> Node {
             }
         }
     }
-    Node { ips }
+    Node { ips: ips.into() }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::labelled::{Labelled, Labels};
 use super::policy::{AuthenticationKind, AuthorizationTarget, IdentityRef};
 use super::{Documents, Note, ObjectName, Place, Problem, folder_of, link};
 
@@ -43,7 +44,7 @@ pub(in crate::control) fn authorizations(documents: &Documents) -> Vec<Problem> 
             }
         }
         for reference in &policy.authentications {
-            let namespace = reference.value.namespace.as_ref().unwrap_or(own);
+            let namespace = reference.value.namespace.as_deref().unwrap_or(own);
             let name = ObjectName::new(namespace, &reference.value.name);
             let at = &reference.at;
             match reference.value.kind {
@@ -88,7 +89,7 @@ pub(in crate::control) fn authorizations(documents: &Documents) -> Vec<Problem> 
 /// nothing, and needs nothing.
 pub(in crate::control) fn links(documents: &Documents, mirror_namespace: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let counting = documents.links.values().filter(|(meta, _)| meta.name.namespace == mirror_namespace);
+    let counting = documents.links.values().filter(|(meta, _)| *meta.name.namespace == *mirror_namespace);
     for (meta, body) in counting {
         let secret = ObjectName::new(&meta.name.namespace, &body.credentials_secret.value);
         let at = &body.credentials_secret.at;
@@ -119,20 +120,20 @@ fn secrets(documents: &Documents, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Selectors that select nothing.
 fn services(documents: &Documents, notes: &mut Vec<Note>) {
-    for (meta, service) in documents.services.values() {
-        let namespace = &meta.name.namespace;
-        let selects = |labels: &BTreeMap<String, String>| {
-            service.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-        };
-        let workloads = documents.workloads().map(|(meta, template)| (meta, &template.labels));
-        let pods = documents.pods.values().map(|(meta, _)| (meta, &meta.labels));
-        let external = documents.external_workloads.values().map(|(meta, _)| (meta, &meta.labels));
-        let found = workloads
-            .chain(pods)
-            .chain(external)
-            .any(|(meta, labels)| meta.name.namespace == *namespace && selects(labels));
-        if !service.selector.is_empty() && !found {
+    let services = documents.services.values().filter(|(_, service)| !service.selector.is_empty());
+    let keys =
+        services.clone().flat_map(|(_, service)| service.selector.keys()).map(String::as_str).collect();
+    let workloads = documents.workloads().map(|(meta, template)| (meta, &*template.labels));
+    let pods = documents.pods.values().map(|(meta, _)| (meta, &*meta.labels));
+    let external = documents.external_workloads.values().map(|(meta, _)| (meta, &*meta.labels));
+    let all = workloads.chain(pods).chain(external);
+    let all = Labelled::of(all.map(|(meta, labels)| (&*meta.name.namespace, labels, labels)), &keys);
+    for (meta, service) in services {
+        let selects =
+            |labels: &&Labels| service.selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        if !all.candidates(&meta.name.namespace, &service.selector).iter().any(selects) {
             let message = format!("the selector of Service {} matches no pod", meta.name);
             notes.push(Note { at: meta.at.clone(), message });
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::labelled::Labels;
 use super::names;
 use super::reader::Reader;
 use super::workload::{PortRef, read_port_ref, read_protocol};
@@ -11,8 +13,8 @@ use super::yaml::Node;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
     pub kind: ServiceKind,
-    pub selector: BTreeMap<String, String>,
-    pub ports: Vec<ServicePort>,
+    pub selector: Arc<Labels>,
+    pub ports: Arc<Vec<ServicePort>>,
     /// `internalTrafficPolicy: Local`.
     pub local_traffic_only: bool,
     /// The second of `clusterIPs`, of the other family.
@@ -77,8 +79,8 @@ pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> 
     let ips = reader.addresses(spec, "clusterIPs");
     Some(Service {
         kind,
-        selector: reader.text_map(spec, "selector"),
-        ports,
+        selector: Arc::new(reader.text_map(spec, "selector")),
+        ports: Arc::new(ports),
         local_traffic_only: local,
         families: read_families(reader, spec, &ips),
         other_ip: ips.get(1).copied(),

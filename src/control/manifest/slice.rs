@@ -1,6 +1,7 @@
 //! EndpointSlices, and Endpoints as Kubernetes makes slices of them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::reader::Reader;
 use super::workload::{check_port_name, read_protocol};
@@ -16,11 +17,11 @@ pub struct EndpointSlice {
 pub struct SliceEndpoint {
     pub addresses: Vec<IpAddr>,
     pub ready: bool,
-    pub hostname: Option<String>,
+    pub hostname: Option<Arc<str>>,
     pub target: Option<TargetRef>,
-    pub zone: Option<String>,
+    pub zone: Option<Arc<str>>,
     /// Zones whose clients it is meant for; empty without hints.
-    pub for_zones: Vec<String>,
+    pub for_zones: Vec<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub(super) fn read_endpoints(reader: &mut Reader, node: &Node) -> Vec<EndpointSl
                 endpoints.push(SliceEndpoint {
                     addresses: reader.address(node, "ip").into_iter().collect(),
                     ready,
-                    hostname: reader.text(node, "hostname"),
+                    hostname: reader.text(node, "hostname").map(Arc::from),
                     target: read_target(reader, node),
                     zone: None,
                     for_zones: Vec::new(),
@@ -91,15 +92,15 @@ fn read_endpoint(reader: &mut Reader, node: &Node) -> SliceEndpoint {
     let mut for_zones = Vec::new();
     if let Some(hints) = reader.mapping(node, "hints") {
         for zone in reader.mappings(hints, "forZones") {
-            for_zones.extend(reader.required_text(zone, "name"));
+            for_zones.extend(reader.required_text(zone, "name").map(Arc::from));
         }
     }
     SliceEndpoint {
         addresses,
         ready,
-        hostname: reader.text(node, "hostname"),
+        hostname: reader.text(node, "hostname").map(Arc::from),
         target: read_target(reader, node),
-        zone: reader.text(node, "zone"),
+        zone: reader.text(node, "zone").map(Arc::from),
         for_zones,
     }
 }

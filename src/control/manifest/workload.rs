@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::labelled::Labels;
 use super::reader::Reader;
 use super::selector::{self, Selector};
 use super::yaml::{Node, Value};
@@ -23,8 +25,8 @@ pub struct Deployment {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodTemplate {
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
+    pub labels: Arc<Labels>,
+    pub annotations: Arc<Labels>,
     pub spec: PodSpec,
 }
 
@@ -44,8 +46,8 @@ pub struct PodSpec {
     pub host_network: bool,
     /// Labels of the nodes that it may run on.
     pub node_selector: BTreeMap<String, String>,
-    pub init_containers: Vec<Container>,
-    pub containers: Vec<Container>,
+    pub init_containers: Arc<Vec<Container>>,
+    pub containers: Arc<Vec<Container>>,
 }
 
 /// What the kubelet wrote; absent in manifests written by hand.
@@ -54,12 +56,12 @@ pub struct PodStatus {
     pub phase: Option<String>,
     /// One, or one of each family, the cluster's own first.
     pub ips: Vec<IpAddr>,
-    pub host_ips: Vec<IpAddr>,
+    pub host_ips: Arc<[IpAddr]>,
     /// The condition `Ready`, if given.
     pub ready: Option<bool>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     pub name: String,
     pub image: String,
@@ -118,7 +120,7 @@ pub enum PortRef {
 }
 
 /// A kubelet probe. Policy looks at `httpGet` only.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub action: ProbeAction,
     pub initial_delay: Duration,
@@ -184,6 +186,7 @@ fn read_template(reader: &mut Reader, node: &Node) -> Option<PodTemplate> {
         None => Default::default(),
     };
     let spec = reader.required_mapping(node, "spec")?;
+    let (labels, annotations) = (Arc::new(labels), Arc::new(annotations));
     Some(PodTemplate { labels, annotations, spec: read_spec(reader, spec) })
 }
 
@@ -195,7 +198,7 @@ pub(super) fn read_pod(reader: &mut Reader, node: &Node) -> Option<Pod> {
         Some(status) => PodStatus {
             phase: reader.text(status, "phase"),
             ips: read_ips(reader, status, "podIP"),
-            host_ips: read_ips(reader, status, "hostIP"),
+            host_ips: read_ips(reader, status, "hostIP").into(),
             ready,
         },
         None => PodStatus::default(),
@@ -230,8 +233,8 @@ fn read_spec(reader: &mut Reader, spec: &Node) -> PodSpec {
         subdomain: read_host_label(reader, spec, "subdomain"),
         host_network: reader.flag(spec, "hostNetwork").unwrap_or(false),
         node_selector: reader.text_map(spec, "nodeSelector"),
-        init_containers: read_containers(reader, spec, "initContainers"),
-        containers,
+        init_containers: Arc::new(read_containers(reader, spec, "initContainers")),
+        containers: Arc::new(containers),
     }
 }
 

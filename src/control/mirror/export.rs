@@ -1,5 +1,7 @@
 //! One Link: which of the target's Services are mirrored, and in which mode (controlplane 1.4, 1.5).
 
+use std::sync::Arc;
+
 use super::{
     Cluster, Endpoints, Gateway, Link, Meta, Note, ObjectName, ServiceEndpoint, ServiceKind, Target,
     headless, manifest, metadata, mirror_service,
@@ -63,8 +65,9 @@ impl<'a> Export<'a, '_> {
     /// Adds `<svc>-<cluster>`; whether it could.
     pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> bool {
         let mut service = mirror_service(self.mirror_name(&exported.meta.name), exported.service);
-        service.labels = metadata::mirror_labels(self.link, exported.meta);
-        service.annotations = metadata::mirror_annotations(self.link, exported.meta, self.target.documents);
+        service.labels = Arc::new(metadata::mirror_labels(self.link, exported.meta));
+        let annotations = metadata::mirror_annotations(self.link, exported.meta, self.target.documents);
+        service.annotations = Arc::new(annotations);
         service.headless = headless;
         let added = self.cluster.add(service);
         if let Err(why) = &added {
@@ -81,8 +84,8 @@ impl<'a> Export<'a, '_> {
         let known = self.cluster.gateways;
         let subsets = ready.then(|| known.subset(&self.meta.name, found, exported.service));
         let endpoints = Endpoints {
-            labels: metadata::endpoints_labels(self.link, exported.meta),
-            annotations: metadata::endpoints_annotations(self.link, exported.meta, None),
+            labels: Arc::new(metadata::endpoints_labels(self.link, exported.meta)),
+            annotations: Arc::new(metadata::endpoints_annotations(self.link, exported.meta, None)),
             subsets: subsets.flatten().into_iter().collect(),
         };
         self.cluster.mirrored.endpoints.insert(self.mirror_name(&exported.meta.name), endpoints);
@@ -106,8 +109,7 @@ impl<'a> Export<'a, '_> {
 
     /// `<name>-<cluster>`, in the same namespace.
     pub(super) fn mirror_name(&self, target: &ObjectName) -> ObjectName {
-        let name = format!("{}-{}", target.name, self.link.target_cluster_name);
-        ObjectName { namespace: target.namespace.clone(), name }
+        target.beside(&format!("{}-{}", target.name, self.link.target_cluster_name))
     }
 
     pub(super) fn left_out(&mut self, exported: Exported<'_>, why: &str) {

@@ -1,6 +1,7 @@
 //! Federated Services: one Service for all of a name and namespace, wherever they run (controlplane 1.8).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::metadata::{self, Exclusions};
 use super::{Cluster, Documents, Meta, Note, ObjectName, ServiceKind, UsableLink, manifest, mirror_service};
@@ -65,8 +66,8 @@ fn join<'a>(
     match refused {
         Some(why) => note(cluster, &member, why),
         None => {
-            let ObjectName { namespace, name } = &member.meta.name;
-            let members = unions.entry(ObjectName::new(namespace, &format!("{name}-federated"))).or_default();
+            let name = &member.meta.name;
+            let members = unions.entry(name.beside(&format!("{}-federated", name.name))).or_default();
             // Two Links to one cluster are one member.
             if members.iter().all(|known| known.cluster != member.cluster) {
                 members.push(member);
@@ -79,19 +80,20 @@ fn join<'a>(
 fn add(cluster: &mut Cluster<'_>, name: ObjectName, members: &[Member<'_>]) {
     let Some(first) = members.first() else { return };
     let mut service = mirror_service(name, first.service);
-    service.labels = metadata::federated_labels(first.meta, first.exclusions);
-    service.annotations = metadata::copied_annotations(first.meta, first.documents, first.exclusions);
+    service.labels = Arc::new(metadata::federated_labels(first.meta, first.exclusions));
+    let mut annotations = metadata::copied_annotations(first.meta, first.documents, first.exclusions);
     let mut remote: Vec<String> = Vec::new();
     for member in members {
         let name = &member.meta.name.name;
         match member.cluster {
-            None => drop(service.annotations.insert(LOCAL_DISCOVERY.into(), name.clone())),
+            None => drop(annotations.insert(LOCAL_DISCOVERY.into(), name.to_string())),
             Some(cluster) => remote.push(format!("{name}@{cluster}")),
         }
     }
     if !remote.is_empty() {
-        service.annotations.insert(REMOTE_DISCOVERY.into(), remote.join(","));
+        annotations.insert(REMOTE_DISCOVERY.into(), remote.join(","));
     }
+    service.annotations = Arc::new(annotations);
     if let Err(why) = cluster.add(service) {
         note(cluster, first, &why);
     }

@@ -2,6 +2,7 @@
 //! that hosts keep their names (controlplane 1.10).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::export::{Export, Exported};
 use super::{
@@ -61,8 +62,8 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
         subsets.entry(ports.collect()).or_default().push(address);
     }
     let endpoints = Endpoints {
-        labels: metadata::endpoints_labels(export.link, exported.meta),
-        annotations: metadata::endpoints_annotations(export.link, exported.meta, None),
+        labels: Arc::new(metadata::endpoints_labels(export.link, exported.meta)),
+        annotations: Arc::new(metadata::endpoints_annotations(export.link, exported.meta, None)),
         subsets: subsets
             .into_iter()
             .map(|(ports, addresses)| Subset { addresses, not_ready: Vec::new(), ports })
@@ -82,14 +83,15 @@ fn add_endpoint_mirror(
     let parent = export.mirror_name(&exported.meta.name);
     let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
     let mut service = mirror_service(name.clone(), exported.service);
-    service.labels = metadata::mirror_labels(export.link, exported.meta);
-    service.labels.insert("mirror.linkerd.io/headless-mirror-svc-name".into(), parent.name);
-    service.annotations = metadata::host_annotations(export.link, exported.meta, hostname, version);
-    let labels = service.labels.clone();
+    let mut labels = metadata::mirror_labels(export.link, exported.meta);
+    labels.insert("mirror.linkerd.io/headless-mirror-svc-name".into(), parent.name.to_string());
+    let labels = Arc::new(labels);
+    service.labels = labels.clone();
+    service.annotations = Arc::new(metadata::host_annotations(export.link, exported.meta, hostname, version));
     export.cluster.add(service)?;
     let endpoints = Endpoints {
         labels,
-        annotations: metadata::endpoints_annotations(export.link, exported.meta, Some(hostname)),
+        annotations: Arc::new(metadata::endpoints_annotations(export.link, exported.meta, Some(hostname))),
         subsets: subset.into_iter().collect(),
     };
     export.cluster.mirrored.endpoints.insert(name, endpoints);

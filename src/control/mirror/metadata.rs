@@ -40,7 +40,7 @@ pub(super) fn mirror_labels(link: &Link, target: &Meta) -> Map {
     let mut labels = endpoints_labels(link, target);
     if link.remote_discovery_selector.chooses(&target.labels) {
         labels.insert(REMOTE_DISCOVERY.into(), link.target_cluster_name.clone());
-        labels.insert(REMOTE_SERVICE.into(), target.name.name.clone());
+        labels.insert(REMOTE_SERVICE.into(), target.name.name.to_string());
     }
     labels
 }
@@ -80,8 +80,8 @@ pub(super) fn copied_annotations(target: &Meta, documents: &Documents, exclusion
         *key == OPAQUE_PORTS || !left_out
     });
     let mut annotations: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let namespace = documents.namespaces.get(&target.name.namespace);
-    if let Some(ports) = namespace.and_then(|namespace| namespace.meta.annotations.get(OPAQUE_PORTS)) {
+    let namespace = documents.namespaces.get(&*target.name.namespace);
+    if let Some(ports) = namespace.and_then(|meta| meta.annotations.get(OPAQUE_PORTS)) {
         annotations.entry(OPAQUE_PORTS.into()).or_insert_with(|| ports.clone());
     }
     annotations

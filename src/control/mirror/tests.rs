@@ -246,7 +246,7 @@ fn a_headless_service_without_ports_or_ready_hosts() {
         exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + HEADLESS;
     let names = |service: &str| -> Vec<String> {
         let mirrored = mirror_in(&settings, LINK, &[service]);
-        mirrored.services.keys().map(|name| name.name.clone()).collect()
+        mirrored.services.keys().map(|name| name.name.to_string()).collect()
     };
     assert_eq!(names(&service), ["a-east", "web-east"]);
     let nobody = service.replace("hostname: a}", "hostname: a, conditions: {ready: false}}");
@@ -298,7 +298,7 @@ spec: {ports: [{port: 80}]}
     let mirrored = mirror_in(&Settings::default(), &two_links("", ""), &[service]);
     let texts = |name: &str| {
         let service = &mirrored.services[&ObjectName::new("d", name)];
-        let all = service.labels.iter().chain(&service.annotations);
+        let all = service.labels.iter().chain(&*service.annotations);
         let ours = all.filter(|(key, _)| key.starts_with("multicluster.linkerd.io/"));
         ours.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
     };
@@ -371,7 +371,7 @@ fn nothing_is_left_of_a_link_that_is_deleted() {
     let names = |own: &str| {
         let mirrored = mirror_in(&settings, own, &[&service, &service]);
         let members = annotation(&mirrored, "web-federated", "remote-discovery").map(str::to_owned);
-        let names = mirrored.services.keys().map(|name| name.name.clone()).collect::<Vec<_>>();
+        let names = mirrored.services.keys().map(|name| name.name.to_string()).collect::<Vec<_>>();
         (names, members, mirrored.namespaces)
     };
     let made = |by: &str| BTreeMap::from([("d".to_owned(), by.to_owned())]);

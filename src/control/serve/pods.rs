@@ -93,11 +93,11 @@ fn cluster(about: &About, settings: &Settings) -> Value {
 fn pod(pod: &Pod) -> Value {
     let containers: Vec<_> = pod.applications().map(|c| container(pod, c)).collect();
     json!({
-        "namespace": pod.name.namespace,
-        "name": pod.name.name,
-        "uid": pod.uid,
+        "namespace": *pod.name.namespace,
+        "name": *pod.name.name,
+        "uid": pod.uid(),
         "ip": pod.ip,
-        "node": pod.node_name,
+        "node": *pod.node_name,
         "labels": *pod.labels,
         "annotations": *pod.annotations,
         "service_account": pod.service_account,
@@ -164,10 +164,10 @@ fn service(service: &Service) -> Value {
         json!({ "name": p.name, "port": p.port, "protocol": p.protocol, "target_port": target(&p.target) })
     });
     json!({
-        "namespace": service.name.namespace,
-        "name": service.name.name,
-        "labels": service.labels,
-        "annotations": service.annotations,
+        "namespace": *service.name.namespace,
+        "name": *service.name.name,
+        "labels": *service.labels,
+        "annotations": *service.annotations,
         "cluster_ip": service.cluster_ip,
         "mirrored": service.mirrored,
         "ports": ports.collect::<Vec<_>>(),

@@ -19,7 +19,7 @@ fn the_guides_mirror_answers_with_the_other_clusters_pod() {
     assert_eq!(endpoint.authority_override, None);
     assert!(endpoint.http2.keep_alive.unwrap().while_idle);
     assert_eq!(endpoint.labels["deployment"], "bb");
-    assert_eq!(endpoint.labels["pod"], pod.name.name);
+    assert_eq!(endpoint.labels["pod"], *pod.name.name);
     assert_eq!(endpoint.labels["control_plane_ns"], "linkerd");
     assert_eq!(endpoint.labels["serviceaccount"], "default");
     assert!(pod.name.name.starts_with(&format!("bb-{}-", endpoint.labels["pod_template_hash"])));

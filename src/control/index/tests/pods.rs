@@ -32,7 +32,7 @@ status: {phase: Running, podIP: 10.23.9.9, conditions: [{type: Ready, status: 'T
 #[test]
 fn a_stateful_sets_pods_are_numbered_and_reached_by_name() {
     let world = alone(&[STATEFUL]);
-    let pods: Vec<_> = world.pods().map(|pod| pod.name.name.as_str()).collect();
+    let pods: Vec<_> = world.pods().map(|pod| &*pod.name.name).collect();
     assert_eq!(pods, ["node-0", "node-1"]);
     let second = world.pod("d", "node-1").unwrap();
     assert_eq!(second.labels["statefulset.kubernetes.io/pod-name"], "node-1");

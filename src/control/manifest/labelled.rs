@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-type Labels = BTreeMap<String, String>;
+/// Labels, and annotations, which have the same form.
+pub type Labels = BTreeMap<String, String>;
 
 /// Objects by namespace and label.
-pub(super) struct Labelled<'a, T>(HashMap<(&'a str, &'a str, &'a str), Vec<&'a T>>);
+pub(in crate::control) struct Labelled<'a, T>(HashMap<(&'a str, &'a str, &'a str), Vec<&'a T>>);
 
 impl<'a, T> Labelled<'a, T> {
     /// Of all objects by namespace, with their labels; `keys` are those that will be asked for.
-    pub(super) fn of(
+    pub(in crate::control) fn of(
         objects: impl Iterator<Item = (&'a str, &'a Labels, &'a T)>,
         keys: &BTreeSet<&str>,
     ) -> Self {
@@ -24,7 +25,11 @@ impl<'a, T> Labelled<'a, T> {
 
     /// All that have the rarest of these labels, in the order that they were given in: whoever has all of
     /// the labels is among them.
-    pub(super) fn candidates<'s>(&'s self, namespace: &'s str, labels: &'s Labels) -> &'s [&'a T] {
+    pub(in crate::control) fn candidates<'s>(
+        &'s self,
+        namespace: &'s str,
+        labels: &'s Labels,
+    ) -> &'s [&'a T] {
         let keys = labels.iter().map(|(key, value)| (namespace, key.as_str(), value.as_str()));
         let found = keys.map(|key| self.0.get(&key).map(Vec::as_slice).unwrap_or_default());
         found.min_by_key(|found| found.len()).unwrap_or_default()
