@@ -18,6 +18,7 @@ use crate::config::{self, Config};
 use crate::discover::Discover;
 use crate::drain::Drain;
 use crate::identity::Identity;
+use crate::identity::trust::Trust;
 use crate::inbound::Inbound;
 use crate::message::unread::Unread;
 use crate::net::{Listener, OrigDst};
@@ -57,6 +58,7 @@ pub struct Proxy {
     config: Arc<Config>,
     store: Arc<CredentialStore>,
     identity: Identity,
+    trust: Trust,
     outbound: Arc<Outbound>,
     inbound: Arc<Inbound>,
     outbound_listeners: Vec<Listener>,
@@ -96,6 +98,7 @@ impl Proxy {
         let store = sides::credential_store(&config)?;
         let controllers = Controllers::new(&config, &store, &metrics)?;
         let identity = sides::identity(&config, &store, &controllers, &metrics)?;
+        let trust = sides::trust(&config, &store, &metrics);
 
         let mut outbound_listeners = Vec::new();
         for addr in &config.outbound.listen {
@@ -118,6 +121,7 @@ impl Proxy {
             config,
             store,
             identity,
+            trust,
             outbound,
             inbound,
             outbound_listeners,
@@ -156,6 +160,7 @@ impl Proxy {
     pub async fn run(self) -> io::Result<()> {
         // Ends with this scope, after the drain: certificates are renewed while connections finish.
         let _identity = AbortOnDrop(tokio::spawn(self.identity.run()));
+        let _trust = AbortOnDrop(tokio::spawn(self.trust.run()));
         let _sweeper = AbortOnDrop(tokio::spawn(sweep(self.outbound.discover.clone(), self.inbound.clone())));
         let admin = self.admin.start()?;
         tokio::select! {

@@ -164,7 +164,8 @@ pub struct Admin {
 pub struct Identity {
     /// Holds `key.p8` and `csr.der`.
     pub dir: PathBuf,
-    pub trust_anchors: Anchors,
+    pub trust_anchors: TrustSource,
+    pub expired_peers: ExpiredPeers,
     /// Read again at every Certify.
     pub token_file: PathBuf,
     pub id: WorkloadId,
@@ -288,6 +289,27 @@ pub struct Suffixes {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Anchors(pub Arc<str>);
 
+/// Where trust anchors come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustSource {
+    /// From the environment, for the life of the process.
+    Text(Anchors),
+    /// From a file that is followed.
+    File(PathBuf),
+}
+
+/// What happens to the connections of a peer whose certificate has expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiredPeers {
+    /// Nothing, as in Linkerd's proxy.
+    Keep,
+    /// HTTP takes no new requests, and ends with those that it has; opaque connections go on.
+    #[default]
+    Drain,
+    /// What has not ended after a while is closed, opaque connections too.
+    Close,
+}
+
 impl Config {
     /// Reads the variables that `source` knows. All mistakes are returned together.
     pub fn from_env(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
@@ -341,6 +363,17 @@ impl LogFormat {
         match text.to_ascii_lowercase().as_str() {
             "plain" => Some(Self::Plain),
             "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+impl ExpiredPeers {
+    fn named(text: &str) -> Option<Self> {
+        match text {
+            "keep" => Some(Self::Keep),
+            "drain" => Some(Self::Drain),
+            "close" => Some(Self::Close),
             _ => None,
         }
     }

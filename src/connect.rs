@@ -133,7 +133,7 @@ impl Connector {
         let connected = tls::client::connect(&self.store, io, expect, tagged)
             .await
             .map_err(|error| Error::Tls(target, error))?;
-        let mut stream = Stream::connected(connected.stream);
+        let mut stream = Stream::connected(connected.stream, connected.right);
         if connected.transport {
             stream.write_all(&transport_header(to, session).encode()).await.map_err(tcp)?;
         }

@@ -103,6 +103,8 @@ pub enum Reason {
     NoDescriptors,
     /// The client's connection broke.
     ClientBroken,
+    /// The peer's certificate has expired, or no longer leads to a trust anchor.
+    RightEnded,
 }
 
 /// One row of the table: what a [`Reason`] means to a client, a metric and an operator.
@@ -176,11 +178,12 @@ impl Reason {
             Self::AnswerUnread     => row(S::SERVICE_UNAVAILABLE, 8, "unexpected", "answer-unread", false, false, "too many answers wait for clients that do not read them; the longest were given up"),
             Self::NoDescriptors    => row(S::SERVICE_UNAVAILABLE, 14, "i/o", "no-descriptors", false, false, "no file descriptor is left; is the limit of open files high enough?"),
             Self::ClientBroken     => row(S::BAD_REQUEST, 14, "i/o", "client-broken", true, false, "the client's connection broke"),
+            Self::RightEnded       => row(S::BAD_GATEWAY, 14, "i/o", "right-ended", true, false, "the peer's certificate has expired, or its trust anchor was removed: the connection was closed"),
         }
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -225,6 +228,7 @@ impl Reason {
         Self::AnswerUnread,
         Self::NoDescriptors,
         Self::ClientBroken,
+        Self::RightEnded,
     ];
 }
 

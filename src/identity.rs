@@ -6,12 +6,14 @@
 
 pub mod certify;
 pub mod key;
+pub mod trust;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use self::key::Documents;
@@ -74,6 +76,7 @@ impl Identity {
 
     async fn renew(&self) {
         let mut expiry = None;
+        let mut trust = self.store.trust_changes();
         loop {
             match self.certify().await {
                 Ok(until) => {
@@ -86,8 +89,24 @@ impl Identity {
                     self.state.refreshes_err.fetch_add(1, Relaxed);
                 }
             }
-            sleep(self.config.refresh_in(expiry, SystemTime::now())).await;
+            // Where what is trusted has changed, a certificate that no longer leads there is of no use to anybody.
+            let untrusted = !self.store.is_trusted();
+            let pause = if untrusted {
+                self.config.min_refresh
+            } else {
+                self.config.refresh_in(expiry, SystemTime::now())
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.no_longer_trusted(&mut trust), if !untrusted => {}
+            }
         }
+    }
+
+    /// Resolves when trust anchors come by which our own certificate is worth nothing.
+    async fn no_longer_trusted(&self, trust: &mut watch::Receiver<u64>) {
+        // The sender lives in the store, so waiting cannot end in an error.
+        while trust.changed().await.is_ok() && self.store.is_trusted() {}
     }
 
     async fn warn_until_ready(&self) {

@@ -151,7 +151,7 @@ impl Inbound {
             .await
             .map_err(|_| Reason::TlsDetectTimeout)?
             .map_err(|error| Fault::new(Reason::HandshakeFailed, error))?;
-        Ok((Stream::accepted(stream), accepted))
+        Ok((Stream::accepted(stream, accepted.right.clone()), accepted))
     }
 
     /// What the connection speaks (contract 4.1, steps 6 to 9).

@@ -24,7 +24,7 @@ pub mod authz;
 pub mod errors;
 pub mod process;
 
-use process::CertificateTimes;
+use process::{CertificateTimes, TrustCounts};
 
 /// How long an idle series is kept unless configured otherwise (contract 1.3, `METRICS_RETAIN_IDLE`).
 pub const RETAIN_IDLE: Duration = Duration::from_secs(600);
@@ -42,9 +42,11 @@ pub struct Metrics {
     pub transport: transport::Transports,
     process: process::Process,
     certificate: OnceLock<CertificateSource>,
+    trust: OnceLock<TrustSource>,
     tls: OnceLock<Arc<CryptoProvider>>,
 }
 
+type TrustSource = Box<dyn Fn() -> TrustCounts + Send + Sync>;
 type CertificateSource = Box<dyn Fn() -> CertificateTimes + Send + Sync>;
 
 impl Metrics {
@@ -62,6 +64,7 @@ impl Metrics {
             budget,
             process: process::Process::start(),
             certificate: OnceLock::new(),
+            trust: OnceLock::new(),
             tls: OnceLock::new(),
         }
     }
@@ -69,6 +72,11 @@ impl Metrics {
     /// Where the certificate's times are read at each scrape. The first source stays.
     pub fn watch_certificate(&self, source: impl Fn() -> CertificateTimes + Send + Sync + 'static) {
         let _ = self.certificate.set(Box::new(source));
+    }
+
+    /// Where the counts of trust are read at each scrape. The first source stays.
+    pub fn watch_trust(&self, source: impl Fn() -> TrustCounts + Send + Sync + 'static) {
+        let _ = self.trust.set(Box::new(source));
     }
 
     /// Which TLS the page describes. The first stays.
@@ -92,6 +100,9 @@ impl Metrics {
         self.controllers.render_resolutions(&mut page);
         if let Some(source) = self.certificate.get() {
             process::render_certificate(&mut page, source());
+        }
+        if let Some(source) = self.trust.get() {
+            process::render_trust(&mut page, source());
         }
         self.controllers.render_balancers(&mut page);
         self.connections.render_inbound(&mut page);

@@ -5,11 +5,13 @@
 //! [`server::accept`] learns which workload called. Whether that caller may do anything is
 //! [`crate::model::Peer`]'s readers' decision, not made here.
 
+pub mod anchors;
 pub mod client;
 pub mod credentials;
 pub mod crypto;
 mod proven;
 pub mod read_ahead;
+pub mod rights;
 pub mod server;
 pub mod stream;
 pub mod subject;
@@ -22,7 +24,9 @@ use std::io;
 
 use crate::model::{DnsName, WorkloadId};
 
-pub use credentials::{CredentialStore, Credentials, InvalidAnchors, Rejected, TrustAnchors};
+pub use anchors::{InvalidAnchors, Role, TrustAnchors};
+pub use credentials::{CredentialStore, Credentials, Rejected};
+pub use rights::Right;
 pub use stream::Stream;
 
 /// The only protocol name of the mesh: a transport header follows (contract 2.3).
@@ -63,12 +67,20 @@ impl std::fmt::Display for Found<'_> {
     }
 }
 
+impl Error {
+    fn of(error: rustls::Error) -> Self {
+        match error {
+            rustls::Error::InvalidCertificate(why) => Self::Untrusted(why),
+            other => Self::Handshake(other),
+        }
+    }
+}
+
 impl From<io::Error> for Error {
     /// tokio-rustls hands rustls' errors over wrapped in an I/O error; this takes them out again.
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::InvalidCertificate(why)) => Self::Untrusted(why.clone()),
-            Some(other) => Self::Handshake(other.clone()),
+            Some(error) => Self::of(error.clone()),
             None => Self::Io(error),
         }
     }

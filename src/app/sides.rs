@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::admin::Admin;
-use crate::config::{Config, Connect};
+use crate::config::{self, Config, Connect, TrustSource};
 use crate::connect::client::HttpSettings;
 use crate::connect::{Connector, LoopGuard, h1, h2};
 use crate::discover::ports::{Ports, PortsConfig};
 use crate::discover::{Backends, Discover, Lookups};
 use crate::drain::Drain;
 use crate::identity::key::Documents;
+use crate::identity::trust::{self, Trust};
 use crate::identity::{Identity, IdentityConfig, IdentityState};
 use crate::inbound::Inbound;
 use crate::inbound::apps::Apps;
@@ -21,9 +22,9 @@ use crate::message::unread::Unread;
 use crate::outbound::Outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::process::CertificateTimes;
+use crate::telemetry::process::{CertificateTimes, TrustCounts};
+use crate::tls::CredentialStore;
 use crate::tls::turns::Turns;
-use crate::tls::{CredentialStore, TrustAnchors};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +33,30 @@ use super::controllers::{Controllers, patience};
 use super::{StartError, Surroundings};
 
 pub(super) fn credential_store(config: &Config) -> Result<Arc<CredentialStore>, StartError> {
-    let anchors = TrustAnchors::from_pem(config.identity.trust_anchors.0.as_bytes())
-        .map_err(|error| StartError::Identity(format!("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: {error}")))?;
+    let source = &config.identity.trust_anchors;
+    let variable = match source {
+        TrustSource::Text(_) => "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS",
+        TrustSource::File(_) => "CAUSEWAY_TRUST_ANCHORS_FILE",
+    };
+    let anchors =
+        trust::first(source).map_err(|error| StartError::Identity(format!("{variable}: {error}")))?;
     Ok(CredentialStore::new(config.identity.id.clone(), anchors))
+}
+
+/// What follows the trust anchors and ends the connections of peers, shown in the metrics.
+pub(super) fn trust(config: &Config, store: &Arc<CredentialStore>, metrics: &Metrics) -> Trust {
+    let config::Identity { trust_anchors, expired_peers, .. } = &config.identity;
+    let trust = Trust::new(trust_anchors, *expired_peers, store.clone());
+    let (state, store) = (trust.state(), store.clone());
+    metrics.watch_trust(move || TrustCounts {
+        anchors: state.anchors.load(Relaxed),
+        stale: state.stale.load(Relaxed),
+        reloads_ok: state.reloads_ok.load(Relaxed),
+        reloads_err: state.reloads_err.load(Relaxed),
+        peers_untrusted: store.peers().untrusted.load(Relaxed),
+        peers_expired: store.peers().expired.load(Relaxed),
+    });
+    trust
 }
 
 /// The renewal of our certificate, its times shown in the metrics.

@@ -10,7 +10,8 @@ use std::path::Path;
 use socket2::{Domain, Socket, Type};
 
 use super::variables::{
-    CAUSEWAY_MARK, LINKERD2_PROXY_IDENTITY_DIR, LINKERD2_PROXY_IDENTITY_TOKEN_FILE, rows,
+    CAUSEWAY_MARK, CAUSEWAY_TRUST_ANCHORS_FILE, LINKERD2_PROXY_IDENTITY_DIR,
+    LINKERD2_PROXY_IDENTITY_TOKEN_FILE, rows,
 };
 use super::{Config, ConfigError, ConfigErrors};
 
@@ -19,6 +20,7 @@ pub(super) fn config(source: &dyn Fn(&str) -> Option<OsString>) -> Result<Config
     let mut errors: Vec<_> = rows().iter().filter_map(|row| not_text(row.name, source(row.name)?)).collect();
     errors.extend(text(LINKERD2_PROXY_IDENTITY_TOKEN_FILE.name).and_then(|path| token_file(&path)));
     errors.extend(text(LINKERD2_PROXY_IDENTITY_DIR.name).and_then(|path| documents(&path)));
+    errors.extend(text(CAUSEWAY_TRUST_ANCHORS_FILE.name).and_then(|path| trust_anchors(&path)));
     errors.extend(text(CAUSEWAY_MARK.name).and_then(|value| mark(&value)));
     match Config::from_env(&text) {
         Ok(config) if errors.is_empty() => Ok(config),
@@ -55,6 +57,17 @@ fn documents(path: &str) -> Option<ConfigError> {
         Err(error) => format!("a folder that is there ({error})"),
     };
     Some(ConfigError::Invalid { name: LINKERD2_PROXY_IDENTITY_DIR.name, value: path.into(), expected })
+}
+
+/// Whether they are certificates is looked at when they are used.
+fn trust_anchors(path: &str) -> Option<ConfigError> {
+    let expected = match fs::metadata(path) {
+        _ if path.is_empty() => return None,
+        Ok(found) if found.is_file() => return None,
+        Ok(_) => "a file".to_owned(),
+        Err(error) => format!("a file that is there ({error})"),
+    };
+    Some(ConfigError::Invalid { name: CAUSEWAY_TRUST_ANCHORS_FILE.name, value: path.into(), expected })
 }
 
 /// Without the privilege every connection would fail, one after the other. Whether it is a number is looked at elsewhere.

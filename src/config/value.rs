@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AccessLog, Anchors, ControlAddr, DefaultPolicy, LogFormat, Suffixes};
+use super::{AccessLog, Anchors, ControlAddr, DefaultPolicy, ExpiredPeers, LogFormat, Suffixes};
 use crate::model::name::Host;
 use crate::model::{DnsName, WorkloadId};
 
@@ -73,6 +73,7 @@ pub(super) const AUTHORITY_LABELS: Form<bool> = form("unsafe, or nothing", |text
 pub(super) const LOG_FORMAT: Form<LogFormat> = form("plain or json", LogFormat::named);
 pub(super) const ANCHORS: Form<Anchors> =
     form("PEM certificates", |text| if text.trim().is_empty() { None } else { Some(Anchors(text.into())) });
+pub(super) const EXPIRED_PEERS: Form<ExpiredPeers> = form("keep, drain or close", ExpiredPeers::named);
 pub(super) const PATH: Form<PathBuf> =
     form("a path", |text| if text.is_empty() { None } else { Some(text.into()) });
 /// Taken byte for byte: the injector's values end in a newline that belongs to them.

@@ -1,7 +1,7 @@
 //! The table of variables: name, form, default, meaning (contract 1.3).
 //!
 //! Names and defaults are those that the injector and Linkerd's proxy agree on. A value that asks for what
-//! is not carried yet says so. The one setting of our own stands last.
+//! is not carried yet says so. Settings of our own stand last.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::environment::{Row, Setting};
-use super::{AccessLog, Anchors, ControlAddr, DefaultPolicy, LogFormat, Suffixes, value};
+use super::{AccessLog, Anchors, ControlAddr, DefaultPolicy, ExpiredPeers, LogFormat, Suffixes, value};
 use crate::model::{DnsName, WorkloadId};
 
 macro_rules! settings {
@@ -84,7 +84,7 @@ settings! {
     LINKERD2_PROXY_DNS_MAX_TTL: Duration = DURATION, None, "how long a DNS answer holds at most, good or bad";
 
     LINKERD2_PROXY_IDENTITY_DIR: PathBuf = PATH, None, "folder of key.p8 and csr.der";
-    LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: Anchors = ANCHORS, None, "whom to trust";
+    LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS: Anchors = ANCHORS, None, "whom to trust; not needed with CAUSEWAY_TRUST_ANCHORS_FILE";
     LINKERD2_PROXY_IDENTITY_TOKEN_FILE: PathBuf = PATH, None, "service-account token, read at every renewal";
     LINKERD2_PROXY_IDENTITY_SVC_ADDR: ControlAddr = CONTROL_ADDR, None, "identity controller";
     LINKERD2_PROXY_IDENTITY_SVC_NAME: DnsName = DNS_NAME, None, "identity controller's identity; not needed on loopback";
@@ -176,4 +176,6 @@ settings! {
     HOSTNAME: String = TEXT, None, "host name of spans";
 
     CAUSEWAY_MARK: u32 = U32, None, "SO_MARK of the connections that the proxy opens, by which redirection can tell them; needs CAP_NET_ADMIN";
+    CAUSEWAY_TRUST_ANCHORS_FILE: PathBuf = PATH, None, "file of PEM certificates, whom to trust, in place of LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS; a change is in force within two seconds";
+    CAUSEWAY_EXPIRED_PEERS: ExpiredPeers = EXPIRED_PEERS, Some("drain"), "connections of peers whose certificate has expired: keep all, drain HTTP, or close opaque ones too";
 }

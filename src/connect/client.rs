@@ -13,7 +13,7 @@ use crate::model::Endpoint;
 use crate::model::endpoint::ProtocolHint;
 use crate::model::protocol::HttpVersion;
 use crate::telemetry::transport::{Dialled, Metered};
-use crate::tls::Stream;
+use crate::tls::{Right, Stream};
 
 use super::{Connector, Error, h1, h2};
 
@@ -59,6 +59,8 @@ pub struct Answer {
     pub rsp: Response<Incoming>,
     /// To be kept until the body has ended.
     pub stream: Option<h2::Stream>,
+    /// How long the endpoint may keep the connection, where that may leave HTTP.
+    pub right: Option<Right>,
 }
 
 /// A request that was not answered.
@@ -148,10 +150,13 @@ impl Ready<'_> {
     /// See [`Unanswered`].
     pub async fn send(self, req: Request<RequestBody>) -> Result<Answer, Unanswered> {
         match self {
-            Self::Http1(lease) => Ok(Answer { rsp: lease.send(req).await?, stream: None }),
+            Self::Http1(lease) => {
+                let right = lease.right().cloned();
+                Ok(Answer { rsp: lease.send(req).await?, stream: None, right })
+            }
             Self::Http2(lease) => {
                 let (rsp, stream) = lease.send(req).await?;
-                Ok(Answer { rsp, stream: Some(stream) })
+                Ok(Answer { rsp, stream: Some(stream), right: None })
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::message::{RequestBody, vet};
 use crate::model::protocol::HttpVersion;
+use crate::tls::{Right, rights};
 
 use super::Error;
 use super::client::{Client, Unanswered};
@@ -33,6 +34,7 @@ pub(super) struct Pool {
 
 struct Idle {
     connection: SendRequest<RequestBody>,
+    right: Option<Right>,
     since: Instant,
 }
 
@@ -40,6 +42,7 @@ struct Idle {
 pub struct Lease<'a> {
     pool: &'a Pool,
     connection: SendRequest<RequestBody>,
+    right: Option<Right>,
 }
 
 impl Pool {
@@ -48,10 +51,11 @@ impl Pool {
     }
 
     pub(super) async fn lease<'a>(&'a self, client: &Client) -> Result<Lease<'a>, Error> {
-        if let Some(connection) = self.take_idle() {
-            return Ok(Lease { pool: self, connection });
+        if let Some(Idle { connection, right, .. }) = self.take_idle() {
+            return Ok(Lease { pool: self, connection, right });
         }
         let io = client.open(Some(HttpVersion::Http1)).await?;
+        let right = io.get_ref().right().cloned();
         let broken = |error| Error::Http(client.endpoint.addr, error);
         let (connection, driver) = Builder::new()
             .max_header_size(vet::LIBRARY as usize)
@@ -59,26 +63,32 @@ impl Pool {
             .handshake(TokioIo::new(io))
             .await
             .map_err(broken)?;
+        let until = right.clone();
         tokio::spawn(async move {
-            if let Err(error) = driver.with_upgrades().await {
+            let ended = tokio::select! {
+                ended = driver.with_upgrades() => ended,
+                () = rights::cut(until.as_ref()) => return,
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "an HTTP/1 connection to an endpoint ended");
             }
         });
-        Ok(Lease { pool: self, connection })
+        Ok(Lease { pool: self, connection, right })
     }
 
     /// The most recently used connection that is ready: the others may grow old and be closed.
-    fn take_idle(&self) -> Option<SendRequest<RequestBody>> {
+    fn take_idle(&self) -> Option<Idle> {
         let mut idle = self.idle.lock();
-        idle.retain(|entry| !entry.connection.is_closed());
+        idle.retain(|entry| !entry.is_over());
         let at = idle.iter().rposition(|entry| entry.connection.is_ready())?;
-        Some(idle.remove(at).connection)
+        Some(idle.remove(at))
     }
 
-    fn give_back(&self, connection: SendRequest<RequestBody>) {
+    fn give_back(&self, connection: SendRequest<RequestBody>, right: Option<Right>) {
         let mut idle = self.idle.lock();
-        if idle.len() < self.settings.max_idle && !connection.is_closed() {
-            idle.push(Idle { connection, since: Instant::now() });
+        let entry = Idle { connection, right, since: Instant::now() };
+        if idle.len() < self.settings.max_idle && !entry.is_over() {
+            idle.push(entry);
         }
     }
 
@@ -92,16 +102,27 @@ impl Pool {
                 // Its answer is still on its way: it has not begun to idle.
                 entry.since = now;
             }
-            !entry.connection.is_closed() && now.duration_since(entry.since) < self.settings.idle_timeout
+            !entry.is_over() && now.duration_since(entry.since) < self.settings.idle_timeout
         });
     }
 }
 
+impl Idle {
+    /// Whether nothing more is to be sent on it: it is closed, or its peer has lost the right to it.
+    fn is_over(&self) -> bool {
+        self.connection.is_closed() || self.right.as_ref().is_some_and(Right::is_over)
+    }
+}
+
 impl Lease<'_> {
+    pub(super) fn right(&self) -> Option<&Right> {
+        self.right.as_ref()
+    }
+
     pub(super) async fn send(mut self, req: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
         match self.connection.try_send_request(req).await {
             Ok(rsp) => {
-                self.pool.give_back(self.connection);
+                self.pool.give_back(self.connection, self.right);
                 Ok(rsp)
             }
             Err(mut failed) => Err(match failed.take_message() {

@@ -15,6 +15,7 @@ use crate::message::frames::Frames;
 use crate::message::{RequestBody, vet};
 use crate::model::endpoint::{FlowControl, Http2Params, KeepAlive};
 use crate::model::protocol::HttpVersion;
+use crate::tls::{Right, rights};
 
 use super::Error;
 use super::client::{Client, Unanswered};
@@ -72,6 +73,7 @@ struct Connection {
     allowed: Arc<AtomicUsize>,
     /// Sweeps since it was last leased.
     idle: AtomicU8,
+    right: Option<Right>,
 }
 
 /// A place for one request on a connection.
@@ -146,7 +148,8 @@ impl Connections {
     /// Closes connections that only a crowd needed: all but the first, if they stay idle. Not at once: whoever opens and
     /// closes connections all the time runs out of ports.
     pub(super) fn sweep(&self) {
-        if self.open.load().len() < 2 {
+        let open = self.open.load();
+        if open.len() < 2 && open.iter().all(|c| c.is_usable()) {
             return;
         }
         // Who dials would bring back what is closed here. The next sweep is soon.
@@ -158,46 +161,58 @@ impl Connections {
     }
 
     pub(super) fn is_warm(&self) -> bool {
-        self.open.load().iter().any(|c| !c.sender.is_closed())
+        self.open.load().iter().any(|c| c.is_usable())
     }
 
     fn with_room(&self) -> Option<Lease> {
         let open = self.open.load();
         let room = |c: &&Arc<Connection>| {
             let allowed = c.allowed.load(Ordering::Relaxed).min(self.streams);
-            !c.sender.is_closed() && c.in_flight.load(Ordering::Relaxed) < allowed
+            c.is_usable() && c.in_flight.load(Ordering::Relaxed) < allowed
         };
         open.iter().find(room).map(Lease::on)
     }
 
     fn usable(&self) -> Vec<Arc<Connection>> {
-        self.open.load().iter().filter(|c| !c.sender.is_closed()).cloned().collect()
+        self.open.load().iter().filter(|c| c.is_usable()).cloned().collect()
     }
 
     async fn connect(&self, client: &Client) -> Result<Connection, Error> {
         let io = client.open(Some(HttpVersion::Http2)).await?;
+        let right = io.get_ref().right().cloned();
         let broken = |error| Error::Http(client.endpoint.addr, error);
         let io = Frames::of_server(io, vet::LIBRARY);
         let verdict = io.verdict();
         let (sender, mut driver) = self.builder.handshake(TokioIo::new(io)).await.map_err(broken)?;
         let allowed = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
         let limit = allowed.clone();
+        let until = right.clone();
         tokio::spawn(async move {
             let ended = poll_fn(|cx| {
                 let polled = Pin::new(&mut driver).poll(cx);
                 limit.store(driver.current_max_send_streams(), Ordering::Relaxed);
                 polled
             });
-            if let Err(error) = ended.await {
+            let ended = tokio::select! {
+                biased;
+                ended = ended => ended,
+                () = rights::cut(until.as_ref()) => return,
+            };
+            if let Err(error) = ended {
                 let reason = verdict.on(&error).map(|reason| reason.row().name);
                 tracing::debug!(%error, reason, "an HTTP/2 connection to an endpoint ended");
             }
         });
-        Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed, idle: AtomicU8::new(0) })
+        Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed, idle: AtomicU8::new(0), right })
     }
 }
 
 impl Connection {
+    /// Whether requests may begin on it: it is open, and its peer has not lost the right to it. What has begun goes on.
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && !self.right.as_ref().is_some_and(Right::is_over)
+    }
+
     fn is_needed(&self) -> bool {
         let idle = self.idle.load(Ordering::Relaxed);
         self.idle.store(idle.saturating_add(1), Ordering::Relaxed);

@@ -57,7 +57,7 @@ impl Inbound {
             Some(_) => return Err(refused("TLS for another name")),
             None => return Err(refused("no TLS")),
         }
-        let (stream, tls::server::Accepted { client, transport }) = self.handshake(io, true).await?;
+        let (stream, tls::server::Accepted { client, transport, .. }) = self.handshake(io, true).await?;
         if !transport {
             return Err(refused("no transport protocol was negotiated"));
         }

@@ -20,6 +20,7 @@ use crate::model::protocol::HttpVersion;
 use crate::model::{DnsName, WorkloadId};
 use crate::outbound::http::{Carried, Session, Track};
 use crate::outbound::{Outbound, gone};
+use crate::tls::Right;
 
 use super::http::Upstream;
 use super::tcp::Onward;
@@ -108,6 +109,7 @@ impl Passage {
         &self,
         mut req: Request<Incoming>,
         upgraded: Option<OnUpgrade>,
+        right: Option<Right>,
     ) -> Result<Response<Body<Track>>, Fault> {
         if self.looped || was_forwarded_by(req.headers(), &self.own) {
             return Err(Reason::GatewayLoop.into());
@@ -115,7 +117,7 @@ impl Passage {
         let arrived = Instant::now();
         self.address(&mut req);
         let routing = self.dest.routing().await?;
-        self.session.carry(&routing, Carried { req, arrived, upgraded }).await
+        self.session.carry(&routing, Carried { req, arrived, upgraded, right }).await
     }
 
     /// Says that the request passed here, and whom it is for: the client's proxy has removed the name that the client

@@ -33,6 +33,7 @@ use crate::telemetry::labels::InboundTarget;
 use crate::telemetry::requests::{ResponseError, is_grpc};
 use crate::telemetry::streams::{Spoken, Stream};
 use crate::telemetry::transport::Metered;
+use crate::tls::{Right, rights};
 
 use super::gateway::Passage;
 use super::handles::{Counted, Counts, Handles};
@@ -64,6 +65,8 @@ pub(crate) struct Session {
     handles: Mutex<Handles>,
     drain: Drain,
     close: CancellationToken,
+    /// How long the peer may keep its connection, also once that is no longer HTTP.
+    right: Option<Right>,
 }
 
 impl Inbound {
@@ -77,6 +80,7 @@ impl Inbound {
         let policy = call.port.policy();
         let at = InboundTarget { target: call.target, peer: &call.peer, server: &policy.meta };
         let transport = self.metrics.transport.accept_inbound(&at);
+        let right = call.io.get_ref().right().cloned();
         let io = Metered::new(call.io, transport.open());
         let session = Arc::new(Session {
             client: call.client,
@@ -90,15 +94,19 @@ impl Inbound {
             metrics: self.metrics.clone(),
             handles: Mutex::default(),
             drain: self.drain.clone(),
-            close: CancellationToken::new(),
+            close: right.as_ref().map_or_else(CancellationToken::new, Right::over),
+            right: right.clone(),
         });
         let close = session.close.clone();
-        self.http
-            .serve(io, version, &self.drain, close, move |req| {
-                let session = session.clone();
-                async move { session.respond(req).await }
-            })
-            .await
+        let serving = self.http.serve(io, version, &self.drain, close, move |req| {
+            let session = session.clone();
+            async move { session.respond(req).await }
+        });
+        tokio::select! {
+            biased;
+            served = serving => served,
+            () = rights::cut(right.as_ref()) => Err(Reason::RightEnded.into()),
+        }
     }
 }
 
@@ -156,7 +164,9 @@ impl Session {
         let in_flight = counts.requests.start(req.headers());
         let app = match &self.upstream {
             Upstream::App(app) => app,
-            Upstream::Gateway(passage) => return Box::pin(passage.forward(req, upgraded)).await,
+            Upstream::Gateway(passage) => {
+                return Box::pin(passage.forward(req, upgraded, self.right.clone())).await;
+            }
             Upstream::Admin(admin) => {
                 let rsp = answer_admin(admin, self.client.ip(), req).await?;
                 let recorder = in_flight.response(rsp.status(), rsp.headers());
@@ -188,7 +198,11 @@ impl Session {
         if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
             upgrade::strip_framing(&method, answer.rsp.headers_mut());
             let server = hyper::upgrade::on(&mut answer.rsp);
-            self.drain.spawn(upgrade::splice(client, server));
+            self.drain.spawn(upgrade::splice(
+                client,
+                server,
+                rights::either_closed([self.right.clone(), None]),
+            ));
             return Ok(answer.rsp.map(|_| Body::empty(track)));
         }
         vet::answer(&answer.rsp, false)?;

@@ -15,6 +15,7 @@ use crate::net::relay::relay;
 use crate::outbound::Outbound;
 use crate::telemetry::labels::InboundTarget;
 use crate::telemetry::transport::Metered;
+use crate::tls::rights;
 
 use super::{Call, Inbound};
 
@@ -33,6 +34,7 @@ impl Inbound {
         let policy = port.policy();
         let at = InboundTarget { target, peer: &peer, server: &policy.meta };
         let transport = self.metrics.transport.accept_inbound(&at);
+        let right = io.get_ref().right().cloned();
         let mut io = Metered::new(io, transport.open());
         let changes = port.subscribe();
         match authorize::tcp(&policy, client.ip(), &peer) {
@@ -45,6 +47,7 @@ impl Inbound {
         }
         tokio::select! {
             carried = self.forward(&mut io, target, onward) => carried, // forward
+            () = rights::closed(right.as_ref()) => Err(Reason::RightEnded.into()),
             () = denied(changes, client.ip(), &peer) => {
                 self.metrics.authz.tcp_terminate(&at).incr();
                 info!(%client, %target, peer = ?peer, reason = Reason::Denied.row().name,

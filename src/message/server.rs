@@ -27,7 +27,7 @@ use super::guard::{Guard, Verdict};
 use super::unread::{Account, Answer, Connection, Counted, Tasks, Unread};
 use super::vet::{self, Refused};
 
-/// How long an idle HTTP/1 connection stays open once the proxy drains. HTTP/1 has no way to say that no
+/// How long an idle HTTP/1 connection stays open once it is to end. HTTP/1 has no way to say that no
 /// request will be taken but with an answer, and one may be on its way.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 
@@ -148,11 +148,12 @@ impl HttpServer {
                 req.extensions_mut().insert(Refused(reason));
             }
             let connect = req.method() == Method::CONNECT;
-            let answer = http1_answer(drain, &verdict, connect, respond(req));
+            let is_last = || drain.is_signaled() || close.is_cancelled();
+            let answer = http1_answer(is_last, &verdict, connect, respond(req));
             async move { Ok::<_, E>(answer.await?.map(|body| Counted::new(body, account))) }
         });
         let mut conn = pin!(self.h1.serve_connection(io, respond).with_upgrades());
-        let ending = asked_to_end(lingered(drain), &close);
+        let ending = lingered(drain, &close);
         tokio::select! {
             // A request that has arrived is answered, also where the end has begun.
             biased;
@@ -199,7 +200,7 @@ impl HttpServer {
             verdict.begin_turn();
             Future::poll(conn, cx)
         };
-        let ending = asked_to_end(drain.signaled(), &close);
+        let ending = asked_to_end(drain, &close);
         tokio::select! {
             // Requests that have arrived are answered, also where the end has begun: the last stream is
             // named a round trip after the client was told to open no more.
@@ -223,23 +224,24 @@ fn broken(error: hyper::Error) -> Fault {
     Fault::new(reason, error)
 }
 
-/// Resolves when a connection is to end gracefully: one of its answers asks for it, or the proxy drains.
-async fn asked_to_end(drains: impl Future<Output = ()>, close: &CancellationToken) {
+/// Resolves when a connection is to end gracefully: one of its answers or the end of its peer's right asks for it, or
+/// the proxy drains.
+async fn asked_to_end(drain: &Drain, close: &CancellationToken) {
     tokio::select! {
-        () = drains => {}
+        () = drain.signaled() => {}
         () = close.cancelled() => {}
     }
 }
 
-/// Resolves when a draining proxy closes its idle HTTP/1 connections.
-async fn lingered(drain: &Drain) {
-    drain.signaled().await;
+/// Resolves when an HTTP/1 connection that is to end is closed where it is idle.
+async fn lingered(drain: &Drain, close: &CancellationToken) {
+    asked_to_end(drain, close).await;
     tokio::time::sleep(LAST_REQUEST).await;
 }
 
-/// An HTTP/1 answer: it decides whether the connection leaves HTTP, and is its last where the proxy drains.
+/// An HTTP/1 answer: it decides whether the connection leaves HTTP, and is its last where that is to end.
 async fn http1_answer<W: Observe, E>(
-    drain: &Drain,
+    is_last: impl Fn() -> bool,
     verdict: &Verdict,
     connect: bool,
     answer: impl Future<Output = Result<Response<Body<W>>, E>>,
@@ -247,7 +249,7 @@ async fn http1_answer<W: Observe, E>(
     let mut rsp = answer.await?;
     let upgraded = rsp.status() == StatusCode::SWITCHING_PROTOCOLS || (connect && rsp.status().is_success());
     verdict.answered(upgraded);
-    if drain.is_signaled() && !upgraded {
+    if is_last() && !upgraded {
         rsp.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(rsp)

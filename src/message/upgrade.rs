@@ -1,5 +1,7 @@
 //! Connections that stop being HTTP: `Upgrade` and `CONNECT` (contract 3.7).
 
+use std::future::Future;
+
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -33,14 +35,18 @@ pub fn strip_framing(method: &Method, headers: &mut HeaderMap) {
     }
 }
 
-/// Relays the two connections once both have left HTTP, until both directions end.
-pub async fn splice(client: OnUpgrade, server: OnUpgrade) {
+/// Relays the two connections once both have left HTTP, until both directions end or `cut` ends them.
+pub async fn splice(client: OnUpgrade, server: OnUpgrade, cut: impl Future<Output = ()>) {
     let (client, server) = match tokio::try_join!(client, server) {
         Ok(both) => both,
         Err(error) => return debug!(%error, "an upgrade was granted but never completed"),
     };
-    if let Err(broken) = relay(&mut TokioIo::new(client), &mut TokioIo::new(server)).await {
-        debug!(?broken, "an upgraded connection broke");
+    let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+    tokio::select! {
+        ended = relay(&mut client, &mut server) => if let Err(broken) = ended {
+            debug!(?broken, "an upgraded connection broke");
+        },
+        () = cut => debug!("an upgraded connection was cut"),
     }
 }
 

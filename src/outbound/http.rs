@@ -25,6 +25,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
 use crate::telemetry::streams::Stream;
+use crate::tls::{Right, rights};
 
 use super::form::Form;
 use super::handles::Handles;
@@ -56,6 +57,8 @@ pub(crate) struct Carried {
     pub(crate) arrived: Instant,
     /// Of a request that wants to leave HTTP: its connection, once it has.
     pub(crate) upgraded: Option<OnUpgrade>,
+    /// How long its sender may keep that connection.
+    pub(crate) right: Option<Right>,
 }
 
 impl Session {
@@ -109,14 +112,14 @@ impl Session {
         let leaves_http = upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, leaves_http)?;
-        self.carry(&routing, Carried { req, arrived, upgraded }).await
+        self.carry(&routing, Carried { req, arrived, upgraded, right: None }).await
     }
 
     /// Carries a request to an endpoint and its answer back.
     pub(crate) async fn carry(
         &self,
         routing: &Routing,
-        Carried { req, arrived, upgraded }: Carried,
+        Carried { req, arrived, upgraded, right }: Carried,
     ) -> Result<Response<Body<Track>>, Fault> {
         let leaves_http = upgraded.is_some();
         let taken = route::http(routing, &req)?; // route
@@ -138,7 +141,8 @@ impl Session {
         if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
             upgrade::strip_framing(&method, answer.rsp.headers_mut());
             let server = hyper::upgrade::on(&mut answer.rsp);
-            self.drain.spawn(upgrade::splice(client, server));
+            let rights = [right, answer.right.take()];
+            self.drain.spawn(upgrade::splice(client, server, rights::either_closed(rights)));
             return Ok(answer.rsp.map(|_| Body::empty(track)));
         }
         headers::strip_connection(answer.rsp.headers_mut());

@@ -11,7 +11,7 @@ use crate::error::{Fault, Reason};
 use crate::net::relay::{Broken, relay};
 use crate::telemetry::balancers::Use;
 use crate::telemetry::transport::Metered;
-use crate::tls::Stream;
+use crate::tls::{Stream, rights};
 
 use super::{Outbound, route};
 
@@ -49,9 +49,13 @@ async fn carry(
     backend: &Backend,
 ) -> Result<Result<(), Broken>, Fault> {
     let (pick, mut upstream) = connect(backend).await?; // balance, connect
-    let ended = relay(io, &mut upstream).await; // relay
+    let right = upstream.get_ref().right().cloned();
+    let ended = tokio::select! {
+        ended = relay(io, &mut upstream) => Ok(ended), // relay
+        () = rights::closed(right.as_ref()) => Err(Reason::RightEnded.into()),
+    };
     pick.abandon();
-    Ok(ended)
+    ended
 }
 
 /// A connection to one endpoint of a backend. An endpoint that cannot be reached costs only the time

@@ -33,6 +33,21 @@ pub struct CertificateTimes {
     pub refreshes_err: u64,
 }
 
+/// Whom is trusted, and who no longer is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrustCounts {
+    /// Trust anchors in force.
+    pub anchors: u64,
+    /// Whether their file cannot be used, so that older ones are in force.
+    pub stale: bool,
+    pub reloads_ok: u64,
+    pub reloads_err: u64,
+    /// Peers whose connections ended because a trust anchor was removed.
+    pub peers_untrusted: u64,
+    /// Peers whose connections ended because their certificate did.
+    pub peers_expired: u64,
+}
+
 impl Process {
     pub fn start() -> Self {
         Self { started: SystemTime::now(), uptime: Instant::now() }
@@ -90,6 +105,24 @@ pub fn render_certificate(page: &mut Page, times: CertificateTimes) {
         let labels = Labels::new().with("result", result);
         page.sample("control_identity_cert_refreshes_total", labels.as_str(), count);
     }
+}
+
+/// Families of our own.
+pub fn render_trust(page: &mut Page, counts: TrustCounts) {
+    gauge(page, "causeway_trust_anchors", "Trust anchors in force.", Some(counts.anchors));
+    let help = "Whether the file of trust anchors cannot be used, so that older ones are in force.";
+    gauge(page, "causeway_trust_anchors_stale", help, Some(counts.stale.into()));
+    let by = |page: &mut Page, name: &str, help, label, counts: [(&str, u64); 2]| {
+        page.family(name, "counter", help);
+        for (value, count) in counts {
+            page.sample(name, Labels::new().with(label, value).as_str(), count);
+        }
+    };
+    let reloads = [("ok", counts.reloads_ok), ("error", counts.reloads_err)];
+    by(page, "causeway_trust_reloads_total", "Changes of the file of trust anchors.", "result", reloads);
+    let ended = [("untrusted", counts.peers_untrusted), ("expired", counts.peers_expired)];
+    let help = "Peers whose connections were ended with their right to them.";
+    by(page, "causeway_peers_ended_total", help, "why", ended);
 }
 
 fn seconds(page: &mut Page, name: &str, help: &str, value: f64) {

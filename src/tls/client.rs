@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::read_ahead::ReadAhead;
-use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, subject};
+use super::{CredentialStore, Error, Right, Role, TRANSPORT_ALPN, WRITE_LIMIT, subject};
 use crate::model::endpoint::EndpointTls;
 
 pub type ClientStream<IO> = tokio_rustls::client::TlsStream<ReadAhead<IO>>;
@@ -16,6 +16,8 @@ pub struct Connected<IO> {
     pub stream: ClientStream<IO>,
     /// The far end agreed to read a transport header first.
     pub transport: bool,
+    /// How long the far end may keep the connection.
+    pub right: Right,
 }
 
 /// Shakes hands over `io`, presenting our certificate if there is one, with `expect.server_name` as SNI.
@@ -33,18 +35,20 @@ where
     let sni = pki_types::DnsName::try_from(expect.server_name.as_str())
         .map_err(|_| Error::ServerName(expect.server_name.clone()))?
         .to_owned();
-    let stream = TlsConnector::from(store.client_config(alpn))
+    let held = store.held();
+    let stream = TlsConnector::from(held.client_config(alpn))
         .connect_with(pki_types::ServerName::DnsName(sni), ReadAhead::new(io), |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
         })
         .await?;
     let session = stream.get_ref().1;
-    let names = session.peer_certificates().and_then(|chain| chain.first()).map(|leaf| subject::names(leaf));
-    let names = names.unwrap_or_default();
+    let chain = session.peer_certificates().unwrap_or_default();
+    let names = chain.first().map(|leaf| subject::names(leaf)).unwrap_or_default();
+    let wrong = |found| Error::WrongIdentity { expected: expect.id.clone(), found };
     if !names.contains(&expect.id) {
-        let found = names.into_iter().next();
-        return Err(Error::WrongIdentity { expected: expect.id.clone(), found });
+        return Err(wrong(names.into_iter().next()));
     }
+    let right = store.admit(&held, Role::Server, chain)?.ok_or_else(|| wrong(None))?;
     let transport = session.alpn_protocol() == Some(TRANSPORT_ALPN);
-    Ok(Connected { stream, transport })
+    Ok(Connected { stream, transport, right })
 }

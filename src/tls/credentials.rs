@@ -1,38 +1,25 @@
 //! What this proxy presents in a handshake, and what it trusts.
 //!
-//! Trust anchors are fixed for the life of the process. The certificate is replaced whole at each renewal:
-//! a handshake takes one snapshot of the ready-made rustls configurations. Before the first certificate
-//! there is still a client configuration, without a certificate, because certifying needs one.
+//! Both are replaced whole, the certificate at each renewal, the trust anchors when their file changes: a handshake
+//! takes one snapshot of the ready-made rustls configurations. Before the first certificate there is still a client
+//! configuration, without a certificate, because certifying needs one.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::client::{Resumption, WantsClientCert};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
+use rustls::server::NoServerSessionStorage;
+use rustls::{ClientConfig, ConfigBuilder, ServerConfig};
 use tokio::sync::watch;
 
-use super::proven::Proven;
-use super::subject;
-use super::verify::{self, ChainOnly, Clients};
-use super::{TRANSPORT_ALPN, crypto};
+use super::anchors::{Role, TrustAnchors};
+use super::rights::{Peers, Right};
+use super::{Error, TRANSPORT_ALPN, crypto, subject};
+use crate::config::ExpiredPeers;
 use crate::model::WorkloadId;
-
-/// The certificates that every chain in the mesh must end at.
-#[derive(Clone, Debug)]
-pub struct TrustAnchors {
-    roots: Arc<RootCertStore>,
-    /// Chains of servers, and of clients, that have been found to end there.
-    servers: Arc<Proven>,
-    clients: Arc<Proven>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a PEM bundle with at least one valid certificate")]
-pub struct InvalidAnchors;
 
 /// Our own certificate and everything a handshake needs of it. Replaced whole, never changed.
 pub struct Credentials {
@@ -40,20 +27,31 @@ pub struct Credentials {
     pub chain: Vec<CertificateDer<'static>>,
     /// When the issuer said that the leaf ends.
     pub expiry: SystemTime,
+    key: PrivateKeyDer<'static>,
     server: Arc<ServerConfig>,
     server_direct: Arc<ServerConfig>,
     client: ClientConfigs,
 }
 
-/// Holds the current [`Credentials`] of one workload.
+/// Holds the current [`Credentials`] of one workload, whom it trusts, and the rights of those it is connected to.
 pub struct CredentialStore {
     local: WorkloadId,
+    held: ArcSwap<Held>,
+    /// Taken by whoever replaces what is held: a certificate and trust anchors may come at once.
+    replacing: Mutex<()>,
+    /// Counts installations: 0 until the first.
+    installed: watch::Sender<u64>,
+    /// Counts replacements of the trust anchors.
+    trusted: watch::Sender<u64>,
+    peers: Peers,
+}
+
+/// What one handshake is made with.
+pub(super) struct Held {
     anchors: TrustAnchors,
     /// Used until the first certificate arrives.
     anonymous: ClientConfigs,
-    current: ArcSwapOption<Credentials>,
-    /// Counts installations: 0 until the first.
-    installed: watch::Sender<u64>,
+    current: Option<Arc<Credentials>>,
 }
 
 /// Why a new certificate was not taken into use.
@@ -72,50 +70,16 @@ struct ClientConfigs {
     transport: Arc<ClientConfig>,
 }
 
-impl TrustAnchors {
-    /// Reads a PEM bundle. Certificates that cannot be read are skipped with a warning.
-    pub fn from_pem(bundle: &[u8]) -> Result<Self, InvalidAnchors> {
-        let mut roots = RootCertStore::empty();
-        for (index, cert) in CertificateDer::pem_slice_iter(bundle).enumerate() {
-            let added = cert.map_err(|e| e.to_string()).and_then(|c| roots.add(c).map_err(|e| e.to_string()));
-            if let Err(error) = added {
-                tracing::warn!(index, error, "skipping a trust anchor that cannot be read");
-            }
-        }
-        if roots.is_empty() {
-            return Err(InvalidAnchors);
-        }
-        Ok(Self { roots: roots.into(), servers: Arc::default(), clients: Arc::default() })
-    }
-
-    /// Whether `leaf`, through `intermediates`, chains to one of these certificates, every link within its
-    /// dates at `now`.
-    pub fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), rustls::Error> {
-        verify::chain(leaf, intermediates, &self.roots, now)
-    }
-
-    /// How many certificates are trusted; never 0.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.roots.len()
-    }
-}
-
 impl CredentialStore {
     /// A store for the workload `local`, still without a certificate.
     pub fn new(local: WorkloadId, anchors: TrustAnchors) -> Arc<Self> {
-        let anonymous = ClientConfigs::new(client_builder(&anchors).with_no_client_auth());
         Arc::new(Self {
             local,
-            anchors,
-            anonymous,
-            current: ArcSwapOption::empty(),
+            held: ArcSwap::from_pointee(Held::new(anchors, None)),
+            replacing: Mutex::default(),
             installed: watch::Sender::new(0),
+            trusted: watch::Sender::new(0),
+            peers: Peers::default(),
         })
     }
 
@@ -128,23 +92,48 @@ impl CredentialStore {
         key: &PrivateKeyDer<'static>,
         expiry: SystemTime,
     ) -> Result<(), Rejected> {
-        verify::chain(&leaf, &intermediates, &self.anchors.roots, UnixTime::now())
-            .map_err(Rejected::Untrusted)?;
+        let _replacing = self.replacing.lock();
+        let anchors = self.anchors();
+        anchors.verify(&leaf, &intermediates, UnixTime::now()).map_err(Rejected::Untrusted)?;
         if !subject::names(&leaf).contains(&self.local) {
             return Err(Rejected::WrongName(self.local.clone()));
         }
-        let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).collect();
-        let credentials = Credentials::new(&self.anchors, chain, key, expiry).map_err(Rejected::Key)?;
-        self.current.store(Some(Arc::new(credentials)));
+        let chain = std::iter::once(leaf).chain(intermediates).collect();
+        let credentials =
+            Credentials::new(&anchors, chain, key.clone_key(), expiry).map_err(Rejected::Key)?;
+        self.held.store(Arc::new(Held::new(anchors, Some(credentials))));
         self.installed.send_modify(|count| *count += 1);
         Ok(())
     }
 
+    /// Trusts these and no others from now on. Handshakes that are under way are judged by them, and so is everybody
+    /// who is connected: who no longer may be has [`super::rights::GRACE`] to end.
+    ///
+    /// # Errors
+    /// They cannot be used with our own certificate; nothing has changed then.
+    pub async fn trust(&self, anchors: TrustAnchors) -> Result<(), rustls::Error> {
+        {
+            let _replacing = self.replacing.lock();
+            let current = self.current().map(|current| current.under(&anchors)).transpose()?;
+            self.held.store(Arc::new(Held::new(anchors.clone(), current)));
+        }
+        self.trusted.send_modify(|count| *count += 1);
+        self.peers.review(&anchors).await;
+        Ok(())
+    }
+
+    /// Ends what peers may no longer do because time has passed. To be called every now and then.
+    pub fn look(&self, expired: ExpiredPeers) {
+        self.peers.look(&self.anchors(), expired, UnixTime::now());
+    }
+
     /// Skips every check of [`CredentialStore::install`], to play a hostile peer.
-    #[cfg(test)]
-    pub(super) fn force(&self, chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) {
-        let credentials = Credentials::new(&self.anchors, chain, key, SystemTime::now()).unwrap();
-        self.current.store(Some(Arc::new(credentials)));
+    #[doc(hidden)]
+    pub fn force(&self, chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'static>) {
+        let anchors = self.anchors();
+        let credentials = Credentials::new(&anchors, chain, key.clone_key(), SystemTime::now());
+        let credentials = credentials.expect("a key that fits its certificate");
+        self.held.store(Arc::new(Held::new(anchors, Some(credentials))));
     }
 
     /// Resolves as soon as a certificate has ever been installed.
@@ -162,24 +151,74 @@ impl CredentialStore {
         self.installed.subscribe()
     }
 
+    /// Tells of each replacement of the trust anchors.
+    pub fn trust_changes(&self) -> watch::Receiver<u64> {
+        self.trusted.subscribe()
+    }
+
     /// The workload whose certificates this store accepts.
     pub fn local(&self) -> &WorkloadId {
         &self.local
     }
 
+    pub fn anchors(&self) -> TrustAnchors {
+        self.held.load().anchors.clone()
+    }
+
     pub fn current(&self) -> Option<Arc<Credentials>> {
-        self.current.load_full()
+        self.held.load().current.clone()
+    }
+
+    /// Whether our own certificate leads to what we trust: whoever trusts the same will not take it otherwise.
+    pub fn is_trusted(&self) -> bool {
+        let held = self.held.load();
+        let verifies = |own: &Arc<Credentials>| {
+            held.anchors.verify(own.leaf(), &own.chain[1..], UnixTime::now()).is_ok()
+        };
+        held.current.as_ref().is_none_or(verifies)
+    }
+
+    /// How many peers of open connections have lost their right to them, ever.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    pub(super) fn held(&self) -> Arc<Held> {
+        self.held.load_full()
+    }
+
+    /// The right of a peer, whose chain `held` has verified just now, to its connection.
+    pub(super) fn admit(
+        &self,
+        held: &Held,
+        role: Role,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<Option<Right>, Error> {
+        let Some((leaf, intermediates)) = chain.split_first() else { return Ok(None) };
+        let right = self.peers.tie(role, leaf, intermediates);
+        // Whoever has replaced the trust anchors during the handshake may have looked before this chain was known.
+        let anchors = self.anchors();
+        if !anchors.is(&held.anchors) {
+            let verified = anchors.verify_peer(role, leaf, intermediates, UnixTime::now());
+            verified.map_err(Error::of)?;
+        }
+        Ok(Some(right))
+    }
+}
+
+impl Held {
+    fn new(anchors: TrustAnchors, current: Option<Credentials>) -> Self {
+        let anonymous = ClientConfigs::new(client_builder(&anchors).with_no_client_auth());
+        Self { anchors, anonymous, current: current.map(Arc::new) }
     }
 
     pub(super) fn client_config(&self, transport: bool) -> Arc<ClientConfig> {
-        let current = self.current.load();
-        let configs = current.as_ref().map_or(&self.anonymous, |credentials| &credentials.client);
+        let configs = self.current.as_ref().map_or(&self.anonymous, |credentials| &credentials.client);
         if transport { configs.transport.clone() } else { configs.plain.clone() }
     }
 
     pub(super) fn server_config(&self, direct: bool) -> Option<Arc<ServerConfig>> {
-        let current = self.current.load();
-        let credentials = current.as_ref()?;
+        let credentials = self.current.as_ref()?;
         Some(if direct { credentials.server_direct.clone() } else { credentials.server.clone() })
     }
 }
@@ -188,7 +227,7 @@ impl Credentials {
     fn new(
         anchors: &TrustAnchors,
         chain: Vec<CertificateDer<'static>>,
-        key: &PrivateKeyDer<'static>,
+        key: PrivateKeyDer<'static>,
         expiry: SystemTime,
     ) -> Result<Self, rustls::Error> {
         let client = client_builder(anchors).with_client_auth_cert(chain.clone(), key.clone_key())?;
@@ -198,10 +237,16 @@ impl Credentials {
         Ok(Self {
             chain,
             expiry,
+            key,
             server: server.into(),
             server_direct: direct.into(),
             client: ClientConfigs::new(client),
         })
+    }
+
+    /// The same certificate, among others to trust.
+    fn under(&self, anchors: &TrustAnchors) -> Result<Self, rustls::Error> {
+        Self::new(anchors, self.chain.clone(), self.key.clone_key(), self.expiry)
     }
 
     pub fn leaf(&self) -> &CertificateDer<'static> {
@@ -224,10 +269,7 @@ fn client_builder(anchors: &TrustAnchors) -> ConfigBuilder<ClientConfig, WantsCl
         .with_protocol_versions(crypto::VERSIONS)
         .expect("the provider's suites are those of the one version")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ChainOnly {
-            roots: anchors.roots.clone(),
-            proven: anchors.servers.clone(),
-        }))
+        .with_custom_certificate_verifier(anchors.servers())
 }
 
 fn server_config(
@@ -235,14 +277,9 @@ fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(anchors.roots.clone(), crypto::provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
-    let clients = Arc::new(Clients { verifier, proven: anchors.clients.clone() });
     let mut config = ServerConfig::builder_with_provider(crypto::provider())
         .with_protocol_versions(crypto::VERSIONS)?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(anchors.clients())
         .with_single_cert(chain, key)?;
     // Nothing to resume: a ticket would outlive the certificate it was given for.
     config.send_tls13_tickets = 0;

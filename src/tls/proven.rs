@@ -21,7 +21,7 @@ const MOST: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Proven(Mutex<HashMap<Fingerprint, Validity>>);
 
-type Fingerprint = [u8; 32];
+pub(super) type Fingerprint = [u8; 32];
 
 /// Seconds since the epoch.
 type Validity = RangeInclusive<u64>;
@@ -53,7 +53,7 @@ impl Proven {
 }
 
 /// Of the certificates and where each ends.
-fn fingerprint(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Fingerprint {
+pub(super) fn fingerprint(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Fingerprint {
     let mut context = Context::new(&SHA256);
     for certificate in std::iter::once(leaf).chain(intermediates) {
         context.update(&(certificate.len() as u64).to_be_bytes());

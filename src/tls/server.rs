@@ -4,18 +4,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::read_ahead::ReadAhead;
-use super::{CredentialStore, Error, TRANSPORT_ALPN, WRITE_LIMIT, subject};
+use super::{CredentialStore, Error, Right, Role, TRANSPORT_ALPN, WRITE_LIMIT, subject};
 use crate::model::WorkloadId;
 
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<ReadAhead<IO>>;
 
 /// What the handshake proved about the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Accepted {
     /// The first usable name of its certificate; `None` if it presented none, or one without a usable name.
     pub client: Option<WorkloadId>,
     /// The client will send a transport header first.
     pub transport: bool,
+    /// How long the client may keep the connection; `None` where it has proven nothing.
+    pub right: Option<Right>,
 }
 
 /// Shakes hands over `io`. A client certificate is asked for, not required; one that is presented must
@@ -29,13 +31,15 @@ pub async fn accept<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let config = store.server_config(direct).ok_or(Error::NoCredentials)?;
+    let held = store.held();
+    let config = held.server_config(direct).ok_or(Error::NoCredentials)?;
     let stream = TlsAcceptor::from(config)
         .accept_with(ReadAhead::new(io), |session| session.set_buffer_limit(Some(WRITE_LIMIT)))
         .await?;
     let session = stream.get_ref().1;
-    let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    let client = leaf.and_then(|leaf| subject::client(leaf));
+    let chain = session.peer_certificates().unwrap_or_default();
+    let client = chain.first().and_then(|leaf| subject::client(leaf));
+    let right = store.admit(&held, Role::Client, chain)?;
     let transport = session.alpn_protocol() == Some(TRANSPORT_ALPN);
-    Ok((stream, Accepted { client, transport }))
+    Ok((stream, Accepted { client, transport, right }))
 }

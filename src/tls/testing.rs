@@ -70,9 +70,20 @@ impl TestCa {
         self.leaf_until(names, 2001)
     }
 
+    /// A leaf that is valid between these times.
+    pub fn leaf_between(&self, names: &[San<'_>], from: SystemTime, until: SystemTime) -> Issued {
+        let mut params = leaf_params(names, 2100);
+        (params.not_before, params.not_after) = (from.into(), until.into());
+        self.issue(&params)
+    }
+
     fn leaf_until(&self, names: &[San<'_>], year: i32) -> Issued {
+        self.issue(&leaf_params(names, year))
+    }
+
+    /// A leaf that says what these parameters say.
+    pub fn issue(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().expect("key");
-        let params = leaf_params(names, year);
         Issued {
             leaf: params.signed_by(&key, &self.issuer).expect("leaf").der().clone(),
             intermediates: vec![self.intermediate.clone()],
@@ -84,9 +95,25 @@ impl TestCa {
     /// Signs the key of a request, DER, for these names instead of the requested ones. The leaf comes
     /// first, the intermediates after it.
     pub fn sign_request(&self, csr: &[u8], names: &[San<'_>]) -> Vec<CertificateDer<'static>> {
+        self.sign_request_as(csr, leaf_params(names, 2100))
+    }
+
+    /// The same, until a time of its own.
+    pub fn sign_request_until(
+        &self,
+        csr: &[u8],
+        names: &[San<'_>],
+        until: SystemTime,
+    ) -> Vec<CertificateDer<'static>> {
+        let mut params = leaf_params(names, 2100);
+        params.not_after = until.into();
+        self.sign_request_as(csr, params)
+    }
+
+    fn sign_request_as(&self, csr: &[u8], params: CertificateParams) -> Vec<CertificateDer<'static>> {
         let csr = CertificateSigningRequestDer::from(csr.to_vec());
         let mut request = CertificateSigningRequestParams::from_der(&csr).expect("a signing request");
-        request.params = leaf_params(names, 2100);
+        request.params = params;
         let leaf = request.signed_by(&self.issuer).expect("leaf").der().clone();
         vec![leaf, self.intermediate.clone()]
     }

@@ -10,23 +10,63 @@ use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme,
+};
 
 use super::crypto::SIGNATURES;
 use super::proven::Proven;
 
+/// Intermediates that a peer may present. A path through more than six is not looked for anyway, and where many have the
+/// same name every one of them costs a signature, before anything is known of who sent them.
+const MOST_INTERMEDIATES: usize = 16;
+
 /// Accepts any certificate that chains to the trust anchors, whatever its names.
 #[derive(Debug)]
 pub(super) struct ChainOnly {
-    pub(super) roots: Arc<RootCertStore>,
-    pub(super) proven: Arc<Proven>,
+    roots: Arc<RootCertStore>,
+    proven: Proven,
 }
 
 /// Accepts what another verifier accepts, without asking twice about the same chain.
 #[derive(Debug)]
 pub(super) struct Clients {
-    pub(super) verifier: Arc<dyn ClientCertVerifier>,
-    pub(super) proven: Arc<Proven>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    proven: Proven,
+}
+
+/// More certificates than any real chain has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} intermediates were presented, more than {MOST_INTERMEDIATES}")]
+pub(super) struct TooMany(usize);
+
+fn bounded(intermediates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+    match intermediates.len() {
+        0..=MOST_INTERMEDIATES => Ok(()),
+        count => Err(CertificateError::Other(OtherError(Arc::new(TooMany(count)))).into()),
+    }
+}
+
+impl ChainOnly {
+    pub(super) fn new(roots: Arc<RootCertStore>) -> Self {
+        Self { roots, proven: Proven::default() }
+    }
+
+    pub(super) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        bounded(intermediates)?;
+        self.proven.or_else(leaf, intermediates, now, || chain(leaf, intermediates, &self.roots, now))
+    }
+}
+
+impl Clients {
+    pub(super) fn new(verifier: Arc<dyn ClientCertVerifier>) -> Self {
+        Self { verifier, proven: Proven::default() }
+    }
 }
 
 /// Whether `leaf` was issued, directly or through `intermediates`, by one of `roots`, and every link is
@@ -50,8 +90,7 @@ impl ServerCertVerifier for ChainOnly {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verify = || chain(end_entity, intermediates, &self.roots, now);
-        self.proven.or_else(end_entity, intermediates, now, verify)?;
+        self.verify(end_entity, intermediates, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -97,6 +136,7 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        bounded(intermediates)?;
         let verify = || self.verifier.verify_client_cert(end_entity, intermediates, now).map(drop);
         self.proven.or_else(end_entity, intermediates, now, verify)?;
         Ok(ClientCertVerified::assertion())

@@ -36,3 +36,4 @@ mod queues;
 mod requests;
 mod streams;
 mod strict;
+mod trust;

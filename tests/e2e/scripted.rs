@@ -6,6 +6,7 @@ mod services;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway::api;
 use causeway::model::{EndpointUpdate, OutboundPolicy, Profile, ServerPolicy};
@@ -43,6 +44,7 @@ pub struct Script {
     pub ports: Feed<inbound::Server>,
     ca: Arc<TestCa>,
     withheld: Mutex<HashSet<String>>,
+    lifetime: Mutex<Duration>,
     /// Identities, as often as they were certified.
     certified: Mutex<Vec<String>>,
 }
@@ -58,6 +60,11 @@ impl Script {
     /// `Certify` for this identity is not answered any more.
     pub fn withhold_certificate(&self, identity: &str) {
         self.withheld.lock().insert(identity.to_owned());
+    }
+
+    /// How long certificates live from now on.
+    pub fn certify_for(&self, lifetime: Duration) {
+        *self.lifetime.lock() = lifetime;
     }
 
     /// How often this identity was certified.
@@ -98,6 +105,7 @@ impl Control {
             ports: Feed::silent(),
             ca,
             withheld: Mutex::default(),
+            lifetime: Mutex::new(Duration::from_secs(24 * 3600)),
             certified: Mutex::default(),
         };
         let mut control =

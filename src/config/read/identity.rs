@@ -10,7 +10,8 @@ pub(super) fn identity(env: &mut Environment<'_>) -> Option<Identity> {
         return None;
     }
     let dir = env.required(&LINKERD2_PROXY_IDENTITY_DIR);
-    let trust_anchors = env.required(&LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS);
+    let trust_anchors = trust_source(env);
+    let expired_peers = env.value(&CAUSEWAY_EXPIRED_PEERS);
     let token_file = env.required(&LINKERD2_PROXY_IDENTITY_TOKEN_FILE);
     let names = local_names(env);
     // Certify is one call, not a watch.
@@ -26,6 +27,7 @@ pub(super) fn identity(env: &mut Environment<'_>) -> Option<Identity> {
     Some(Identity {
         dir: dir?,
         trust_anchors: trust_anchors?,
+        expired_peers,
         token_file: token_file?,
         id,
         server_name,
@@ -33,6 +35,16 @@ pub(super) fn identity(env: &mut Environment<'_>) -> Option<Identity> {
         min_refresh,
         max_refresh,
     })
+}
+
+/// A file is followed, the environment cannot change: whoever sets both means the file. What the other says must be
+/// right all the same.
+fn trust_source(env: &mut Environment<'_>) -> Option<TrustSource> {
+    if env.is_set(&CAUSEWAY_TRUST_ANCHORS_FILE) {
+        let _ = env.optional(&LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS);
+        return env.optional(&CAUSEWAY_TRUST_ANCHORS_FILE).map(TrustSource::File);
+    }
+    env.required(&LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS).map(TrustSource::Text)
 }
 
 /// The variable that asks for SPIRE, if any does. What belongs to it is looked at, as Linkerd's proxy does.

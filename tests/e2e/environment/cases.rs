@@ -188,7 +188,9 @@ fn identity() -> Vec<Case> {
     };
     vec![
         case("LINKERD2_PROXY_IDENTITY_DIR", get!(identity.dir), ("/tmp", Is("\"/tmp\"")), ("", FATAL), FATAL),
-        case("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", get!(identity.trust_anchors), ("-----B\n-----E\n", Is("Anchors(14 bytes)")), (" \n", FATAL), FATAL),
+        case("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", get!(identity.trust_anchors), ("-----B\n-----E\n", Is("Text(Anchors(14 bytes))")), (" \n", FATAL), FATAL),
+        case("CAUSEWAY_TRUST_ANCHORS_FILE", get!(identity.trust_anchors), ("/etc/passwd", Is("File(\"/etc/passwd\")")), ("", FATAL), FATAL),
+        case("CAUSEWAY_EXPIRED_PEERS", get!(identity.expired_peers), ("close", Is("Close")), ("Close", FATAL), FATAL),
         case("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", get!(identity.token_file), ("/etc/passwd", Is("\"/etc/passwd\"")), ("", FATAL), FATAL),
         case("LINKERD2_PROXY_IDENTITY_SVC_ADDR", get!(identity.control.addr.to_string()), ("[::1]:1", Is("\"[::1]:1\"")), ("identity", FATAL), FATAL),
         case("LINKERD2_PROXY_IDENTITY_SVC_NAME", get!(identity.control.name), ("a.b", Is("Some(DnsName(\"a.b\"))")), ("a_b-.c", FATAL), FATAL),

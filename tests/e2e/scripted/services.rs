@@ -1,7 +1,7 @@
 //! The four services, each reading its feed.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use causeway::api;
 use causeway::tls::testing::San;
@@ -90,13 +90,15 @@ impl Identity for Services {
         if req.token != super::TOKEN {
             return Err(Status::permission_denied("not the token that was mounted"));
         }
-        let chain = self.0.ca.sign_request(&req.certificate_signing_request, &[San::Dns(&req.identity)]);
+        let until = SystemTime::now() + *self.0.lifetime.lock();
+        let names = [San::Dns(&req.identity)];
+        let chain = self.0.ca.sign_request_until(&req.certificate_signing_request, &names, until);
         self.0.certified.lock().push(req.identity);
         let mut chain = chain.into_iter().map(|der| der.to_vec());
         Ok(Response::new(api::identity::encode_issued(api::identity::Issued {
             leaf: chain.next().unwrap(),
             intermediates: chain.collect(),
-            valid_until: SystemTime::now() + Duration::from_secs(24 * 3600),
+            valid_until: until,
         })))
     }
 }
