@@ -33,6 +33,10 @@ const HARMLESS: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 /// Read at once while a head is incomplete. Bytes.
 const PIECE: usize = 4096;
 
+/// Read and forgotten behind a refused request, so that the end of the connection is not a reset that takes the answer
+/// along. No more: who never stops sending would keep the task that is to answer busy with reading. Bytes.
+const FORGOTTEN: usize = 64 * 1024;
+
 /// What guard and server tell each other of the request that the parser has now.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict(Arc<Shared>);
@@ -77,8 +81,8 @@ enum Next {
     /// No HTTP any more.
     Raw,
     /// Nothing: a request was refused, and the answer is the connection's last. But until the client has left, the
-    /// parser must not be told so: it would not answer.
-    Refused,
+    /// parser must not be told so: it would not answer. So many bytes more are read and forgotten.
+    Refused(usize),
     /// Nothing: the client has ended.
     End,
 }
@@ -121,7 +125,7 @@ impl<IO> Guard<IO> {
                     passed
                 }
                 Next::Chunked(chunked, _) => chunked.follow(rest)?,
-                Next::Undecided | Next::Raw | Next::Refused | Next::End => break,
+                Next::Undecided | Next::Raw | Next::Refused(_) | Next::End => break,
             };
             self.end_of_body();
         }
@@ -149,7 +153,7 @@ impl<IO> Guard<IO> {
     /// Between requests the reader is told by a harmless one; within a body it gets an error.
     fn refuse(&mut self, reason: Reason) -> io::Result<()> {
         let between = matches!(self.next, Next::Head);
-        self.next = Next::Refused;
+        self.next = Next::Refused(FORGOTTEN);
         self.deadline = None;
         let _ = self.verdict.0.refused.set(reason);
         self.held = BytesMut::new();
@@ -232,16 +236,20 @@ impl<IO: AsyncRead + Unpin> Guard<IO> {
         Poll::Ready(Ok(passed > 0))
     }
 
-    /// Reads what follows a refused request, and forgets it.
-    fn poll_forget(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Reads what follows a refused request, and forgets it. After `left` bytes nobody is woken any more: the answer
+    /// ends the connection.
+    fn poll_forget(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<io::Result<()>> {
         let mut forgotten = [0; 1024];
-        loop {
+        while left > 0 {
             let mut buf = ReadBuf::new(&mut forgotten);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            left = left.saturating_sub(buf.filled().len());
+            self.next = Next::Refused(left);
         }
+        Poll::Pending
     }
 
     /// Reads more of an incomplete head, until its deadline.
@@ -278,7 +286,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guard<IO> {
                 return Poll::Ready(Ok(()));
             }
             match this.next {
-                Next::Refused => return this.poll_forget(cx),
+                Next::Refused(left) => return this.poll_forget(cx, left),
                 Next::End => return Poll::Ready(Ok(())),
                 Next::Raw if this.held.is_empty() => return Pin::new(&mut this.io).poll_read(cx, buf),
                 Next::Raw => this.clear = this.held.len(),

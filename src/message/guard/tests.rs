@@ -1,3 +1,4 @@
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -86,6 +87,31 @@ async fn an_endless_head_is_refused_at_the_limit() {
             assert!(expected.is_some() || got == sent.as_bytes());
         }
     }
+}
+
+/// Whose next bytes are always there, and how many were taken.
+#[derive(Debug)]
+struct Endless(usize);
+
+impl AsyncRead for Endless {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0 += buf.remaining();
+        buf.initialize_unfilled().fill(b'a');
+        buf.set_filled(buf.capacity());
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn who_sends_without_end_behind_a_refused_request_is_not_read_for_ever() {
+    let mut guard = Guard::new(Endless(0), Verdict::default());
+    let mut buf = vec![0; 1024];
+    assert_eq!(guard.read(&mut buf).await.unwrap(), HARMLESS.len());
+    let before = guard.io.0;
+    for _ in 0..3 {
+        assert!(guard.read(&mut buf).now_or_never().is_none(), "nothing passes, and there is no end");
+    }
+    assert_eq!(guard.io.0 - before, FORGOTTEN);
 }
 
 #[tokio::test(start_paused = true)]
