@@ -19,7 +19,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::app;
@@ -50,6 +50,7 @@ pub(crate) struct World {
     // Before the namespace that it lives in.
     proxy: Process,
     pub(crate) runtime: Runtime,
+    far_side: Handle,
     pub(crate) ca: Arc<TestCa>,
     outside: Namespace,
     pod: Namespace,
@@ -89,15 +90,17 @@ impl World {
         // Everybody else is on another machine.
         stay_on(Pid::from_raw(0), LAST);
         let changes = changes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let world = Self::start(descriptors, changes, alone)?;
+        let world = Self::start(descriptors, changes, alone, None)?;
         stay_on(Pid::from_raw(world.proxy.id().cast_signed()), FIRST);
         Some(world)
     }
 
     /// In a whole run, the same world once more, for attacks that do not meet the first one's proxy. It keeps to the
-    /// attackers' processor, and gives way to everybody else as they do.
+    /// attackers' processor, and gives way to everybody else as they do. But its applications are those of the first
+    /// one: what they do for attackers is not what the proxy is judged by.
     pub(crate) fn decoy(&self) -> Option<Self> {
-        let start = || as_another_machine_would(|| Self::start(None, self.changes.clone(), None));
+        let far_side = Some(self.far_side.clone());
+        let start = || as_another_machine_would(|| Self::start(None, self.changes.clone(), None, far_side));
         full().then(start).flatten()
     }
 
@@ -105,6 +108,7 @@ impl World {
         descriptors: Option<usize>,
         changes: Vec<(String, String)>,
         alone: Option<MutexGuard<'static, ()>>,
+        far_side: Option<Handle>,
     ) -> Option<Self> {
         let (outside, pod) = (namespace("outside")?, namespace("pod")?);
         let network = Network::new().unwrap();
@@ -116,7 +120,8 @@ impl World {
         }
         pod.run(|| redirect::install(&Apart::here().rules(Rules::default()))).unwrap().unwrap();
         let ca = Arc::new(TestCa::new("neighbours"));
-        let control = start_far_side(&outside, &pod, &ca);
+        let far_side = far_side.unwrap_or_else(start_far_side);
+        let control = serve(&far_side, &outside, &pod, &ca);
         let folder = folder();
         let launcher = launcher(folder.path(), descriptors);
         let mut env = environment(folder.path(), control, &ca);
@@ -127,8 +132,18 @@ impl World {
         let attackers =
             Builder::new_multi_thread().worker_threads(2).on_thread_start(step_back).enable_all().build();
         let runtime = attackers.unwrap();
-        let world =
-            Self { proxy, runtime, ca, outside, pod, _network: network, folder, changes, _alone: alone };
+        let world = Self {
+            proxy,
+            runtime,
+            far_side,
+            ca,
+            outside,
+            pod,
+            _network: network,
+            folder,
+            changes,
+            _alone: alone,
+        };
         world.until("the proxy serves", || world.try_get(Side::Inbound) && world.try_get(Side::Outbound));
         Some(world)
     }
@@ -248,8 +263,17 @@ fn stay_on(thread: Pid, processor: usize) {
     }
 }
 
-/// The application beside the proxy and the one outside, and the control plane, on a thread of their own.
-fn start_far_side(outside: &Namespace, pod: &Namespace, ca: &Arc<TestCa>) -> SocketAddr {
+/// A thread that ends with the process.
+fn start_far_side() -> Handle {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let far_side = runtime.handle().clone();
+    let run = move || runtime.block_on(std::future::pending::<()>());
+    std::thread::Builder::new().name("far-side".into()).spawn(run).unwrap();
+    far_side
+}
+
+/// The application beside the proxy and the one outside, and the control plane.
+fn serve(far_side: &Handle, outside: &Namespace, pod: &Namespace, ca: &Arc<TestCa>) -> SocketAddr {
     let listen = |namespace: &Namespace, addr: SocketAddr| {
         let listener = namespace.listen(addr).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -260,15 +284,12 @@ fn start_far_side(outside: &Namespace, pod: &Namespace, ca: &Arc<TestCa>) -> Soc
     let controller = listen(pod, (Ipv4Addr::LOCALHOST, 0).into());
     let addr = controller.local_addr().unwrap();
     let known = Arc::new(Knowledge { ca: ca.clone(), endpoint: (OUTSIDE, APP).into() });
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let serve = async move {
+    far_side.spawn(async move {
         let own = |listener| tokio::net::TcpListener::from_std(listener).unwrap();
         tokio::join!(app::serve(own(beside)), app::serve(own(away)), async {
             control::serve(own(controller), known).await.unwrap();
         })
-    };
-    // Ends with the process.
-    std::thread::Builder::new().name("far-side".into()).spawn(move || runtime.block_on(serve)).unwrap();
+    });
     addr
 }
 
