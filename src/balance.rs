@@ -17,25 +17,37 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::outbound::Load;
-use crate::telemetry::balancers::{Balancing, State};
+use crate::model::endpoint::Locality;
+use crate::model::outbound::{Load, LoadBand};
+use crate::telemetry::balancers::{Balancing, Spill, State, Use};
 use crate::telemetry::metric::Counter;
 
 mod ewma;
+mod locality;
 mod pick;
 
 use ewma::Ewma;
+use locality::LocalFirst;
 use pick::Choice;
 
 /// A changing set of members, keyed by address.
 pub struct Balancer<T> {
-    /// Ordered by address.
-    members: ArcSwap<Vec<Arc<Member<T>>>>,
+    members: ArcSwap<Set<T>>,
     /// One change at a time, so that none is lost.
     writer: Mutex<()>,
     changed: Arc<Notify>,
     load: Load,
+    /// For each [`Use`].
+    local_first: [Option<Arc<LocalFirst>>; 2],
     updates: Updates,
+}
+
+/// The members at one time.
+struct Set<T> {
+    /// Local ones first; of each kind, ordered by address.
+    all: Vec<Arc<Member<T>>>,
+    /// How many are local. Where nobody asks for these first, none counts as such.
+    local: usize,
 }
 
 /// How often the set has been told to change.
@@ -50,6 +62,7 @@ struct Updates {
 pub struct Member<T> {
     addr: SocketAddr,
     value: T,
+    local: bool,
     readiness: Readiness,
     in_flight: AtomicU32,
     latency: Ewma,
@@ -65,35 +78,52 @@ pub struct Readiness {
 /// A chosen member, in use until this is dropped or has [`responded`](Pick::responded).
 pub struct Pick<T> {
     member: Arc<Member<T>>,
+    /// Where it counts as local.
+    local: Option<Arc<LocalFirst>>,
     since: Instant,
     in_flight: bool,
 }
 
 impl<T> Balancer<T> {
     pub fn new(load: Load) -> Self {
-        let members = ArcSwap::from_pointee(Vec::new());
+        Self::local_first(load, [None, None])
+    }
+
+    /// Prefers local members in each [`Use`] for which there is a band.
+    pub fn local_first(load: Load, bands: [Option<LoadBand>; 2]) -> Self {
+        let members = ArcSwap::from_pointee(Set { all: Vec::new(), local: 0 });
         let changed = Arc::new(Notify::new());
-        Self { members, writer: Mutex::new(()), changed, load, updates: Updates::default() }
+        let local_first = bands.map(|band| band.map(|band| Arc::new(LocalFirst::new(band))));
+        Self { members, writer: Mutex::new(()), changed, load, local_first, updates: Updates::default() }
     }
 
     /// Makes a member, which is not in the set yet. What is made may keep the readiness and set it
     /// at any time.
     pub fn member(&self, addr: SocketAddr, make: impl FnOnce(Readiness) -> T) -> Arc<Member<T>> {
+        self.member_at(addr, Locality::Unknown, make)
+    }
+
+    /// The same, of a member of which it is known where it is.
+    pub fn member_at(
+        &self,
+        addr: SocketAddr,
+        locality: Locality,
+        make: impl FnOnce(Readiness) -> T,
+    ) -> Arc<Member<T>> {
+        let local = locality == Locality::Local && self.local_first.iter().any(Option::is_some);
         let readiness = Readiness { ready: Arc::default(), changed: self.changed.clone() };
         let value = make(readiness.clone());
         let latency = Ewma::new(self.load, Instant::now());
-        Arc::new(Member { addr, value, readiness, in_flight: AtomicU32::new(0), latency })
+        Arc::new(Member { addr, value, local, readiness, in_flight: AtomicU32::new(0), latency })
     }
 
-    /// The members now, ordered by address.
-    pub fn members(&self) -> Arc<Vec<Arc<Member<T>>>> {
-        self.members.load_full()
+    /// The members now.
+    pub fn members(&self) -> Vec<Arc<Member<T>>> {
+        self.members.load().all.clone()
     }
 
     pub fn get(&self, addr: SocketAddr) -> Option<Arc<Member<T>>> {
-        let members = self.members.load();
-        let at = members.binary_search_by_key(&addr, |member| member.addr).ok()?;
-        Some(members[at].clone())
+        self.members.load().get(addr).cloned()
     }
 
     /// Adds members, in place of those with the same address.
@@ -122,33 +152,38 @@ impl<T> Balancer<T> {
 
     fn change(&self, apply: impl FnOnce(&mut Vec<Arc<Member<T>>>)) {
         let writer = self.writer.lock();
-        let mut members = Vec::clone(&self.members.load());
+        let mut members = self.members();
         apply(&mut members);
-        // The last of those with one address wins: sorting is stable, removal keeps the first.
-        members.reverse();
-        members.sort_by_key(|member| member.addr);
-        members.dedup_by_key(|member| member.addr);
-        self.members.store(Arc::new(members));
+        self.members.store(Arc::new(Set::of(members)));
         drop(writer);
         self.changed.notify_waiters();
     }
 
     /// Chooses between two ready members; `None` if none is ready.
     pub fn pick(&self) -> Option<Pick<T>> {
-        let members = self.members.load();
+        let set = self.members.load();
         let now = Instant::now();
-        let chosen = match pick::two(&members, |member| member.is_ready())? {
-            Choice::One(member) => member,
-            Choice::Two(first, second) if second.load(now) < first.load(now) => second,
-            Choice::Two(first, _) => first,
+        Some(Pick::of(choose(&set.all, now)?, None, now))
+    }
+
+    /// The same, among local members alone while they can take more and this use is one that prefers them.
+    pub fn pick_for(&self, used: Use) -> Option<Pick<T>> {
+        let Some(local) = &self.local_first[used as usize] else { return self.pick() };
+        let set = self.members.load();
+        let now = Instant::now();
+        let (near, far) = set.all.split_at(set.local);
+        let chosen = if local.take(now, || near.iter().filter(|member| member.is_ready()).count()) {
+            choose(near, now).or_else(|| choose(far, now))?
+        } else {
+            // Too much is better than none.
+            choose(far, now).inspect(|_| local.spilled()).or_else(|| choose(near, now))?
         };
-        chosen.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Pick { member: chosen.clone(), since: now, in_flight: true })
+        Some(Pick::of(chosen, chosen.local.then(|| local.clone()), now))
     }
 
     /// Whether a pick would find a member.
     pub fn is_ready(&self) -> bool {
-        self.members.load().iter().any(|member| member.is_ready())
+        self.members.load().all.iter().any(|member| member.is_ready())
     }
 
     /// Waits until a member is ready; false if none was by `deadline`.
@@ -171,12 +206,48 @@ impl<T: Send + Sync> Balancing for Balancer<T> {
     fn state(&self) -> State {
         let members = self.members.load();
         State {
-            ready: members.iter().filter(|member| member.is_ready()).count(),
-            members: members.len(),
+            ready: members.all.iter().filter(|member| member.is_ready()).count(),
+            members: members.all.len(),
             resets: self.updates.resets.value(),
             additions: self.updates.additions.value(),
             removals: self.updates.removals.value(),
+            spill: None,
         }
+    }
+
+    fn spill(&self, used: Use) -> Option<Spill> {
+        self.local_first[used as usize].as_ref().map(|local| local.state())
+    }
+}
+
+/// The less loaded one of two.
+fn choose<T>(members: &[Arc<Member<T>>], now: Instant) -> Option<&Arc<Member<T>>> {
+    Some(match pick::two(members, |member| member.is_ready())? {
+        Choice::One(member) => member,
+        Choice::Two(first, second) if second.load(now) < first.load(now) => second,
+        Choice::Two(first, _) => first,
+    })
+}
+
+impl<T> Set<T> {
+    fn of(mut all: Vec<Arc<Member<T>>>) -> Self {
+        // The last of those with one address wins: sorting is stable, removal keeps the first.
+        all.reverse();
+        all.sort_by_key(|member| member.addr);
+        all.dedup_by_key(|member| member.addr);
+        let local = all.iter().filter(|member| member.local).count();
+        if local > 0 {
+            all.sort_by_key(|member| !member.local);
+        }
+        Self { all, local }
+    }
+
+    fn get(&self, addr: SocketAddr) -> Option<&Arc<Member<T>>> {
+        let (near, far) = self.all.split_at(self.local);
+        [near, far].into_iter().find_map(|part| {
+            let at = part.binary_search_by_key(&addr, |member| member.addr).ok()?;
+            Some(&part[at])
+        })
     }
 }
 
@@ -226,6 +297,14 @@ impl Readiness {
 }
 
 impl<T> Pick<T> {
+    fn of(member: &Arc<Member<T>>, local: Option<Arc<LocalFirst>>, now: Instant) -> Self {
+        member.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(local) = &local {
+            local.begin();
+        }
+        Self { member: member.clone(), local, since: now, in_flight: true }
+    }
+
     pub fn addr(&self) -> SocketAddr {
         self.member.addr
     }
@@ -253,6 +332,9 @@ impl<T> Pick<T> {
         let held = std::mem::take(&mut self.in_flight);
         if held {
             self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
+            if let Some(local) = self.local.take() {
+                local.end();
+            }
         }
         held
     }
@@ -274,7 +356,7 @@ impl<T> Drop for Pick<T> {
 
 impl<T> fmt::Debug for Balancer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.members.load().iter()).finish()
+        f.debug_list().entries(self.members.load().all.iter()).finish()
     }
 }
 

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use crate::backoff::Backoff;
 use crate::model::endpoint::{FlowControl, KeepAlive};
 use crate::model::name::Host;
+use crate::model::outbound::LoadBand;
 use crate::model::{DnsName, ServerPolicy, WorkloadId};
 
 pub mod default_policy;
@@ -66,6 +67,8 @@ pub struct Outbound {
     pub discovery_idle_timeout: Duration,
     pub http_queue: Queue,
     pub tcp_queue: Queue,
+    /// How much local endpoints take before others do, of requests and of opaque connections; `None`: all are alike.
+    pub local_first: [Option<LoadBand>; 2],
     /// Requests that may wait for their answers at once.
     pub max_in_flight: usize,
     /// Whether to route by `l5d-dst-override`.

@@ -131,6 +131,7 @@ pub(super) fn outbound(
         settings: http_settings(connect),
         backoff: connect.backoff,
         queues: [config.outbound.http_queue, config.outbound.tcp_queue],
+        local_first: config.outbound.local_first,
         metrics: metrics.clone(),
         clients: Default::default(),
     };

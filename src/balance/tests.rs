@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod local_first;
+
 const MS: Duration = Duration::from_millis(1);
 
 fn addr(n: u16) -> SocketAddr {

@@ -130,6 +130,10 @@ fn outbound(env: &mut Environment<'_>, connect: Connect) -> Option<Outbound> {
             capacity: env.value(&LINKERD2_PROXY_OUTBOUND_TCP_QUEUE_CAPACITY),
             failfast: env.value(&LINKERD2_PROXY_OUTBOUND_TCP_FAILFAST_TIMEOUT),
         },
+        local_first: [
+            env.optional(&CAUSEWAY_LOCAL_FIRST_REQUESTS),
+            env.optional(&CAUSEWAY_LOCAL_FIRST_CONNECTIONS),
+        ],
         max_in_flight: env.value(&LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT),
         ingress_mode,
         informational_headers: !quiet.unwrap_or(ingress_mode),

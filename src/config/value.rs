@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::{AccessLog, Anchors, ControlAddr, DefaultPolicy, ExpiredPeers, LogFormat, Suffixes};
 use crate::model::name::Host;
+use crate::model::outbound::LoadBand;
 use crate::model::{DnsName, WorkloadId};
 
 /// A kind of value: what it looks like, and how it is read.
@@ -40,6 +41,8 @@ pub(super) const WINDOW: Form<u32> =
     form("a number of bytes from 0 to 2147483647", |text| number(text).filter(|bytes| *bytes <= MAX_WINDOW));
 pub(super) const FRAME: Form<u32> =
     form("a number of bytes from 16384 to 16777215", |text| number(text).filter(|n| FRAME_SIZES.contains(n)));
+pub(super) const LOAD_BAND: Form<LoadBand> =
+    form("LOW-HIGH, two integers above 0, the second the larger", load_band);
 pub(super) const CORES: Form<usize> =
     form("a number of cores, 1 or more", |text| number(text).filter(|cores| *cores > 0));
 pub(super) const CORES_RATIO: Form<f64> =
@@ -128,6 +131,12 @@ fn ports(text: &str) -> Option<BTreeSet<u16>> {
     Some(set)
 }
 
+fn load_band(text: &str) -> Option<LoadBand> {
+    let (low, high) = text.split_once('-')?;
+    let band = LoadBand { low: number(low.trim())?, high: number(high.trim())? };
+    (0 < band.low && band.low < band.high).then_some(band)
+}
+
 fn suffixes(text: &str) -> Option<Suffixes> {
     let mut all = Suffixes::default();
     for item in items(text) {
@@ -203,6 +212,14 @@ mod tests {
         assert_eq!(ports("1-65535").map(|set| set.len()), Some(65_535));
         for bad in ["http", "80-79", "-1", "2-", "69420", "1-69420"] {
             assert_eq!(ports(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_load_band_rises() {
+        assert_eq!(load_band("4-8"), Some(LoadBand { low: 4, high: 8 }));
+        for bad in ["", "8", "8-4", "4-4", "0-4", "-4-8", "4-8-9", "a-b", "4.5-8"] {
+            assert_eq!(load_band(bad), None, "{bad}");
         }
     }
 

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::environment::{Row, Setting};
 use super::{AccessLog, Anchors, ControlAddr, DefaultPolicy, ExpiredPeers, LogFormat, Suffixes, value};
+use crate::model::outbound::LoadBand;
 use crate::model::{DnsName, WorkloadId};
 
 macro_rules! settings {
@@ -175,6 +176,8 @@ settings! {
     OTEL_RESOURCE_ATTRIBUTES: String = TEXT, None, "more span attributes, a line each";
     HOSTNAME: String = TEXT, None, "host name of spans";
 
+    CAUSEWAY_LOCAL_FIRST_REQUESTS: LoadBand = LOAD_BAND, None, "prefer endpoints of the own zone, while fewer requests than HIGH are in flight at each; unset: all are alike";
+    CAUSEWAY_LOCAL_FIRST_CONNECTIONS: LoadBand = LOAD_BAND, None, "the same of opaque connections, by how many are open";
     CAUSEWAY_MARK: u32 = U32, None, "SO_MARK of the connections that the proxy opens, by which redirection can tell them; needs CAP_NET_ADMIN";
     CAUSEWAY_TRUST_ANCHORS_FILE: PathBuf = PATH, None, "file of PEM certificates, whom to trust, in place of LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS; a change is in force within two seconds";
     CAUSEWAY_EXPIRED_PEERS: ExpiredPeers = EXPIRED_PEERS, Some("drain"), "connections of peers whose certificate has expired: keep all, drain HTTP, or close opaque ones too";

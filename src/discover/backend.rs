@@ -22,7 +22,8 @@ use crate::connect::track::Kept;
 use crate::connect::{Client, Connector};
 use crate::controller::Controller;
 use crate::error::{Fault, Reason};
-use crate::model::outbound::{Backend as Spec, BackendKind};
+use crate::model::endpoint::Locality;
+use crate::model::outbound::{Backend as Spec, BackendKind, LoadBand};
 use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, EndpointUpdate, ResourceRef};
 use crate::telemetry::Metrics;
@@ -44,6 +45,8 @@ pub struct Backends {
     pub backoff: Backoff,
     /// How requests wait for an endpoint, and connections.
     pub queues: [Queue; 2],
+    /// How much local endpoints take before others do, of either; `None`: all are alike.
+    pub local_first: [Option<LoadBand>; 2],
     pub metrics: Arc<Metrics>,
     /// Every client alive, for sweeping.
     pub clients: Mutex<Vec<Weak<Client>>>,
@@ -116,7 +119,7 @@ impl Backends {
             }
             BackendKind::Fail => (Members::None, None),
             BackendKind::Balance { authority, load } => {
-                let balancer = Arc::new(Balancer::new(*load));
+                let balancer = Arc::new(Balancer::local_first(*load, self.local_first));
                 let watching = self.watch(authority.clone(), balancer.clone(), outages.clone());
                 (Members::Balanced(balancer), Some(watching))
             }
@@ -210,8 +213,8 @@ impl Backends {
     ) -> Arc<balance::Member<Arc<Reach>>> {
         let known = balancer.get(endpoint.addr).filter(|member| member.client.endpoint == endpoint);
         known.unwrap_or_else(|| {
-            let addr = endpoint.addr;
-            let member = balancer.member(addr, |_| self.reach(Some(authority), endpoint));
+            let (addr, locality) = (endpoint.addr, Locality::of(&endpoint.labels));
+            let member = balancer.member_at(addr, locality, |_| self.reach(Some(authority), endpoint));
             // Until a connection fails, the first request may as well be the one to open it.
             member.set_ready(true);
             member
@@ -278,7 +281,7 @@ impl Backend {
         };
         let waiting = &self.waiting[used as usize];
         loop {
-            if let Some(picked) = balancer.pick() {
+            if let Some(picked) = balancer.pick_for(used) {
                 let reach = Arc::clone(&picked);
                 waiting.shut.store(false, Ordering::Relaxed);
                 let balanced = Some(Balanced { balancer: balancer.clone(), picked });

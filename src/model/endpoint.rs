@@ -78,6 +78,27 @@ pub struct KeepAlive {
     pub while_idle: bool,
 }
 
+/// Where an endpoint is, seen from here (contract 3.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Locality {
+    #[default]
+    Unknown,
+    /// In the same zone.
+    Local,
+    Remote,
+}
+
+impl Locality {
+    /// What an endpoint's labels say.
+    pub fn of(labels: &BTreeMap<String, String>) -> Self {
+        match labels.get("zone_locality") {
+            Some(zone) if zone.eq_ignore_ascii_case("local") => Self::Local,
+            Some(zone) if zone.eq_ignore_ascii_case("remote") => Self::Remote,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl Endpoint {
     /// A plain address about which nothing else is known.
     pub fn plain(addr: SocketAddr) -> Self {

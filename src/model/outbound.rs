@@ -86,6 +86,15 @@ pub struct Load {
     pub decay: Duration,
 }
 
+/// How much may be in flight at each local endpoint before what comes on top goes elsewhere, and what counts as
+/// little again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadBand {
+    pub low: u32,
+    /// More than `low`.
+    pub high: u32,
+}
+
 impl Default for Load {
     fn default() -> Self {
         Self { default_rtt: Duration::from_millis(30), decay: Duration::from_secs(10) }

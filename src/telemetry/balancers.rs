@@ -13,6 +13,11 @@ use crate::model::{Authority, ResourceRef};
 /// Something whose state is shown.
 pub trait Balancing: Send + Sync {
     fn state(&self) -> State;
+
+    /// How much goes past local endpoints, where they come first.
+    fn spill(&self, _: Use) -> Option<Spill> {
+        None
+    }
 }
 
 /// A balancer at the moment of a scrape.
@@ -24,6 +29,18 @@ pub struct State {
     pub resets: u64,
     pub additions: u64,
     pub removals: u64,
+    pub spill: Option<Spill>,
+}
+
+/// Whether local endpoints have more than they can take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spill {
+    /// 1 while they do.
+    pub spilling: u64,
+    /// How often that has changed.
+    pub changes: u64,
+    /// What went elsewhere therefore.
+    pub spilled: u64,
 }
 
 /// What a balancer is used for: each use has families of its own.
@@ -67,18 +84,21 @@ impl Balancers {
         let mut states = std::collections::BTreeMap::<Arc<str>, State>::new();
         for shown in self.0[used as usize].lock().iter() {
             if let Some(balancer) = shown.balancer.upgrade() {
-                states.entry(shown.labels.clone()).or_default().add(balancer.state());
+                let state = State { spill: balancer.spill(used), ..balancer.state() };
+                states.entry(shown.labels.clone()).or_default().add(state);
             }
         }
         states.into_iter().collect()
     }
 
     pub fn render(&self, page: &mut Page, used: Use) {
-        let prefix = match used {
-            Use::Http => "outbound_http_balancer",
-            Use::Tcp => "outbound_tcp_balancer",
+        let (prefix, local_first) = match used {
+            Use::Http => ("outbound_http_balancer", "causeway_outbound_http_local_first"),
+            Use::Tcp => ("outbound_tcp_balancer", "causeway_outbound_tcp_local_first"),
         };
-        render(page, prefix, &self.states(used));
+        let states = self.states(used);
+        render(page, prefix, &states);
+        render_spill(page, local_first, &states);
     }
 }
 
@@ -108,6 +128,25 @@ pub(super) fn render(page: &mut Page, prefix: &str, states: &[(Arc<str>, State)]
     }
 }
 
+/// Families of our own, there only where the setting is.
+fn render_spill(page: &mut Page, prefix: &str, states: &[(Arc<str>, State)]) {
+    let spills = || states.iter().filter_map(|(labels, state)| Some((labels, state.spill?)));
+    if spills().next().is_none() {
+        return;
+    }
+    let name = format!("{prefix}_spilling");
+    page.family(&name, "gauge", "Whether local endpoints have more than they can take.");
+    spills().for_each(|(labels, spill)| page.sample(&name, labels, spill.spilling));
+    for (what, help, value) in [
+        ("changes", "Times that spilling began or ended.", (|spill| spill.changes) as fn(Spill) -> u64),
+        ("spilled", "What went elsewhere because local endpoints had enough.", |spill| spill.spilled),
+    ] {
+        let name = format!("{prefix}_{what}");
+        page.family(&name, "counter", help);
+        spills().for_each(|(labels, spill)| page.sample(&format!("{name}_total"), labels, value(spill)));
+    }
+}
+
 impl State {
     pub(super) fn add(&mut self, other: Self) {
         self.ready += other.ready;
@@ -115,6 +154,12 @@ impl State {
         self.resets += other.resets;
         self.additions += other.additions;
         self.removals += other.removals;
+        if let Some(other) = other.spill {
+            let spill = self.spill.get_or_insert_default();
+            spill.spilling |= other.spilling;
+            spill.changes += other.changes;
+            spill.spilled += other.spilled;
+        }
     }
 }
 
@@ -130,6 +175,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_spills_is_shown_where_local_endpoints_come_first() {
+        let mut page = Page::default();
+        let spill = |spilling, spilled| {
+            let spill = Some(Spill { spilling, changes: 1, spilled });
+            State { spill, ..State::default() }
+        };
+        let mut both = spill(0, 2);
+        both.add(spill(1, 3));
+        render_spill(&mut page, "x", &[("a=\"1\"".into(), both), ("a=\"2\"".into(), State::default())]);
+        let text = page.finish();
+        for line in ["x_spilling{a=\"1\"} 1", "x_changes_total{a=\"1\"} 2", "x_spilled_total{a=\"1\"} 5"] {
+            assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
+        }
+        assert!(!text.contains("a=\"2\""), "{text}");
+    }
+
     fn page(balancers: &Balancers, used: Use) -> String {
         let mut page = Page::default();
         balancers.render(&mut page, used);
@@ -141,7 +203,7 @@ mod tests {
         let balancers = Balancers::default();
         let meta = ResourceRef::default_named("web");
         let authority: Authority = "web.lab:80".parse().unwrap();
-        let state = State { ready: 1, members: 3, resets: 1, additions: 2, removals: 0 };
+        let state = State { ready: 1, members: 3, resets: 1, additions: 2, ..State::default() };
         let both = [Arc::new(Fixed(state)), Arc::new(Fixed(state))];
         both.iter().for_each(|one| balancers.show(Use::Tcp, &meta, (&meta, &authority), one));
         let text = page(&balancers, Use::Tcp);

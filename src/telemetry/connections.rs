@@ -13,7 +13,7 @@ use super::page::{Page, Unit};
 use super::registry::{Budget, Family, Metric, Scraped};
 use crate::detect;
 use crate::error::Reason;
-use crate::model::endpoint::Labels as EndpointLabels;
+use crate::model::endpoint::{Labels as EndpointLabels, Locality};
 use crate::model::protocol::HttpVersion;
 use crate::model::{ResourceRef, WorkloadId};
 use crate::net::transport_header::TransportHeader;
@@ -210,9 +210,7 @@ impl Connections {
 
     /// What bytes to an endpoint with these labels count towards.
     pub fn zone_cost(&self, endpoint: &EndpointLabels) -> ZoneCost {
-        let locality = endpoint.get("zone_locality").map_or("", String::as_str);
-        let at = LOCALITIES.iter().position(|known| known.eq_ignore_ascii_case(locality)).unwrap_or(0);
-        self.costs[at].clone()
+        self.costs[Locality::of(endpoint) as usize].clone()
     }
 
     pub fn render_inbound(&self, page: &mut Page) {
@@ -257,7 +255,7 @@ impl Connections {
     }
 }
 
-/// In the order of [`Connections::costs`].
+/// In the order of [`Locality`] and of [`Connections::costs`].
 const LOCALITIES: [&str; 3] = ["Unknown", "Local", "Remote"];
 
 fn single(labels: &str, counter: &Counter) -> [(String, u64); 1] {

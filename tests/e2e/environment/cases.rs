@@ -119,6 +119,8 @@ fn process() -> Vec<Case> {
         case("LINKERD2_PROXY_CORES_MAX_RATIO", get!(runtime.max_ratio), ("0.5", Is("Some(0.5)")), ("1.5", Warned("None")), Warned("None")),
         boolean("LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED", get!(shutdown.endpoint_enabled)),
         duration("LINKERD2_PROXY_SHUTDOWN_GRACE_PERIOD", get!(shutdown.grace_period)),
+        case("CAUSEWAY_LOCAL_FIRST_REQUESTS", get!(outbound.local_first[0]), ("4-8", Is("Some(LoadBand { low: 4, high: 8 })")), ("8-4", FATAL), FATAL),
+        case("CAUSEWAY_LOCAL_FIRST_CONNECTIONS", get!(outbound.local_first[1]), ("50-100", Is("Some(LoadBand { low: 50, high: 100 })")), ("100", FATAL), FATAL),
         case("CAUSEWAY_MARK", get!(mark), ("2102", Is("Some(2102)")), ("0x2", FATAL), FATAL),
     ]
 }
