@@ -8,9 +8,10 @@ use causeway::authorize;
 use causeway::model::inbound::{
     Authentication, Authorization, IdentityMatch, InboundRoute, NetworkMatch, ServerProtocol,
 };
+use causeway::model::matching::{Head, PathMatch, RequestMatch};
 use causeway::model::{Peer, ResourceRef, ServerPolicy, WorkloadId};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use http::Method;
+use http::Request;
 use ipnet::{IpNet, Ipv4Net};
 
 fn decide(c: &mut Criterion) {
@@ -21,8 +22,9 @@ fn decide(c: &mut Criterion) {
     for size in [1, 10, 1000] {
         let policy = policy(size, &id);
         for path in ["/orders/7", "/orders/%37"] {
+            let Ok(req) = Request::get(path).body(()) else { return };
             group.bench_function(BenchmarkId::new(path, size), |b| {
-                b.iter(|| black_box(authorize::http(&policy, client, &peer, &Method::GET, black_box(path))))
+                b.iter(|| black_box(authorize::http(&policy, client, &peer, &Head::of(black_box(&req)))))
             });
         }
         group.bench_function(BenchmarkId::new("tcp", size), |b| {
@@ -49,13 +51,15 @@ fn policy(size: usize, id: &WorkloadId) -> ServerPolicy {
             }
         })
         .collect();
+    // Not every path's, so that what else a path may be read as counts too.
+    let matched = RequestMatch { path: Some(PathMatch::Prefix("/orders".into())), ..RequestMatch::default() };
     let route = InboundRoute {
-        meta: ResourceRef::default_named("default"),
-        rules: vec![Vec::new()],
-        authorizations: authorizations.clone(),
+        rules: vec![vec![matched].into()],
+        ..InboundRoute::everything(ResourceRef::default_named("default"), authorizations.clone())
     };
     let protocol = ServerProtocol::Detect { timeout: Duration::from_secs(10), routes: vec![route] };
-    ServerPolicy { meta: ResourceRef::default_named("bench"), protocol, authorizations }
+    let meta = ResourceRef::default_named("bench");
+    ServerPolicy { meta, protocol, authorizations, rate_limit: None }
 }
 
 criterion_group!(benches, decide);

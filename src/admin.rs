@@ -16,6 +16,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::log::LogHandle;
 
 mod env;
+pub mod explain;
 pub mod server;
 mod log_level;
 mod metrics;
@@ -31,6 +32,8 @@ pub struct Admin {
     pub log: LogHandle,
     /// The environment as `/env.json` shows it, usually [`std::env::vars_os`] made readable.
     pub env: Vec<(String, String)>,
+    /// Of this pod's ports.
+    pub policies: explain::Policies,
 }
 
 impl Admin {
@@ -45,6 +48,8 @@ impl Admin {
             "/env.json" => env::respond(&self.env, request),
             "/proxy-log-level" if is_local(client) => log_level::respond(&self.log, &request.method, body),
             "/proxy-log-level" => not_local(),
+            "/explain" if is_local(client) => explain::respond(&self.policies, request),
+            "/explain" => not_local(),
             "/shutdown" => self.shut_down(client, &request.method),
             _ => empty(StatusCode::NOT_FOUND),
         }

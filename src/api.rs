@@ -6,6 +6,7 @@
 //! queues) is ignored with a debug line.
 
 pub mod destination;
+mod filter;
 pub mod identity;
 pub mod inbound;
 pub mod matching;

@@ -111,11 +111,11 @@ impl Proxy {
         let admin_addr = admin_listener.local_addr()?;
 
         let unread = Unread::new(config::runtime::memory_limit());
-        let shared = Shared { store: store.clone(), metrics: metrics.clone(), drain: drain.clone(), unread };
+        let shared = Shared { store: store.clone(), metrics, drain: drain.clone(), unread };
         let outbound = sides::outbound(&config, around, &controllers, &shared);
         let bound = Bound { inbound: inbound_listener.local_addr()?.port(), admin: admin_addr.port() };
         let inbound = sides::inbound(&config, around, bound, &controllers, &shared, &outbound);
-        let admin = sides::admin(&config, log, &store, &metrics, &shutdown);
+        let admin = sides::admin(&config, log, &store, &inbound, &shutdown);
         let admin = AdminServer::new(admin_listener, inbound.clone(), admin)?;
         Ok(Self {
             config,

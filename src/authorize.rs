@@ -1,23 +1,29 @@
 //! May they? The decision on one request or connection, pure (contract 4.3, 4.4).
 //!
 //! What is asked is whether a policy lets a peer at an address do this; rate limits, filters and answers
-//! to the peer are others' business. A permit names what granted it, a refusal what refused.
+//! to the peer are others' business. A permit names what granted it, a refusal what refused; [`explain`]
+//! tells the whole of it.
 
 use std::net::IpAddr;
 
-use http::Method;
-
-use crate::model::inbound::{Authentication, Authorization, InboundRoute, ServerProtocol};
-use crate::model::matching::best_rank;
+use crate::model::inbound::{Authorization, InboundRoute, InboundRule};
+use crate::model::matching::{self, Head, RequestMatch};
 use crate::model::{Peer, ResourceRef, ServerPolicy};
 
+pub mod condition;
+pub mod explain;
 mod path;
+mod readings;
 
 /// A request may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpPermit<'p> {
     pub route: &'p ResourceRef,
     pub authz: &'p ResourceRef,
+    /// The rule of the route that takes the request as it came.
+    pub rule: &'p InboundRule,
+    /// Its match; `None` where the rule has none.
+    pub matched: Option<&'p RequestMatch>,
 }
 
 /// A connection that is not HTTP may pass.
@@ -27,75 +33,83 @@ pub struct TcpPermit<'p> {
 }
 
 /// Why a request may not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<'p> {
     /// The policy has no route for it, or does not expect HTTP at all: 404.
-    #[error("no route of the policy matches the request")]
     RouteNotFound,
     /// The route lets others in: 403.
-    #[error("no authorization of {} {} lets the client in", route.kind(), route.name())]
     Denied { route: &'p ResourceRef },
+    /// It would be let in as it came, but what else it may be read as is more than is judged: 403.
+    Unjudged { route: &'p ResourceRef },
 }
 
 /// No authorization lets the connection in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no authorization lets the client in")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denied;
 
-/// Judges one request. `path` is the path as it came, without query.
+/// Judges one request.
 ///
-/// An application may read a path otherwise than by its bytes: `/a/%2e%2e/b` as `/b`. So whatever it may
-/// be read as has to be allowed too, lest a narrow route be walked around.
+/// An application may read a path otherwise than by its bytes: `/a/%2e%2e/b` as `/b`; and of a header that came twice
+/// either value. So whatever the request may be read as has to be allowed too, lest a narrow route be walked around.
 pub fn http<'p>(
     policy: &'p ServerPolicy,
     client: IpAddr,
     peer: &Peer,
-    method: &Method,
-    path: &str,
+    head: &Head<'_>,
 ) -> Result<HttpPermit<'p>, Refusal<'p>> {
     let routes = policy.protocol.routes().ok_or(Refusal::RouteNotFound)?;
-    let permit = judge(routes, client, peer, method, path)?;
-    for reading in path::readings(path) {
-        judge(routes, client, peer, method, &reading)?;
+    let permit = judge(routes, client, peer, head)?;
+    let readings = readings::of(routes, head).ok_or(Refusal::Unjudged { route: permit.route })?;
+    for reading in readings {
+        judge(routes, client, peer, &reading.of(head))?;
     }
     Ok(permit)
 }
 
 /// Judges a connection that is not HTTP, or not to be taken for it.
 pub fn tcp<'p>(policy: &'p ServerPolicy, client: IpAddr, peer: &Peer) -> Result<TcpPermit<'p>, Denied> {
-    match policy.protocol {
-        ServerProtocol::Http1(_) | ServerProtocol::Http2(_) | ServerProtocol::Grpc(_) => Err(Denied),
-        ServerProtocol::Detect { .. } | ServerProtocol::Opaque | ServerProtocol::Tls => {
-            let authorization = first_allowing(&policy.authorizations, client, peer).ok_or(Denied)?;
-            Ok(TcpPermit { authz: &authorization.meta })
-        }
+    if policy.protocol.is_http_alone() {
+        return Err(Denied);
     }
+    let authorization = first_allowing(&policy.authorizations, client, peer).ok_or(Denied)?;
+    Ok(TcpPermit { authz: &authorization.meta })
 }
 
 fn judge<'p>(
     routes: &'p [InboundRoute],
     client: IpAddr,
     peer: &Peer,
-    method: &Method,
-    path: &str,
+    head: &Head<'_>,
 ) -> Result<HttpPermit<'p>, Refusal<'p>> {
-    let route = &best_route(routes, method, path).ok_or(Refusal::RouteNotFound)?;
+    let Best { route, rule, matched } = best(routes, head).ok_or(Refusal::RouteNotFound)?;
     let authorization =
         first_allowing(&route.authorizations, client, peer).ok_or(Refusal::Denied { route: &route.meta })?;
-    Ok(HttpPermit { route: &route.meta, authz: &authorization.meta })
+    Ok(HttpPermit { route: &route.meta, authz: &authorization.meta, rule, matched })
 }
 
-/// The route of the best-ranked rule; of equals, the first.
-fn best_route<'p>(routes: &'p [InboundRoute], method: &Method, path: &str) -> Option<&'p InboundRoute> {
+#[derive(Clone, Copy)]
+struct Best<'p> {
+    route: &'p InboundRoute,
+    rule: &'p InboundRule,
+    matched: Option<&'p RequestMatch>,
+}
+
+/// The best-ranked rule, by its route's host first; of equals, the first (contract 3.11).
+fn best<'p>(routes: &'p [InboundRoute], head: &Head<'_>) -> Option<Best<'p>> {
     let mut best = None;
     for route in routes {
-        for rank in route.rules.iter().filter_map(|matches| best_rank(matches, method, path)) {
-            if best.is_none_or(|(highest, _)| rank > highest) {
-                best = Some((rank, route));
+        let host = route.hosts.iter().filter_map(|wanted| wanted.rank(head.host()?)).max();
+        if host.is_none() && !route.hosts.is_empty() {
+            continue;
+        }
+        for rule in &route.rules {
+            let Some((rank, matched)) = matching::best(&rule.matches, head) else { continue };
+            if best.is_none_or(|(highest, _)| (host, rank) > highest) {
+                best = Some(((host, rank), Best { route, rule, matched }));
             }
         }
     }
-    best.map(|(_, route)| route)
+    best.map(|(_, best)| best)
 }
 
 fn first_allowing<'p>(
@@ -103,23 +117,8 @@ fn first_allowing<'p>(
     client: IpAddr,
     peer: &Peer,
 ) -> Option<&'p Authorization> {
-    // On a socket for both families, IPv4 clients come as `::ffff:…`.
-    let client = client.to_canonical();
-    authorizations.iter().find(|authorization| {
-        authorization.networks.iter().any(|network| network.contains(client))
-            && is_authenticated(&authorization.authentication, peer)
-    })
-}
-
-fn is_authenticated(wanted: &Authentication, peer: &Peer) -> bool {
-    match wanted {
-        Authentication::Unauthenticated => true,
-        Authentication::TlsUnauthenticated => matches!(peer, Peer::Identified(_) | Peer::Anonymous),
-        Authentication::Identities(matches) => {
-            peer.id().is_some_and(|id| matches.iter().any(|wanted| wanted.matches(id)))
-        }
-    }
+    authorizations.iter().find(|authorization| condition::check(authorization, client, peer).is_ok())
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@ pub mod check;
 pub mod control;
 pub mod demo;
 pub mod diagnostics;
+pub mod explain;
 mod fetch;
 pub mod gateways;
 pub mod link;
@@ -38,6 +39,7 @@ enum Command {
     Link(Box<link::LinkArgs>),
     Diagnostics(diagnostics::Args),
     Gateways(gateways::GatewaysArgs),
+    Explain(Box<explain::ExplainArgs>),
     /// Make a trust anchor, issuers and service-account tokens for development.
     Certs(certs::Args),
 }
@@ -58,6 +60,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Link(args) => said("link", link::run(&args, &mut std::io::stdout())),
         Command::Diagnostics(args) => said("diagnostics", diagnostics::run(&args, &mut std::io::stdout())),
         Command::Gateways(args) => said("gateways", gateways::run(&args, &mut std::io::stdout())),
+        Command::Explain(args) => said("explain", explain::run(&args, &mut std::io::stdout())),
         Command::Certs(args) => said("certs", certs::run(&args, &mut std::io::stdout())),
     }
 }

@@ -53,6 +53,10 @@ pub enum Reason {
     StreamReset,
     /// The client is not authorized.
     Denied,
+    /// More requests a second than policy allows.
+    RateLimited,
+    /// A filter of the route fails the request, as it was told to.
+    InjectedFailure,
     /// An original destination that is not one of this pod's addresses.
     ForeignAddress,
     /// A connection that would come back to this proxy.
@@ -66,6 +70,8 @@ pub enum Reason {
     /// An answer whose header or trailer list is beyond the limit.
     AnswerTooLarge,
     TlsDetectTimeout,
+    /// A connection that said nothing, on a port that does not let it in as an opaque one.
+    HttpDetectTimeout,
     /// The client's TLS handshake failed.
     HandshakeFailed,
     /// A connection to the direct port without identity or protocol.
@@ -151,6 +157,8 @@ impl Reason {
             Self::UpstreamBroken   => row(S::BAD_GATEWAY, 14, "i/o", "upstream-broken", true, false, "the connection ended before an answer came"),
             Self::StreamReset      => row(S::BAD_GATEWAY, 14, "unexpected", "stream-reset", false, false, "the stream was reset"),
             Self::Denied           => row(S::FORBIDDEN, 7, "unauthorized", "denied", false, false, "unauthorized: no authorization of the server lets this client in"),
+            Self::RateLimited      => row(S::TOO_MANY_REQUESTS, 8, "unexpected", "rate-limited", false, false, "more requests a second than the rate limit of the server allows"),
+            Self::InjectedFailure  => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "injected-failure", true, false, "unexpected error: a filter of the route fails the request"),
             Self::ForeignAddress   => row(S::BAD_GATEWAY, 14, "unexpected", "foreign-address", true, false, "the destination is not an address of this pod"),
             Self::Loop             => row(S::BAD_GATEWAY, 14, "i/o", "loop", true, false, "the connection would come back to this proxy"),
             Self::BadRequest       => row(S::BAD_REQUEST, 13, "unexpected", "bad-request", true, false, "the request is malformed"),
@@ -158,6 +166,7 @@ impl Reason {
             Self::HeadTimeout      => row(S::REQUEST_TIMEOUT, 4, "unexpected", "head-timeout", true, false, "the request's headers did not end in time"),
             Self::AnswerTooLarge   => row(S::BAD_GATEWAY, 13, "unexpected", "answer-too-large", true, false, "the answer's headers or trailers are larger than 64 KiB"),
             Self::TlsDetectTimeout => row(S::REQUEST_TIMEOUT, 4, "tls detection timeout", "tls-detect-timeout", true, false, "the client sent no complete ClientHello in time"),
+            Self::HttpDetectTimeout => row(S::REQUEST_TIMEOUT, 4, "unexpected", "http-detect-timeout", true, false, "the client sent nothing in time that says what it speaks, and the port does not let it in as an opaque connection"),
             Self::HandshakeFailed  => row(S::BAD_GATEWAY, 14, "i/o", "handshake-failed", true, false, "the client's TLS handshake failed; do both sides share a trust anchor?"),
             Self::DirectRefused    => row(S::BAD_GATEWAY, 14, "unexpected", "direct-refused", true, false, "a connection to the proxy's own port needs mutual TLS and a transport header"),
             Self::HeaderTimeout    => row(S::BAD_GATEWAY, 14, "unexpected", "transport-header-timeout", true, false, "no whole transport header came in time"),
@@ -183,7 +192,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 48] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -201,6 +210,8 @@ impl Reason {
         Self::UpstreamBroken,
         Self::StreamReset,
         Self::Denied,
+        Self::RateLimited,
+        Self::InjectedFailure,
         Self::ForeignAddress,
         Self::Loop,
         Self::BadRequest,
@@ -208,6 +219,7 @@ impl Reason {
         Self::HeadTimeout,
         Self::AnswerTooLarge,
         Self::TlsDetectTimeout,
+        Self::HttpDetectTimeout,
         Self::HandshakeFailed,
         Self::DirectRefused,
         Self::HeaderTimeout,

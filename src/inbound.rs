@@ -6,6 +6,7 @@ pub mod direct;
 pub mod gateway;
 mod handles;
 pub mod http;
+mod permit;
 pub mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
@@ -69,6 +70,8 @@ pub(crate) struct Call {
     pub(crate) target: SocketAddr,
     pub(crate) peer: Arc<Peer>,
     pub(crate) port: Arc<Port>,
+    /// It said nothing in time of what it speaks.
+    pub(crate) silent: bool,
 }
 
 /// What the caller speaks on a connection.
@@ -100,7 +103,8 @@ impl Inbound {
             ServerProtocol::Opaque => (Stream::plain(conn.io), Peer::Plaintext(NoTls::PortSkipped)),
             _ => self.identify(Prefixed::new(conn.io), self.detect_timeout).await?, // identify
         };
-        let mut call = Call { io: Prefixed::new(io), client, target, peer: Arc::new(peer), port };
+        let (io, peer) = (Prefixed::new(io), Arc::new(peer));
+        let mut call = Call { io, client, target, peer, port, silent: false };
         let detected = self.detect(&mut call, &policy).await?; // detect
         debug!(%client, %target, peer = ?call.peer, ?detected, "inbound connection");
         match detected {
@@ -174,7 +178,10 @@ impl Inbound {
         match read {
             Ok(detect::Http::Is(version)) => Ok(Detected::Http(version)),
             Ok(detect::Http::Not) => Ok(Detected::Opaque),
-            Ok(detect::Http::TimedOut) => Ok(otherwise),
+            Ok(detect::Http::TimedOut) => {
+                call.silent = true;
+                Ok(otherwise)
+            }
             Err(error) => Err(Fault::new(Reason::ClientBroken, error)),
         }
     }

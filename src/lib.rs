@@ -9,6 +9,10 @@
 //!
 //! The embedded control plane ([`control`]) and the path meet over gRPC alone.
 
+// Tests and fuzz targets share files, in which this crate has its name.
+#[cfg(test)]
+extern crate self as causeway;
+
 pub mod config;
 pub mod error;
 pub mod drain;
@@ -24,6 +28,7 @@ pub mod controller;
 pub mod identity;
 pub mod balance;
 pub mod authorize;
+pub mod limit;
 pub mod connect;
 pub mod discover;
 pub mod outbound;

@@ -2,6 +2,7 @@
 //! upgrades, and answers of our own. Named so that it is never mistaken for the crate `http`.
 
 pub mod body;
+pub mod filters;
 pub mod frames;
 pub mod framing;
 pub mod guard;

@@ -4,6 +4,7 @@
 //! compared with `==`. Protobuf is read and written in [`crate::api`].
 
 pub mod endpoint;
+pub mod filter;
 pub mod identity;
 pub mod inbound;
 pub mod matching;

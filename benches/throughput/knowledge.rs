@@ -101,17 +101,13 @@ fn server_policy(opaque: bool) -> Result<ServerPolicy, Status> {
         networks: vec![NetworkMatch { net: everywhere, except: Vec::new() }],
         authentication: Authentication::Identities(vec![IdentityMatch::Exact(west)]),
     }];
-    let route = InboundRoute {
-        meta: ResourceRef::default_named("default"),
-        rules: vec![Vec::new()],
-        authorizations: authorizations.clone(),
-    };
+    let route = InboundRoute::everything(ResourceRef::default_named("default"), authorizations.clone());
     let protocol = match opaque {
         true => ServerProtocol::Opaque,
         false => ServerProtocol::Detect { timeout: Duration::from_secs(10), routes: vec![route] },
     };
     let meta = ResourceRef::object("policy.linkerd.io", "server", "bench");
-    Ok(ServerPolicy { meta, protocol, authorizations })
+    Ok(ServerPolicy { meta, protocol, authorizations, rate_limit: None })
 }
 
 impl control::World for World {

@@ -19,6 +19,7 @@ fn admin() -> (Admin, (watch::Sender<u64>, Box<dyn std::any::Any>)) {
         shutdown_enabled: true,
         log,
         env: env.into(),
+        policies: Box::new(|_| (Arc::new(crate::model::ServerPolicy::invalid()), false)),
     };
     (admin, (latch, Box::new(logging)))
 }
@@ -43,6 +44,18 @@ fn liveness_is_unconditional_and_readiness_waits() {
     assert_eq!(answer(&admin, REMOTE, "POST", "/ready"), (200, "ready\n".into()));
     drop(latch);
     assert_eq!(answer(&admin, REMOTE, "GET", "/ready").0, 200, "readiness latches");
+}
+
+#[test]
+fn only_the_pod_itself_is_told_why() {
+    let (admin, _alive) = admin();
+    let uri = "http://localhost/explain?port=80&src=10.0.0.1";
+    assert_eq!(answer(&admin, LOCAL, "GET", uri).0, 200);
+    assert_eq!(answer(&admin, "::ffff:127.0.0.1", "GET", uri).0, 200);
+    assert_eq!(answer(&admin, LOCAL, "POST", uri).0, 405);
+    let refused = (403, "Requests are only permitted from localhost.".into());
+    assert_eq!(answer(&admin, REMOTE, "GET", uri), refused);
+    assert_eq!(answer(&admin, LOCAL, "GET", "http://rebound.example/explain").0, 403);
 }
 
 #[test]

@@ -2,49 +2,51 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use linkerd2_proxy_api::{inbound as pb, net};
 use pb::authn::permit_mesh_tls::{Clients, PermitClientIdentities};
 use pb::authn::{Permit, PermitMeshTls, PermitUnauthenticated};
 use pb::proxy_protocol::{Detect, Grpc, Http1, Http2, Kind, Opaque, Tls};
 
-use super::{InvalidPolicy, duration, encode_duration, encode_resource, matching, resource};
+use super::{InvalidPolicy, duration, encode_duration, encode_resource, filter, matching, resource};
 use crate::model::inbound::{
-    Authentication, Authorization, IdentityMatch, InboundRoute, NetworkMatch, ServerProtocol,
+    Authentication, Authorization, IdentityMatch, InboundRoute, InboundRule, NetworkMatch, RateLimit,
+    RateOverride, ServerProtocol,
 };
 use crate::model::{ResourceRef, ServerPolicy};
 
 /// Reads the policy of a port.
 ///
 /// The localhost authorization is appended to the server's, and the server's to each route's. A
-/// port without routes gets one that takes everything. Filters, rate limits and host matches are
-/// refused, since a policy without them would let more in.
+/// port without routes gets one that takes everything.
 pub fn server(pb: pb::Server) -> Result<ServerPolicy, InvalidPolicy> {
     let mut authorizations =
         pb.authorizations.into_iter().map(authorization).collect::<Result<Vec<_>, _>>()?;
     authorizations.push(localhost());
-    let http = |routes: Vec<pb::HttpRoute>, limit: Option<pb::HttpLocalRateLimit>| {
-        if limit.is_some() {
-            return Err(InvalidPolicy::Unsupported("a rate limit"));
-        }
+    let http = |routes: Vec<pb::HttpRoute>| {
         let routes: Result<Vec<_>, _> = routes.into_iter().map(|r| http_route(r, &authorizations)).collect();
-        Ok(or_default(routes?, &authorizations))
+        Ok::<_, InvalidPolicy>(or_default(routes?, &authorizations))
     };
-    let protocol = match pb.protocol.and_then(|p| p.kind).ok_or(InvalidPolicy::Missing("protocol"))? {
-        Kind::Detect(detect) => ServerProtocol::Detect {
-            timeout: duration("detect timeout", detect.timeout)?,
-            routes: http(detect.http_routes, detect.http_local_rate_limit)?,
-        },
-        Kind::Http1(h1) => ServerProtocol::Http1(http(h1.routes, h1.local_rate_limit)?),
-        Kind::Http2(h2) => ServerProtocol::Http2(http(h2.routes, h2.local_rate_limit)?),
-        Kind::Grpc(grpc) => {
-            let routes = grpc.routes.into_iter().map(|r| grpc_route(r, &authorizations));
-            ServerProtocol::Grpc(or_default(routes.collect::<Result<_, _>>()?, &authorizations))
-        }
-        Kind::Opaque(_) => ServerProtocol::Opaque,
-        Kind::Tls(_) => ServerProtocol::Tls,
-    };
-    Ok(ServerPolicy { meta: labelled(pb.labels, "server")?, protocol, authorizations })
+    let (protocol, limit) =
+        match pb.protocol.and_then(|p| p.kind).ok_or(InvalidPolicy::Missing("protocol"))? {
+            Kind::Detect(detect) => {
+                let timeout = duration("detect timeout", detect.timeout)?;
+                let routes = http(detect.http_routes)?;
+                (ServerProtocol::Detect { timeout, routes }, detect.http_local_rate_limit)
+            }
+            Kind::Http1(h1) => (ServerProtocol::Http1(http(h1.routes)?), h1.local_rate_limit),
+            Kind::Http2(h2) => (ServerProtocol::Http2(http(h2.routes)?), h2.local_rate_limit),
+            Kind::Grpc(grpc) => {
+                let routes = grpc.routes.into_iter().map(|r| grpc_route(r, &authorizations));
+                (ServerProtocol::Grpc(or_default(routes.collect::<Result<_, _>>()?, &authorizations)), None)
+            }
+            Kind::Opaque(_) => (ServerProtocol::Opaque, None),
+            Kind::Tls(_) => (ServerProtocol::Tls, None),
+        };
+    let rate_limit = limit.map(rate_limit).transpose()?.map(Arc::new);
+    Ok(ServerPolicy { meta: labelled(pb.labels, "server")?, protocol, authorizations, rate_limit })
 }
 
 /// The pod's own processes are always let in (contract 4.3).
@@ -61,8 +63,7 @@ fn or_default(routes: Vec<InboundRoute>, server: &[Authorization]) -> Vec<Inboun
     if !routes.is_empty() {
         return routes;
     }
-    let meta = ResourceRef::default_named("default");
-    vec![InboundRoute { meta, rules: vec![Vec::new()], authorizations: server.to_vec() }]
+    vec![InboundRoute::everything(ResourceRef::default_named("default"), server.to_vec())]
 }
 
 /// Reads the old way of naming a resource. Controllers before kinds were sent put them into the
@@ -80,33 +81,49 @@ fn labelled(mut labels: HashMap<String, String>, kind: &str) -> Result<ResourceR
 }
 
 fn http_route(pb: pb::HttpRoute, server: &[Authorization]) -> Result<InboundRoute, InvalidPolicy> {
-    if !pb.hosts.is_empty() {
-        return Err(InvalidPolicy::Unsupported("a host match"));
-    }
     let rule = |rule: pb::http_route::Rule| {
-        if !rule.filters.is_empty() {
-            return Err(InvalidPolicy::Unsupported("a route filter"));
-        }
-        rule.matches.into_iter().map(matching::http).collect()
+        Ok(InboundRule {
+            matches: rule.matches.into_iter().map(matching::http).collect::<Result<_, _>>()?,
+            filters: rule.filters.into_iter().map(filter::http).collect::<Result<_, _>>()?,
+        })
     };
-    let rules = pb.rules.into_iter().map(rule).collect::<Result<_, _>>()?;
-    let authorizations = with_server(pb.authorizations, server)?;
-    Ok(InboundRoute { meta: resource(pb.metadata)?, rules, authorizations })
+    Ok(InboundRoute {
+        meta: resource(pb.metadata)?,
+        hosts: pb.hosts.into_iter().map(matching::host).collect::<Result<_, _>>()?,
+        rules: pb.rules.into_iter().map(rule).collect::<Result<_, InvalidPolicy>>()?,
+        authorizations: with_server(pb.authorizations, server)?,
+    })
 }
 
 fn grpc_route(pb: pb::GrpcRoute, server: &[Authorization]) -> Result<InboundRoute, InvalidPolicy> {
-    if !pb.hosts.is_empty() {
-        return Err(InvalidPolicy::Unsupported("a host match"));
-    }
     let rule = |rule: pb::grpc_route::Rule| {
-        if !rule.filters.is_empty() {
-            return Err(InvalidPolicy::Unsupported("a route filter"));
-        }
-        rule.matches.into_iter().map(matching::grpc).collect()
+        Ok(InboundRule {
+            matches: rule.matches.into_iter().map(matching::grpc).collect::<Result<_, _>>()?,
+            filters: rule.filters.into_iter().map(filter::grpc).collect::<Result<_, _>>()?,
+        })
     };
-    let rules = pb.rules.into_iter().map(rule).collect::<Result<_, _>>()?;
-    let authorizations = with_server(pb.authorizations, server)?;
-    Ok(InboundRoute { meta: resource(pb.metadata)?, rules, authorizations })
+    Ok(InboundRoute {
+        meta: resource(pb.metadata)?,
+        hosts: pb.hosts.into_iter().map(matching::host).collect::<Result<_, _>>()?,
+        rules: pb.rules.into_iter().map(rule).collect::<Result<_, InvalidPolicy>>()?,
+        authorizations: with_server(pb.authorizations, server)?,
+    })
+}
+
+/// Reads a rate limit: zero is no limit, and an override that limits nothing, or nobody, is none (contract 4.5).
+fn rate_limit(pb: pb::HttpLocalRateLimit) -> Result<RateLimit, InvalidPolicy> {
+    let rate = |limit: Option<pb::http_local_rate_limit::Limit>| NonZeroU32::new(limit?.requests_per_second);
+    let one = |from: pb::http_local_rate_limit::Override| {
+        let clients = from.clients.unwrap_or_default().identities.into_iter();
+        let clients: Vec<_> = clients.filter_map(|identity| identity.name.parse().ok()).collect();
+        Some(RateOverride { rate: rate(from.limit)?, clients }).filter(|one| !one.clients.is_empty())
+    };
+    Ok(RateLimit {
+        meta: pb.metadata.map(|meta| resource(Some(meta))).transpose()?,
+        total: rate(pb.total),
+        identity: rate(pb.identity),
+        overrides: pb.overrides.into_iter().filter_map(one).collect(),
+    })
 }
 
 fn with_server(own: Vec<pb::Authz>, server: &[Authorization]) -> Result<Vec<Authorization>, InvalidPolicy> {
@@ -182,14 +199,15 @@ pub fn encode_server(from: &ServerPolicy) -> pb::Server {
     let http = |routes: &[InboundRoute]| {
         routes.iter().map(|r| encode_http_route(r, of_route(r))).collect::<Vec<_>>()
     };
+    let limit = from.rate_limit.as_deref().map(encode_rate_limit);
     let kind = match &from.protocol {
         ServerProtocol::Detect { timeout, routes } => Kind::Detect(Detect {
             timeout: encode_duration(*timeout),
             http_routes: http(routes),
-            http_local_rate_limit: None,
+            http_local_rate_limit: limit,
         }),
-        ServerProtocol::Http1(routes) => Kind::Http1(Http1 { routes: http(routes), local_rate_limit: None }),
-        ServerProtocol::Http2(routes) => Kind::Http2(Http2 { routes: http(routes), local_rate_limit: None }),
+        ServerProtocol::Http1(routes) => Kind::Http1(Http1 { routes: http(routes), local_rate_limit: limit }),
+        ServerProtocol::Http2(routes) => Kind::Http2(Http2 { routes: http(routes), local_rate_limit: limit }),
         ServerProtocol::Grpc(routes) => {
             Kind::Grpc(Grpc { routes: routes.iter().map(|r| encode_grpc_route(r, of_route(r))).collect() })
         }
@@ -211,21 +229,36 @@ fn encode_labels(meta: &ResourceRef) -> HashMap<String, String> {
 }
 
 fn encode_http_route(from: &InboundRoute, authorizations: Vec<pb::Authz>) -> pb::HttpRoute {
-    let rules = from.rules.iter().map(|matches| pb::http_route::Rule {
-        matches: matches.iter().map(matching::encode_http).collect(),
-        filters: Vec::new(),
+    let rules = from.rules.iter().map(|rule| pb::http_route::Rule {
+        matches: rule.matches.iter().map(matching::encode_http).collect(),
+        filters: rule.filters.iter().map(filter::encode_http).collect(),
     });
-    let rules = rules.collect();
-    pb::HttpRoute { metadata: encode_resource(&from.meta), hosts: Vec::new(), authorizations, rules }
+    let hosts = from.hosts.iter().map(matching::encode_host).collect();
+    pb::HttpRoute { metadata: encode_resource(&from.meta), hosts, authorizations, rules: rules.collect() }
 }
 
 fn encode_grpc_route(from: &InboundRoute, authorizations: Vec<pb::Authz>) -> pb::GrpcRoute {
-    let rules = from.rules.iter().map(|matches| pb::grpc_route::Rule {
-        matches: matches.iter().map(matching::encode_grpc).collect(),
-        filters: Vec::new(),
+    let rules = from.rules.iter().map(|rule| pb::grpc_route::Rule {
+        matches: rule.matches.iter().map(matching::encode_grpc).collect(),
+        filters: rule.filters.iter().map(filter::encode_grpc).collect(),
     });
-    let rules = rules.collect();
-    pb::GrpcRoute { metadata: encode_resource(&from.meta), hosts: Vec::new(), authorizations, rules }
+    let hosts = from.hosts.iter().map(matching::encode_host).collect();
+    pb::GrpcRoute { metadata: encode_resource(&from.meta), hosts, authorizations, rules: rules.collect() }
+}
+
+fn encode_rate_limit(from: &RateLimit) -> pb::HttpLocalRateLimit {
+    let limit = |rate: NonZeroU32| pb::http_local_rate_limit::Limit { requests_per_second: rate.get() };
+    let overrides = from.overrides.iter().map(|one| {
+        let identities = one.clients.iter().map(|id| pb::Identity { name: id.to_string() }).collect();
+        let clients = pb::http_local_rate_limit::r#override::ClientIdentities { identities };
+        pb::http_local_rate_limit::Override { limit: Some(limit(one.rate)), clients: Some(clients) }
+    });
+    pb::HttpLocalRateLimit {
+        metadata: from.meta.as_ref().and_then(encode_resource),
+        total: from.total.map(limit),
+        identity: from.identity.map(limit),
+        overrides: overrides.collect(),
+    }
 }
 
 fn encode_authorization(from: &Authorization) -> pb::Authz {

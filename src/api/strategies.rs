@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
 use crate::model::endpoint::{EndpointTls, FlowControl, Http2Params, KeepAlive, ProtocolHint};
-use crate::model::inbound::NetworkMatch;
-use crate::model::matching::{PathMatch, RequestMatch};
+use crate::model::filter::{Failure, FailureKind, Filter, HeaderChange, PathChange, Ratio, Redirect};
+use crate::model::inbound::{NetworkMatch, RateLimit, RateOverride};
+use crate::model::matching::{
+    HeaderMatch, HostMatch, PathMatch, Pattern, QueryMatch, RequestMatch, ValueMatch,
+};
 use crate::model::{Authority, Endpoint, ResourceRef, WorkloadId};
 
 pub(super) fn name() -> impl Strategy<Value = String> {
@@ -62,9 +65,32 @@ pub(super) fn object() -> impl Strategy<Value = ResourceRef> {
     ]
 }
 
+fn pattern() -> impl Strategy<Value = Pattern> {
+    "[a-z]{1,4}(\\.\\*)?".prop_map(|text| Pattern::new(&text).unwrap())
+}
+
 fn path() -> impl Strategy<Value = PathMatch> {
     let text = "(/[a-z.]{1,5}){0,3}/?";
-    prop_oneof![text.prop_map(PathMatch::Exact), text.prop_map(PathMatch::Prefix)]
+    prop_oneof![
+        text.prop_map(PathMatch::Exact),
+        text.prop_map(PathMatch::Prefix),
+        pattern().prop_map(PathMatch::Regex)
+    ]
+}
+
+fn value() -> impl Strategy<Value = ValueMatch> {
+    prop_oneof![
+        "[a-z ]{0,4}".prop_map(|text| ValueMatch::Exact(text.into_bytes())),
+        pattern().prop_map(ValueMatch::Regex)
+    ]
+}
+
+fn header_name() -> impl Strategy<Value = HeaderName> {
+    "[a-z]{1,3}".prop_map(|name| name.parse().unwrap())
+}
+
+fn headers() -> impl Strategy<Value = Vec<HeaderMatch>> {
+    vec((header_name(), value()).prop_map(|(name, value)| HeaderMatch { name, value }), 0..3)
 }
 
 pub(super) fn http_matches() -> impl Strategy<Value = Vec<RequestMatch>> {
@@ -74,19 +100,70 @@ pub(super) fn http_matches() -> impl Strategy<Value = Vec<RequestMatch>> {
         Just(Method::CONNECT),
         Just(Method::from_bytes(b"PURGE").unwrap())
     ];
-    vec(
-        (option::of(path()), option::of(method)).prop_map(|(path, method)| RequestMatch { path, method }),
-        0..3,
-    )
+    let query = vec(("[a-z]{1,3}", value()).prop_map(|(name, value)| QueryMatch { name, value }), 0..3);
+    let one = (option::of(path()), headers(), query, option::of(method));
+    vec(one.prop_map(|(path, headers, query, method)| RequestMatch { path, headers, query, method }), 0..3)
 }
 
 pub(super) fn grpc_matches() -> impl Strategy<Value = Vec<RequestMatch>> {
-    let path = prop_oneof![
-        Just(None),
-        "[a-z.]{1,9}".prop_map(|s| Some(PathMatch::Prefix(format!("/{s}")))),
-        "[a-z.]{1,9}/[A-Z]{1,4}".prop_map(|s| Some(PathMatch::Exact(format!("/{s}")))),
-    ];
-    vec(path.prop_map(|path| RequestMatch { path, method: Some(Method::POST) }), 0..3)
+    let rpc = (option::of("[a-z.]{1,9}"), option::of("[A-Z]{1,4}"));
+    let path = rpc.prop_map(|(service, method)| PathMatch::Rpc { service, method });
+    let one = (path, headers()).prop_map(|(path, headers)| RequestMatch {
+        path: Some(path),
+        headers,
+        query: Vec::new(),
+        method: Some(Method::POST),
+    });
+    vec(one, 0..3)
+}
+
+pub(super) fn hosts() -> impl Strategy<Value = Vec<HostMatch>> {
+    let one =
+        prop_oneof![name().prop_map(HostMatch::Exact), vec("[a-z]{1,4}", 1..3).prop_map(HostMatch::Suffix)];
+    vec(one, 0..3)
+}
+
+fn failure(kind: impl Strategy<Value = FailureKind>) -> impl Strategy<Value = Filter> {
+    (kind, "[a-z ]{0,9}", 0..9u32, 9..99u32).prop_map(|(kind, message, numerator, denominator)| {
+        Filter::Failure(Failure { kind, message, ratio: Ratio::new(numerator, denominator).unwrap() })
+    })
+}
+
+fn header_change() -> impl Strategy<Value = Filter> {
+    let pairs = || vec((header_name(), "[a-z]{0,4}".prop_map(|v| HeaderValue::try_from(v).unwrap())), 0..3);
+    (pairs(), pairs(), vec(header_name(), 0..3))
+        .prop_map(|(add, set, remove)| Filter::RequestHeaders(HeaderChange { add, set, remove }))
+}
+
+fn redirect() -> impl Strategy<Value = Filter> {
+    let path =
+        prop_oneof!["/[a-z]{0,4}".prop_map(PathChange::Full), "/[a-z]{0,4}".prop_map(PathChange::Prefix)];
+    let scheme = prop_oneof![Just("http"), Just("https"), Just("other")];
+    let status = (300u16..=308).prop_map(|status| StatusCode::from_u16(status).unwrap());
+    let parts =
+        (option::of(scheme), option::of(name()), option::of(1u16..), option::of(path), option::of(status));
+    parts.prop_map(|(scheme, host, port, path, status)| {
+        let scheme = scheme.map(|scheme| scheme.parse().unwrap());
+        let host = host.map(|host| host.parse().unwrap());
+        Filter::Redirect(Redirect { scheme, host, port, path, status })
+    })
+}
+
+pub(super) fn http_filters() -> impl Strategy<Value = Vec<Filter>> {
+    let status = (100u16..1000).prop_map(|status| FailureKind::Http(StatusCode::from_u16(status).unwrap()));
+    vec(prop_oneof![Just(Filter::Unknown), failure(status), header_change(), redirect()], 0..3)
+}
+
+pub(super) fn grpc_filters() -> impl Strategy<Value = Vec<Filter>> {
+    let code = any::<u16>().prop_map(FailureKind::Grpc);
+    vec(prop_oneof![Just(Filter::Unknown), failure(code), header_change()], 0..3)
+}
+
+pub(super) fn rate_limit() -> impl Strategy<Value = RateLimit> {
+    let rate = || (1u32..).prop_map(|rate| rate.try_into().unwrap());
+    let one = (rate(), vec(workload_id(), 1..3)).prop_map(|(rate, clients)| RateOverride { rate, clients });
+    (option::of(resource()), option::of(rate()), option::of(rate()), vec(one, 0..3))
+        .prop_map(|(meta, total, identity, overrides)| RateLimit { meta, total, identity, overrides })
 }
 
 pub(super) fn network() -> impl Strategy<Value = NetworkMatch> {

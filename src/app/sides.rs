@@ -83,14 +83,22 @@ pub(super) fn admin(
     config: &Config,
     log: LogHandle,
     store: &CredentialStore,
-    metrics: &Arc<Metrics>,
+    inbound: &Arc<Inbound>,
     shutdown: &CancellationToken,
 ) -> Admin {
+    let (ports, runtime) = (inbound.ports.clone(), Handle::current());
+    let policies = move |port: u16| {
+        // A port that nobody has called yet is watched from here, not from the admin pages' own runtime.
+        let _here = runtime.enter();
+        let port = ports.get(port);
+        (port.policy(), port.is_answered())
+    };
     let readable = |text: OsString| text.to_string_lossy().into_owned();
     Admin {
         certificates: store.subscribe(),
-        metrics: metrics.clone(),
+        metrics: inbound.metrics.clone(),
         shutdown: shutdown.clone(),
+        policies: Box::new(policies),
         shutdown_enabled: config.shutdown.endpoint_enabled,
         log,
         env: std::env::vars_os().map(|(name, value)| (readable(name), readable(value))).collect(),

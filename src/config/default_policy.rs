@@ -60,7 +60,8 @@ impl DefaultPolicy {
     pub fn server(self, opaque: bool, detect_timeout: Duration, cluster_networks: &[IpNet]) -> ServerPolicy {
         let meta = ResourceRef::default_named(self.name());
         let Some(authentication) = self.authentication() else {
-            return ServerPolicy { meta, protocol: ServerProtocol::Opaque, authorizations: Vec::new() };
+            let protocol = ServerProtocol::Opaque;
+            return ServerPolicy { meta, protocol, authorizations: Vec::new(), rate_limit: None };
         };
         let networks = match self {
             Self::ClusterAuthenticated | Self::ClusterUnauthenticated => cluster_networks,
@@ -71,14 +72,11 @@ impl DefaultPolicy {
         let protocol = if opaque {
             ServerProtocol::Opaque
         } else {
-            let route = InboundRoute {
-                meta: ResourceRef::default_named("default"),
-                rules: vec![Vec::new()],
-                authorizations: authorizations.clone(),
-            };
+            let route =
+                InboundRoute::everything(ResourceRef::default_named("default"), authorizations.clone());
             ServerProtocol::Detect { timeout: detect_timeout, routes: vec![route] }
         };
-        ServerPolicy { meta, protocol, authorizations }
+        ServerPolicy { meta, protocol, authorizations, rate_limit: None }
     }
 
     /// Whom it lets in; `None`: nobody.

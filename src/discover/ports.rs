@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::api;
 use crate::controller::Controller;
+use crate::limit::Limiter;
 use crate::model::ServerPolicy;
 
 use super::stream::{self, Outages, Patience};
@@ -45,6 +46,8 @@ struct Entry {
 
 /// One port's policy, live.
 pub struct Port {
+    /// How much of its policy's rate limit is used.
+    pub limiter: Limiter,
     policy: watch::Receiver<Arc<ServerPolicy>>,
     outages: Outages,
     answered: Arc<AtomicBool>,
@@ -109,13 +112,18 @@ impl Ports {
             // Keeps the channel open: the default, or the last policy, stays in force.
             tx.closed().await;
         });
-        Port { policy, outages, answered, watching }
+        Port { limiter: Limiter::default(), policy, outages, answered, watching }
     }
 }
 
 impl Port {
     pub fn policy(&self) -> Arc<ServerPolicy> {
         self.policy.borrow().clone()
+    }
+
+    /// Whether the controller has said anything of this port.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Changes from now on.

@@ -30,11 +30,12 @@ impl Inbound {
         let TransportHeader { port, name, session } = header;
         if let Some(name) = name {
             // Judged by the policy of the gateway's own port (contract 4.2).
-            let call = Call { io, client, target: local, peer, port: self.ports.get(self.own_port) };
+            let call =
+                Call { io, client, target: local, peer, port: self.ports.get(self.own_port), silent: false };
             return Box::pin(self.serve_gateway(call, name, port, session)).await;
         }
         let target = SocketAddr::new(local.ip(), port);
-        let call = Call { io, client, target, peer, port: self.ports.get(port) };
+        let call = Call { io, client, target, peer, port: self.ports.get(port), silent: false };
         match session {
             Some(version) => {
                 let app = Upstream::App(self.apps.client(target));

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::admin::Admin;
-use crate::authorize::{self, Refusal};
 use crate::connect::Client;
 use crate::connect::client::{self, Answer, Carry, SENDINGS, Unanswered};
 use crate::discover::ports::Port;
@@ -24,19 +23,19 @@ use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
 use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
-use crate::model::inbound::ServerProtocol;
+use crate::model::Peer;
 use crate::model::protocol::HttpVersion;
-use crate::model::{Peer, ServerPolicy};
 use crate::outbound::http::Track;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::InboundTarget;
 use crate::telemetry::requests::{ResponseError, is_grpc};
-use crate::telemetry::streams::{Spoken, Stream};
+use crate::telemetry::streams::Stream;
 use crate::telemetry::transport::Metered;
 use crate::tls::{Right, rights};
 
 use super::gateway::Passage;
-use super::handles::{Counted, Counts, Handles};
+use super::handles::Handles;
+use super::permit::Permitted;
 use super::{Call, Inbound};
 
 /// What answers permitted requests.
@@ -51,18 +50,18 @@ pub(crate) enum Upstream {
 
 /// One connection's requests, and what they share.
 pub(crate) struct Session {
-    client: SocketAddr,
-    target: SocketAddr,
-    peer: Arc<Peer>,
+    pub(super) client: SocketAddr,
+    pub(super) target: SocketAddr,
+    pub(super) peer: Arc<Peer>,
     /// The peer's name as the application is told it.
     client_id: Option<HeaderValue>,
-    port: Arc<Port>,
-    upstream: Upstream,
+    pub(super) port: Arc<Port>,
+    pub(super) upstream: Upstream,
     failfast: Duration,
     /// Places for requests that wait for their answers, of all connections.
     in_flight: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
-    handles: Mutex<Handles>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) handles: Mutex<Handles>,
     drain: Drain,
     close: CancellationToken,
     /// How long the peer may keep its connection, also once that is no longer HTTP.
@@ -125,7 +124,7 @@ impl Session {
             orig_proto: orig_proto.is_some(),
             informational: self.peer.id().is_some(),
         };
-        let fault = match self.request(req, orig_proto.is_some()).await {
+        let fault = match self.request(req, asked).await {
             Ok(mut rsp) => {
                 if orig_proto.is_some() {
                     orig_proto::upgrade_response(&mut rsp);
@@ -147,8 +146,9 @@ impl Session {
     async fn request(
         &self,
         mut req: Request<Incoming>,
-        carried: bool,
+        asked: Asked,
     ) -> Result<Response<Body<Track>>, Fault> {
+        let carried = asked.orig_proto;
         vet::request(&req, self.peer.id().is_some(), carried)?;
         // Until the head of the answer has come. The admin pages tell of an overload, and are not part of it.
         let _place = match self.upstream {
@@ -159,8 +159,13 @@ impl Session {
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, carried, leaves_http)?;
         self.tell_client_id(&mut req);
-        let policy = self.port.policy();
-        let counts = self.authorize(&policy, &req)?; // authorize
+        let counts = match self.permit(&self.port.policy(), &mut req)? {
+            // authorize
+            Permitted::Passes(counts) => counts,
+            Permitted::Redirected(to) => {
+                return Ok(respond::redirect(asked, &to).map(|()| Body::empty(Track::none())));
+            }
+        };
         let in_flight = counts.requests.start(req.headers());
         let app = match &self.upstream {
             Upstream::App(app) => app,
@@ -212,10 +217,10 @@ impl Session {
 
     /// Whatever a client says of its own identity is overwritten, or removed (contract 4.8).
     fn tell_client_id(&self, req: &mut Request<Incoming>) {
-        match &self.client_id {
-            Some(id) => req.headers_mut().insert(headers::CLIENT_ID, id.clone()),
-            None => req.headers_mut().remove(headers::CLIENT_ID),
-        };
+        headers::strip_client_id(req.headers_mut());
+        if let Some(id) = &self.client_id {
+            req.headers_mut().insert(headers::CLIENT_ID, id.clone());
+        }
     }
 
     fn prepare(&self, req: &mut Request<Incoming>, carried: bool, leaves_http: bool) -> Result<(), Fault> {
@@ -233,42 +238,6 @@ impl Session {
         let own = Authority::try_from(self.target.to_string());
         let own = own.map_err(|error| Fault::new(Reason::BadRequest, error))?;
         uri::normalize(req, &own).map_err(|error| Fault::new(Reason::BadRequest, error))
-    }
-
-    /// Judges a request, and says what counts it.
-    fn authorize(&self, policy: &ServerPolicy, req: &Request<Incoming>) -> Result<Counts, Fault> {
-        let at = self.at(policy);
-        let decided = authorize::http(policy, self.client.ip(), &self.peer, req.method(), req.uri().path());
-        match decided {
-            Ok(permit) => {
-                let counts = self.handles.lock().permitted(&self.metrics, &at, &permit, self.counted(policy));
-                counts.allow.incr();
-                Ok(counts)
-            }
-            Err(Refusal::RouteNotFound) => {
-                self.metrics.authz.http_route_not_found(&at).incr();
-                Err(Reason::NoRoute.into())
-            }
-            Err(Refusal::Denied { route }) => {
-                self.handles.lock().deny(&self.metrics, &at, route).incr();
-                info!(client = %self.client, target = %self.target, peer = ?self.peer,
-                    server = policy.meta.name(), route = route.name(), "request denied");
-                Err(Reason::Denied.into())
-            }
-        }
-    }
-
-    fn at<'a>(&'a self, policy: &'a ServerPolicy) -> InboundTarget<'a> {
-        InboundTarget { target: self.target, peer: &self.peer, server: &policy.meta }
-    }
-
-    fn counted(&self, policy: &ServerPolicy) -> Counted {
-        match (&self.upstream, &policy.protocol) {
-            (Upstream::Gateway(_), _) => Counted::Elsewhere,
-            (Upstream::Admin(_), _) => Counted::Requests,
-            (Upstream::App(_), ServerProtocol::Grpc(_)) => Counted::Route(Spoken::Grpc),
-            (Upstream::App(_), _) => Counted::Route(Spoken::Http),
-        }
     }
 
     /// Denials are counted in their own families, and said above.

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use crate::authorize;
+use crate::authorize::{self, explain};
 use crate::discover::{Destination, Routing};
 use crate::error::{Fault, Reason};
 use crate::model::{Peer, ServerPolicy};
@@ -30,7 +30,7 @@ pub(super) enum Onward<'a> {
 impl Inbound {
     /// Authorizes a connection and relays it, until either side ends it or policy no longer permits it.
     pub(super) async fn relay_tcp(&self, call: Call, onward: Onward<'_>) -> Result<(), Fault> {
-        let Call { io, client, target, peer, port } = call;
+        let Call { io, client, target, peer, port, silent } = call;
         let policy = port.policy();
         let at = InboundTarget { target, peer: &peer, server: &policy.meta };
         let transport = self.metrics.transport.accept_inbound(&at);
@@ -38,10 +38,20 @@ impl Inbound {
         let mut io = Metered::new(io, transport.open());
         let changes = port.subscribe();
         match authorize::tcp(&policy, client.ip(), &peer) {
-            Ok(permit) => self.metrics.authz.tcp_allow(&at, permit.authz).incr(),
+            Ok(permit) => {
+                self.metrics.authz.tcp_allow(&at, permit.authz).incr();
+                if permit.authz.is_audit() {
+                    info!(%client, %target, ?peer, server = policy.meta.name(), authz = permit.authz.name(),
+                        "connection allowed");
+                }
+            }
+            // Nobody knows what it would have been: that it said nothing is what went wrong.
+            Err(_) if silent => return Err(Reason::HttpDetectTimeout.into()),
             Err(_) => {
                 self.metrics.authz.tcp_deny(&at).incr();
-                info!(%client, %target, peer = ?peer, server = policy.meta.name(), "connection denied");
+                let why = explain::tcp(&policy, client.ip(), &peer);
+                info!(%client, %target, ?peer, server = policy.meta.name(), reason = Reason::Denied.row().name, %why,
+                    "connection denied");
                 return Ok(());
             }
         }
@@ -50,7 +60,9 @@ impl Inbound {
             () = rights::closed(right.as_ref()) => Err(Reason::RightEnded.into()),
             () = denied(changes, client.ip(), &peer) => {
                 self.metrics.authz.tcp_terminate(&at).incr();
-                info!(%client, %target, peer = ?peer, reason = Reason::Denied.row().name,
+                let policy = port.policy();
+                let why = explain::tcp(&policy, client.ip(), &peer);
+                info!(%client, %target, ?peer, server = policy.meta.name(), reason = Reason::Denied.row().name, %why,
                     "connection ended: policy no longer permits it");
                 Ok(())
             }

@@ -37,6 +37,19 @@ pub fn strip_connection(headers: &mut HeaderMap) {
     headers.remove(KEEP_ALIVE);
 }
 
+/// Removes what a client says of its own identity, also where it writes `_` for `-`: many applications take the two for
+/// one (contract 4.8).
+pub fn strip_client_id(headers: &mut HeaderMap) {
+    headers.remove(CLIENT_ID);
+    let twin = |name: &&HeaderName| {
+        name.as_str().len() == CLIENT_ID.as_str().len()
+            && name.as_str().replace('_', "-") == CLIENT_ID.as_str()
+    };
+    while let Some(name) = headers.keys().find(twin).cloned() {
+        headers.remove(name);
+    }
+}
+
 /// On a connection that leaves HTTP `connection` stays; but what the client names there as its hop's own must not be
 /// what the mesh says of the client.
 pub fn keep_mesh(headers: &mut HeaderMap) {
@@ -65,6 +78,20 @@ mod tests {
         }
         strip_connection(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
+
+    #[test]
+    fn what_reads_as_a_client_id_goes() {
+        let mut headers = HeaderMap::new();
+        let kept = ["l5d-client_idx", "l5d-client", "l5d-dst-canonical", "x"];
+        let gone = ["l5d-client-id", "l5d_client_id", "l5d-client_id", "l5d_client-id"];
+        for name in kept.iter().chain(&gone) {
+            headers.append(*name, HeaderValue::from_static("1"));
+            headers.append(*name, HeaderValue::from_static("2"));
+        }
+        strip_client_id(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), kept);
+        assert_eq!(headers.len(), 2 * kept.len());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use http::{HeaderMap, Response, StatusCode, Version};
 
 use crate::error::{Fault, Reason};
 
+use super::filters::Redirected;
 use super::headers::{GRPC_MESSAGE, GRPC_STATUS, PROXY_CONNECTION, PROXY_ERROR, REASON};
 
 /// What must be known of a request to answer it after it has gone.
@@ -38,6 +39,28 @@ pub fn fault(asked: Asked, fault: &Fault) -> Response<()> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     *rsp.status_mut() = if grpc { StatusCode::OK } else { row.status };
+    rsp
+}
+
+/// The answer that leads elsewhere. A gRPC client does not follow, and is told that there is nothing (contract 5).
+pub fn redirect(asked: Asked, to: &Redirected) -> Response<()> {
+    let mut rsp = Response::new(());
+    *rsp.version_mut() = asked.version;
+    let headers = rsp.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if asked.informational {
+        headers.insert(PROXY_ERROR, HeaderValue::from_static("redirected"));
+    }
+    if asked.grpc && asked.version == Version::HTTP_2 {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(5));
+        return rsp;
+    }
+    // Made of what a target is made of, so it always is a header's value.
+    if let Ok(location) = HeaderValue::try_from(to.location.to_string()) {
+        headers.insert(header::LOCATION, location);
+    }
+    *rsp.status_mut() = to.status;
     rsp
 }
 
@@ -95,6 +118,19 @@ mod tests {
         assert_eq!(rsp.status(), StatusCode::BAD_GATEWAY);
         assert_eq!(rsp.headers()[header::CONNECTION], "close");
         assert!(!rsp.headers().contains_key(PROXY_ERROR));
+    }
+
+    #[test]
+    fn a_redirect_leads_elsewhere_but_for_grpc() {
+        let to = Redirected { status: StatusCode::FOUND, location: "http://other/x".parse().unwrap() };
+        let rsp = redirect(asked(Version::HTTP_11, false), &to);
+        assert_eq!(
+            (rsp.status(), &rsp.headers()[header::LOCATION]),
+            (StatusCode::FOUND, &"http://other/x".parse().unwrap())
+        );
+        let rsp = redirect(asked(Version::HTTP_2, true), &to);
+        assert_eq!((rsp.status(), &rsp.headers()[GRPC_STATUS]), (StatusCode::OK, &HeaderValue::from(5)));
+        assert!(!rsp.headers().contains_key(header::LOCATION));
     }
 
     #[test]

@@ -1,87 +1,166 @@
-//! Request matchers, used by routes of both sides.
+//! Request matchers, used by routes of both sides (contract 3.11).
 
-use http::Method;
+use http::{HeaderName, Method};
+
+mod head;
+mod host;
+mod pattern;
+
+pub use head::{Head, Values};
+pub use host::{HostMatch, HostRank};
+pub use pattern::{InvalidPattern, Pattern};
 
 /// All given parts must hold; an empty match takes every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestMatch {
     pub path: Option<PathMatch>,
+    pub headers: Vec<HeaderMatch>,
+    pub query: Vec<QueryMatch>,
     pub method: Option<Method>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     Exact(String),
-    /// By whole segments, trailing slashes ignored (contract 3.11).
+    /// By whole segments, trailing slashes ignored.
     Prefix(String),
+    Regex(Pattern),
+    /// A gRPC call, whose path is `/service/method`; what is not named may be anything.
+    Rpc {
+        service: Option<String>,
+        method: Option<String>,
+    },
 }
 
-/// How specific a match was: length of the matched path, then whether the method was named.
-/// Greater wins, the first of equals wins (contract 3.11).
-pub type Rank = (usize, bool);
+/// One of a header's values must be this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderMatch {
+    pub name: HeaderName,
+    pub value: ValueMatch,
+}
+
+/// One of a query parameter's values must be this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryMatch {
+    pub name: String,
+    pub value: ValueMatch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    Exact(Vec<u8>),
+    Regex(Pattern),
+}
+
+/// How specific a match was: by the length of the matched path, of a gRPC method, the number of headers and query
+/// parameters, and whether the method was named. Greater wins, the first of equals wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    path: usize,
+    rpc_method: usize,
+    headers: usize,
+    query: usize,
+    method: bool,
+}
+
+/// Of what says nothing of paths: that of the prefix `/`.
+const EVERY_PATH: usize = 1;
+
+impl Rank {
+    const LOWEST: Self = Self { path: EVERY_PATH, rpc_method: 0, headers: 0, query: 0, method: false };
+}
 
 impl RequestMatch {
     /// How well a request matches, or `None`.
-    pub fn rank(&self, method: &Method, path: &str) -> Option<Rank> {
-        if self.method.as_ref().is_some_and(|m| m != method) {
+    pub fn rank(&self, head: &Head<'_>) -> Option<Rank> {
+        if self.method.as_ref().is_some_and(|method| method != head.method) {
             return None;
         }
-        let length = match &self.path {
-            None => 0,
-            Some(matcher) => matcher.matched_length(path)?,
+        let (path, rpc_method) = match &self.path {
+            None => (EVERY_PATH, 0),
+            Some(path) => path.matched_length(head.path)?,
         };
-        Some((length, self.method.is_some()))
+        let matched = self.headers.iter().all(|header| head.header(&header.name, |v| header.value.takes(v)))
+            && self.query.iter().all(|query| head.query(&query.name, |v| query.value.takes(v)));
+        matched.then_some(Rank {
+            path,
+            rpc_method,
+            headers: self.headers.len(),
+            query: self.query.len(),
+            method: self.method.is_some(),
+        })
+    }
+
+    /// Whether its patterns can be asked about this request at all: see [`Pattern::can_judge`].
+    pub fn can_judge(&self, head: &Head<'_>) -> bool {
+        let path = match &self.path {
+            Some(PathMatch::Regex(_)) => Pattern::can_judge(head.path.as_bytes()),
+            _ => true,
+        };
+        path && self.headers.iter().all(|h| !h.value.is_pattern() || !head.header(&h.name, cannot_judge))
+            && self.query.iter().all(|q| !q.value.is_pattern() || !head.query(&q.name, cannot_judge))
     }
 }
 
+fn cannot_judge(value: &[u8]) -> bool {
+    !Pattern::can_judge(value)
+}
+
 impl PathMatch {
-    fn matched_length(&self, path: &str) -> Option<usize> {
+    /// Whether every path matches.
+    pub fn takes_every_path(&self) -> bool {
+        matches!(self, Self::Prefix(prefix) if prefix.trim_end_matches('/').is_empty())
+    }
+
+    /// Of the path, or of a call's service and method.
+    fn matched_length(&self, path: &str) -> Option<(usize, usize)> {
         match self {
-            Self::Exact(exact) => (exact == path).then_some(path.len()),
+            Self::Exact(exact) => (exact == path).then_some((path.len(), 0)),
+            // Everything, `*` too.
+            Self::Prefix(_) if self.takes_every_path() => Some((EVERY_PATH, 0)),
             Self::Prefix(prefix) => {
                 let prefix = prefix.trim_end_matches('/');
-                if prefix.is_empty() {
-                    // Everything, `*` too.
-                    return Some(1);
-                }
                 let rest = path.strip_prefix(prefix)?;
-                (rest.is_empty() || rest.starts_with('/')).then_some(prefix.len())
+                (rest.is_empty() || rest.starts_with('/')).then_some((prefix.len(), 0))
+            }
+            Self::Regex(pattern) => pattern.covers(path.as_bytes()).then_some((path.len(), 0)),
+            Self::Rpc { service, method } => {
+                let mut parts = path.strip_prefix('/')?.split('/');
+                let service = named(service.as_deref(), parts.next()?)?;
+                Some((EVERY_PATH + service, named(method.as_deref(), parts.next()?)?))
             }
         }
     }
 }
 
-/// The best-ranked of `matches`; an empty list takes everything at the lowest rank.
-pub fn best_rank(matches: &[RequestMatch], method: &Method, path: &str) -> Option<Rank> {
-    if matches.is_empty() {
-        return Some((0, false));
+/// The length of a name that is wanted, if it is this.
+fn named(wanted: Option<&str>, name: &str) -> Option<usize> {
+    match wanted {
+        None => Some(0),
+        Some(wanted) => (wanted == name).then_some(wanted.len()),
     }
-    matches.iter().filter_map(|m| m.rank(method, path)).max()
+}
+
+impl ValueMatch {
+    fn takes(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => exact == value,
+            Self::Regex(pattern) => pattern.covers(value),
+        }
+    }
+
+    fn is_pattern(&self) -> bool {
+        matches!(self, Self::Regex(_))
+    }
+}
+
+/// The best-ranked of `matches`, and which that is; an empty list takes everything at the lowest rank.
+pub fn best<'m>(matches: &'m [RequestMatch], head: &Head<'_>) -> Option<(Rank, Option<&'m RequestMatch>)> {
+    if matches.is_empty() {
+        return Some((Rank::LOWEST, None));
+    }
+    matches.iter().filter_map(|m| Some((m.rank(head)?, Some(m)))).max_by_key(|(rank, _)| *rank)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn prefix(p: &str) -> RequestMatch {
-        RequestMatch { path: Some(PathMatch::Prefix(p.into())), method: None }
-    }
-
-    #[test]
-    fn prefixes_match_whole_segments() {
-        let get = Method::GET;
-        assert!(prefix("/").rank(&get, "/any/thing").is_some());
-        assert!(prefix("/").rank(&Method::OPTIONS, "*").is_some());
-        assert!(prefix("/a").rank(&get, "/a/b").is_some());
-        assert!(prefix("/a/").rank(&get, "/a").is_some());
-        assert!(prefix("/a").rank(&get, "/ab").is_none());
-    }
-
-    #[test]
-    fn longer_paths_and_named_methods_rank_higher() {
-        let exact = RequestMatch { path: Some(PathMatch::Exact("/live".into())), method: Some(Method::GET) };
-        let everything = best_rank(&[prefix("/")], &Method::GET, "/live").unwrap();
-        assert!(best_rank(&[exact], &Method::GET, "/live").unwrap() > everything);
-        assert_eq!(best_rank(&[], &Method::GET, "/x"), Some((0, false)));
-    }
-}
+mod tests;

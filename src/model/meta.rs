@@ -37,6 +37,11 @@ impl ResourceRef {
         }
     }
 
+    /// Whether what this lets in is to be logged (contract 4.3).
+    pub fn is_audit(&self) -> bool {
+        matches!(self, Self::Default { name } if &**name == "audit")
+    }
+
     pub fn group(&self) -> &str {
         match self {
             Self::Default { .. } => "",

@@ -7,7 +7,7 @@ use http::Request;
 use crate::discover::{Backend, Policy, Routing};
 use crate::error::{Fault, Reason};
 use crate::model::ResourceRef;
-use crate::model::matching::best_rank;
+use crate::model::matching::{self, Head};
 use crate::model::outbound::{Distribution, HttpRoute, OpaqueRefusal, OpaqueRoute, OutboundProtocol};
 use crate::telemetry::streams::Spoken;
 
@@ -26,11 +26,11 @@ pub fn http<'a, B>(routing: &'a Routing, req: &Request<B>) -> Result<Taken<'a>, 
     let policy = usable(routing)?;
     let http2 = req.version() == ::http::Version::HTTP_2;
     let routes = http_routes(policy, http2).ok_or(Reason::NotHttp)?;
-    let path = req.uri().path();
+    let head = Head::of(req);
     let mut best = None;
     for route in routes {
         for rule in &route.rules {
-            let Some(rank) = best_rank(&rule.matches, req.method(), path) else { continue };
+            let Some((rank, _)) = matching::best(&rule.matches, &head) else { continue };
             if best.as_ref().is_none_or(|(held, _, _)| rank > *held) {
                 best = Some((rank, route, rule));
             }

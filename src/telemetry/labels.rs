@@ -162,6 +162,12 @@ impl Labels {
         self.resource("authz", authz)
     }
 
+    /// Which policy limits a rate.
+    #[must_use]
+    pub fn rate_limit(self, limit: &ResourceRef) -> Self {
+        self.resource("ratelimit", limit)
+    }
+
     fn resource(self, prefix: &str, meta: &ResourceRef) -> Self {
         self.with(&format!("{prefix}_group"), meta.group())
             .with(&format!("{prefix}_kind"), meta.kind())

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -75,7 +75,7 @@ pub struct Answer {
 }
 
 impl Client {
-    pub async fn new(kind: Kind, io: TcpStream) -> Self {
+    pub async fn new(kind: Kind, io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let io = TokioIo::new(io);
         let (sender, driver) = match kind {
             Kind::Http1 => {

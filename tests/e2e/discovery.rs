@@ -86,7 +86,7 @@ every_kind! {
         let pair = Pair::new().await;
         let mut route = http_route(balance(BB));
         route.rules[0].matches =
-            vec![RequestMatch { path: Some(PathMatch::Exact("/known".into())), method: None }];
+            vec![RequestMatch { path: Some(PathMatch::Exact("/known".into())), ..RequestMatch::default() }];
         let routes = vec![route];
         let opaque = vec![opaque_route(balance(BB))];
         let protocol = OutboundProtocol::Detect { http1: routes.clone(), http2: routes, opaque };

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::large_futures, unreachable_pub)]
 
 mod application;
+mod callers;
 #[path = "../chart/mod.rs"]
 mod chart;
 mod client;
@@ -18,12 +19,14 @@ mod scripted;
 
 mod admin_pages;
 mod authorization;
+mod authorizations;
 mod default_policies;
 mod direct_port;
 mod discovery;
 mod drain;
 mod endpoints;
 mod environment;
+mod filters;
 mod futures;
 mod gateway;
 mod guards;
@@ -31,9 +34,11 @@ mod metrics;
 mod mutual_tls;
 mod opaque;
 mod outages;
+mod paths;
 mod refusals;
 mod queues;
 mod requests;
+mod spoofing;
 mod streams;
 mod strict;
 mod trust;

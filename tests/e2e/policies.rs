@@ -57,6 +57,7 @@ pub enum Speaks {
     Http2,
     Grpc,
     Opaque,
+    Tls,
 }
 
 /// A server that lets these in.
@@ -73,7 +74,8 @@ pub fn routed(
     authorizations.push(localhost());
     let route = |(prefix, own): (&str, Vec<Authorization>)| InboundRoute {
         meta: ResourceRef::object("policy.linkerd.io", "HTTPRoute", prefix.trim_matches('/')),
-        rules: vec![vec![RequestMatch { path: Some(PathMatch::Prefix(prefix.into())), method: None }]],
+        hosts: Vec::new(),
+        rules: vec![vec![below(speaks, prefix)].into()],
         authorizations: own.into_iter().chain(authorizations.iter().cloned()).collect(),
     };
     let routes: Vec<_> = routes.into_iter().map(route).collect();
@@ -83,9 +85,26 @@ pub fn routed(
         Speaks::Http2 => ServerProtocol::Http2(routes),
         Speaks::Grpc => ServerProtocol::Grpc(routes),
         Speaks::Opaque => ServerProtocol::Opaque,
+        Speaks::Tls => ServerProtocol::Tls,
     };
     let meta = ResourceRef::object("policy.linkerd.io", "Server", "bb");
-    ServerPolicy { meta, protocol, authorizations }
+    ServerPolicy { meta, protocol, authorizations, rate_limit: None }
+}
+
+/// What lies below a path; of gRPC, the calls of the service that has its name.
+fn below(speaks: Speaks, prefix: &str) -> RequestMatch {
+    let service = Some(prefix.trim_matches('/').to_owned()).filter(|name| !name.is_empty());
+    match speaks {
+        Speaks::Grpc => RequestMatch {
+            method: Some(http::Method::POST),
+            ..by_path(PathMatch::Rpc { service, method: None })
+        },
+        _ => by_path(PathMatch::Prefix(prefix.into())),
+    }
+}
+
+pub fn by_path(path: PathMatch) -> RequestMatch {
+    RequestMatch { path: Some(path), ..RequestMatch::default() }
 }
 
 /// Lets in whoever proves one of these identities.
@@ -99,12 +118,30 @@ pub fn everyone() -> Authorization {
     authorization(Authentication::Unauthenticated)
 }
 
-fn authorization(authentication: Authentication) -> Authorization {
+pub fn authorization(authentication: Authentication) -> Authorization {
     let everywhere = NetworkMatch { net: "0.0.0.0/0".parse().unwrap(), except: vec![] };
     Authorization {
         meta: ResourceRef::object("policy.linkerd.io", "AuthorizationPolicy", "bb"),
         networks: vec![everywhere],
         authentication,
+    }
+}
+
+/// The only network that an authorization is for, and what of it is excepted.
+pub fn only_from(mut authorization: Authorization, net: &str, except: &[String]) -> Authorization {
+    let except = except.iter().map(|net| net.parse().unwrap()).collect();
+    authorization.networks = vec![NetworkMatch { net: net.parse().unwrap(), except }];
+    authorization
+}
+
+/// The routes of a policy that is for HTTP.
+pub fn routes_of(policy: &mut ServerPolicy) -> &mut Vec<InboundRoute> {
+    match &mut policy.protocol {
+        ServerProtocol::Detect { routes, .. }
+        | ServerProtocol::Http1(routes)
+        | ServerProtocol::Http2(routes)
+        | ServerProtocol::Grpc(routes) => routes,
+        ServerProtocol::Opaque | ServerProtocol::Tls => panic!("a policy without routes"),
     }
 }
 

@@ -193,7 +193,12 @@ impl Sandbox {
 
     /// Connects as a client without a proxy, to a port of a pod.
     pub async fn connect_unmeshed(&self, target: SocketAddr, pod: &Pod) -> TcpStream {
-        self.redirects.connect(fresh_ip(), target, pod.inbound).await
+        self.connect_from(fresh_ip(), target, pod).await
+    }
+
+    /// The same, from this address.
+    pub async fn connect_from(&self, from: IpAddr, target: SocketAddr, pod: &Pod) -> TcpStream {
+        self.redirects.connect(from, target, pod.inbound).await
     }
 }
 

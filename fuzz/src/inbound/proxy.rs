@@ -148,15 +148,12 @@ fn policy() -> ServerPolicy {
         networks: vec![NetworkMatch { net: "0.0.0.0/0".parse().expect("a network"), except: Vec::new() }],
         authentication: Authentication::Unauthenticated,
     };
-    let route = InboundRoute {
-        meta: ResourceRef::default_named("every-request"),
-        rules: vec![Vec::new()],
-        authorizations: vec![everyone],
-    };
+    let route = InboundRoute::everything(ResourceRef::default_named("every-request"), vec![everyone]);
     ServerPolicy {
         meta: ResourceRef::default_named("fuzz"),
         protocol: ServerProtocol::Detect { timeout: TIMEOUT, routes: vec![route] },
         authorizations: Vec::new(),
+        rate_limit: None,
     }
 }
 

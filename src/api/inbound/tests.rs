@@ -3,7 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::strategies;
-use crate::model::matching::RequestMatch;
+use crate::model::filter::Filter;
+use crate::model::matching::{HostMatch, RequestMatch};
 
 fn identities() -> impl Strategy<Value = Vec<IdentityMatch>> {
     let literal = prop_oneof![
@@ -26,22 +27,27 @@ fn authorizations() -> impl Strategy<Value = Vec<Authorization>> {
     vec(one, 0..3)
 }
 
-type Route = (ResourceRef, Vec<Vec<RequestMatch>>, Vec<Authorization>);
+type Route = (ResourceRef, Vec<HostMatch>, Vec<InboundRule>, Vec<Authorization>);
 
-fn routes(matches: BoxedStrategy<Vec<RequestMatch>>) -> impl Strategy<Value = Vec<Route>> {
-    vec((strategies::resource(), vec(matches, 0..3), authorizations()), 1..3)
+fn routes(
+    matches: BoxedStrategy<Vec<RequestMatch>>,
+    filters: BoxedStrategy<Vec<Filter>>,
+) -> impl Strategy<Value = Vec<Route>> {
+    let rule = (matches, filters).prop_map(|(matches, filters)| InboundRule { matches, filters });
+    vec((strategies::resource(), strategies::hosts(), vec(rule, 0..3), authorizations()), 1..3)
 }
 
 fn any_server() -> impl Strategy<Value = ServerPolicy> {
-    let http = routes(strategies::http_matches().boxed());
-    let grpc = routes(strategies::grpc_matches().boxed());
-    (strategies::object(), 0..6, strategies::duration(), http, grpc, authorizations()).prop_map(
-        |(meta, kind, timeout, http, grpc, mut server)| {
+    let http = routes(strategies::http_matches().boxed(), strategies::http_filters().boxed());
+    let grpc = routes(strategies::grpc_matches().boxed(), strategies::grpc_filters().boxed());
+    let limit = proptest::option::of(strategies::rate_limit());
+    (strategies::object(), 0..6, strategies::duration(), http, grpc, authorizations(), limit).prop_map(
+        |(meta, kind, timeout, http, grpc, mut server, limit)| {
             server.push(localhost());
             let built = |routes: Vec<Route>| {
-                routes.into_iter().map(|(meta, rules, mut authorizations)| {
+                routes.into_iter().map(|(meta, hosts, rules, mut authorizations)| {
                     authorizations.extend(server.iter().cloned());
-                    InboundRoute { meta, rules, authorizations }
+                    InboundRoute { meta, hosts, rules, authorizations }
                 })
             };
             let protocol = match kind {
@@ -52,7 +58,9 @@ fn any_server() -> impl Strategy<Value = ServerPolicy> {
                 4 => ServerProtocol::Opaque,
                 _ => ServerProtocol::Tls,
             };
-            ServerPolicy { meta, protocol, authorizations: server }
+            // Other protocols have no place for it.
+            let rate_limit = limit.filter(|_| kind < 3).map(Arc::new);
+            ServerPolicy { meta, protocol, authorizations: server, rate_limit }
         },
     )
 }
@@ -102,7 +110,7 @@ fn a_port_without_routes_gets_one_that_takes_everything() {
     let routes = read.protocol.routes().unwrap();
     assert_eq!(routes.len(), 1);
     assert_eq!(routes[0].meta, ResourceRef::default_named("default"));
-    assert_eq!(routes[0].rules, [Vec::new()]);
+    assert_eq!(routes[0].rules, [InboundRule::default()]);
     assert_eq!(routes[0].authorizations, read.authorizations);
 }
 
@@ -126,23 +134,57 @@ fn authorizations_must_say_from_where_and_how() {
     }
 }
 
+fn read_http1(http: Http1) -> Result<ServerPolicy, InvalidPolicy> {
+    let protocol = Some(pb::ProxyProtocol { kind: Some(Kind::Http1(http)) });
+    server(pb::Server { protocol, ..opaque_server(vec![]) })
+}
+
 #[test]
-fn what_would_let_more_in_if_dropped_is_refused() {
-    let limited = Http1 { routes: vec![], local_rate_limit: Some(Default::default()) };
+fn what_of_a_route_cannot_be_read_refuses_the_policy() {
     let route = || pb::HttpRoute { metadata: good().metadata, ..Default::default() };
-    let filters = vec![pb::http_route::Filter { kind: None }];
-    let filtered =
-        pb::HttpRoute { rules: vec![pb::http_route::Rule { matches: vec![], filters }], ..route() };
-    let hosted = pb::HttpRoute { hosts: vec![Default::default()], ..route() };
     let with = |route| Http1 { routes: vec![route], local_rate_limit: None };
-    let read = |http| {
-        let protocol = Some(pb::ProxyProtocol { kind: Some(Kind::Http1(http)) });
-        server(pb::Server { protocol, ..opaque_server(vec![]) })
-    };
-    assert!(read(with(route())).is_ok());
-    for http in [limited, with(filtered), with(hosted)] {
-        assert!(matches!(read(http), Err(InvalidPolicy::Unsupported(_))));
+    let rule = |rule| pb::HttpRoute { rules: vec![rule], ..route() };
+    let unknown = pb::http_route::Rule { matches: vec![], filters: vec![Default::default()] };
+    for read in [route(), rule(unknown)] {
+        assert!(read_http1(with(read)).is_ok());
     }
+    let path = linkerd2_proxy_api::http_route::PathMatch { kind: None };
+    let pathless = linkerd2_proxy_api::http_route::HttpRouteMatch { path: Some(path), ..Default::default() };
+    for bad in [
+        pb::HttpRoute { metadata: None, ..route() },
+        pb::HttpRoute { hosts: vec![Default::default()], ..route() },
+        pb::HttpRoute { authorizations: vec![Default::default()], ..route() },
+        rule(pb::http_route::Rule { matches: vec![pathless], filters: vec![] }),
+    ] {
+        assert!(read_http1(with(bad.clone())).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_rate_of_zero_limits_nothing_and_an_override_of_nobody_is_none() {
+    use pb::http_local_rate_limit::r#override::ClientIdentities;
+    use pb::http_local_rate_limit::{Limit, Override};
+    let limit = |rate| Some(Limit { requests_per_second: rate });
+    let of = |names: &[&str]| {
+        let identities = names.iter().map(|name| pb::Identity { name: name.to_string() }).collect();
+        Some(ClientIdentities { identities })
+    };
+    let sent = pb::HttpLocalRateLimit {
+        metadata: None,
+        total: limit(0),
+        identity: limit(3),
+        overrides: vec![
+            Override { limit: limit(0), clients: of(&["web.ns"]) },
+            Override { limit: limit(9), clients: of(&["web.ns", "no name"]) },
+            Override { limit: limit(9), clients: of(&["."]) },
+            Override { limit: limit(9), clients: None },
+        ],
+    };
+    let read = read_http1(Http1 { routes: vec![], local_rate_limit: Some(sent) }).unwrap();
+    let rate = |rate| NonZeroU32::new(rate).unwrap();
+    let overrides = vec![RateOverride { rate: rate(9), clients: vec!["web.ns".parse().unwrap()] }];
+    let limit = RateLimit { meta: None, total: None, identity: Some(rate(3)), overrides };
+    assert_eq!(read.rate_limit, Some(Arc::new(limit)));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn default_backend(world: &World, name: &ObjectName, port: u16) -> Option<Backen
 }
 
 fn http_route(name: &str, backends: Distribution) -> HttpRoute {
-    let everything = RequestMatch { path: Some(PathMatch::Prefix("/".into())), method: None };
+    let everything = RequestMatch { path: Some(PathMatch::Prefix("/".into())), ..RequestMatch::default() };
     let rule = HttpRule { matches: vec![everything], backends };
     HttpRoute { meta: ResourceRef::default_named(name), rules: vec![rule] }
 }

@@ -79,7 +79,8 @@ fn by_server(world: &World, pod: &Pod, port: u16, meta: &Meta, server: &Server) 
         ServerKind::Opaque => ServerProtocol::Opaque,
         ServerKind::Tls => ServerProtocol::Tls,
     };
-    ServerPolicy { meta: ResourceRef::object(GROUP, "server", &meta.name.name), protocol, authorizations }
+    let meta = ResourceRef::object(GROUP, "server", &meta.name.name);
+    ServerPolicy { meta, protocol, authorizations, rate_limit: None }
 }
 
 fn by_default(world: &World, pod: &Pod, port: u16) -> ServerPolicy {
@@ -99,7 +100,8 @@ fn by_default(world: &World, pod: &Pod, port: u16) -> ServerPolicy {
         ServerProtocol::Detect { timeout: DETECT, routes: default_routes(world, pod, port) }
     };
     let authorizations = default_authorization(policy, &world.settings).into_iter().collect();
-    ServerPolicy { meta: ResourceRef::default_named(policy.as_str()), protocol, authorizations }
+    let meta = ResourceRef::default_named(policy.as_str());
+    ServerPolicy { meta, protocol, authorizations, rate_limit: None }
 }
 
 fn default_authorization(policy: DefaultPolicy, settings: &Settings) -> Option<Authorization> {
@@ -168,13 +170,14 @@ fn account(world: &World, name: &str, namespace: &str) -> IdentityMatch {
 
 /// Everything for whom the server lets in; and the kubelet's probes from the probe networks.
 fn default_routes(world: &World, pod: &Pod, port: u16) -> Vec<InboundRoute> {
-    let everything = RequestMatch { path: Some(PathMatch::Prefix("/".into())), method: None };
+    let path = |path| RequestMatch { path: Some(path), ..RequestMatch::default() };
+    let everything = path(PathMatch::Prefix("/".into()));
     let mut routes = vec![route("default", vec![vec![everything]], Vec::new())];
     let paths = probe_paths(pod, port);
     if !paths.is_empty() && !world.settings.probe_networks.is_empty() {
         let matches = paths
             .into_iter()
-            .map(|path| RequestMatch { path: Some(PathMatch::Exact(path)), method: Some(Method::GET) });
+            .map(|exact| RequestMatch { method: Some(Method::GET), ..path(PathMatch::Exact(exact)) });
         let authorization = Authorization {
             meta: ResourceRef::default_named("probe"),
             networks: plain_networks(&world.settings.probe_networks),
@@ -205,7 +208,8 @@ fn probe_paths(pod: &Pod, port: u16) -> BTreeSet<String> {
 }
 
 fn route(name: &str, rules: Vec<Vec<RequestMatch>>, authorizations: Vec<Authorization>) -> InboundRoute {
-    InboundRoute { meta: ResourceRef::default_named(name), rules, authorizations }
+    let rules = rules.into_iter().map(Into::into).collect();
+    InboundRoute { meta: ResourceRef::default_named(name), hosts: Vec::new(), rules, authorizations }
 }
 
 fn anywhere() -> Vec<NetworkMatch> {

@@ -1,6 +1,7 @@
 //! Policies of inbound ports.
 
 use super::*;
+use crate::model::matching::{self, Head};
 
 #[test]
 fn the_guides_policy_names_the_server_and_its_authorization() {
@@ -27,8 +28,11 @@ fn the_proxys_own_probes_have_their_route_on_the_admin_port() {
     let ServerProtocol::Detect { routes, .. } = &policy.protocol else { panic!("{policy:?}") };
     assert_eq!(routes[1].meta.name(), "probe");
     assert_eq!(routes[1].authorizations[0].meta.name(), "probe");
-    let rule = &routes[1].rules[0];
-    let matched = |method: http::Method, path: &str| rule.iter().any(|m| m.rank(&method, path).is_some());
+    let rule = &routes[1].rules[0].matches;
+    let matched = |method: http::Method, path: &str| {
+        let req = http::Request::builder().method(method).uri(path).body(()).unwrap();
+        matching::best(rule, &Head::of(&req)).is_some()
+    };
     assert!(matched(http::Method::GET, "/live") && matched(http::Method::GET, "/ready"));
     assert!(!matched(http::Method::POST, "/live") && !matched(http::Method::GET, "/metrics"));
 }
