@@ -28,6 +28,7 @@ mod federated;
 pub mod inject;
 mod lookup;
 mod outbound;
+mod pods;
 pub mod ports;
 mod profile;
 mod remotes;
@@ -37,7 +38,7 @@ mod slices;
 mod workloads;
 mod world;
 
-pub use allocate::Allocations;
+pub use allocate::{Allocations, Given};
 pub use dns::{Records, Resolved, ServiceRecord};
 pub use lookup::{Context, LookupError, Target, Workload};
 pub use ports::PortSet;
@@ -57,7 +58,7 @@ pub(in crate::control) use endpoints::{
 };
 pub(in crate::control) use federated::LOCAL_DISCOVERY;
 pub(in crate::control) use remotes::{cluster_names, remote_urls};
-pub(in crate::control) use slices::ServiceEndpoint;
+pub(in crate::control) use slices::{ByService, ServiceEndpoint};
 pub(in crate::control) use world::namespaces;
 
 /// The whole desired state of one cluster, with the parts of others that it can see.
@@ -151,7 +152,7 @@ impl Snapshot {
 
     /// Every pod, by namespace and name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.own.pods.values()
+        self.own.pods.iter()
     }
 
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {

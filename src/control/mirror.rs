@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::index::{ObjectName, Service, ServiceEndpoint, Settings};
+use super::index::{ByService, ObjectName, Service, ServiceEndpoint, Settings};
 use super::manifest::labelled::Labels;
 use super::manifest::service::{ServiceKind, ServicePort};
 use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
@@ -77,7 +77,7 @@ pub struct EndpointPort {
 #[derive(Clone, Copy)]
 pub(in crate::control) struct Target<'a> {
     pub(in crate::control) documents: &'a Documents,
-    pub(in crate::control) endpoints: &'a BTreeMap<ObjectName, Vec<ServiceEndpoint>>,
+    pub(in crate::control) endpoints: &'a ByService,
 }
 
 /// By the URL that credentials Secrets spell.

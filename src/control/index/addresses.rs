@@ -14,27 +14,47 @@ pub(super) struct Addresses {
     pub(super) on_hosts: ByAddress,
 }
 
-/// Names in the order of their addresses, of one address in their own.
+/// Names in the order of their addresses' numbers, of one address in their own.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ByAddress(Vec<(IpAddr, ObjectName)>);
 
 impl ByAddress {
     /// The names are in order.
     fn of<'n>(names: impl Iterator<Item = (IpAddr, &'n ObjectName)>) -> Self {
-        let mut all: Vec<_> = names.map(|(ip, name)| (ip, name.clone())).collect();
-        all.sort_by_key(|(ip, _)| *ip);
-        Self(all)
+        let all: Vec<_> = names.collect();
+        let mut order: Vec<_> = all.iter().enumerate().map(|(at, (ip, _))| (number(*ip), at)).collect();
+        order.sort_unstable();
+        Self(
+            order
+                .into_iter()
+                .filter_map(|(_, at)| all.get(at))
+                .map(|(ip, name)| (*ip, (*name).clone()))
+                .collect(),
+        )
     }
 
     pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = &ObjectName> {
-        let start = self.0.partition_point(|(known, _)| *known < ip);
-        self.0.iter().skip(start).take_while(move |(known, _)| *known == ip).map(|(_, name)| name)
+        let start = self.0.partition_point(|(known, _)| number(*known) < number(ip));
+        self.0
+            .iter()
+            .skip(start)
+            .take_while(move |(known, _)| number(*known) == number(ip))
+            .filter(move |(known, _)| *known == ip)
+            .map(|(_, name)| name)
+    }
+}
+
+/// By which addresses are sorted: numbers are faster to compare, and those of IPv4 are an IPv6 address's as well.
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
     }
 }
 
 impl Addresses {
-    pub(super) fn of(services: &BTreeMap<ObjectName, Service>, pods: &BTreeMap<ObjectName, Pod>) -> Self {
-        let living = || pods.values().filter(|pod| pod.phase != Phase::Finished && !pod.terminating);
+    pub(super) fn of(services: &BTreeMap<ObjectName, Service>, pods: &[Pod]) -> Self {
+        let living = || pods.iter().filter(|pod| pod.phase != Phase::Finished && !pod.terminating);
         let own = living().filter(|pod| !pod.host_network);
         let on_hosts = living().filter(|pod| takes_node_ports(pod));
         Self {

@@ -4,8 +4,9 @@
 //! the outcome depends on the names alone. What was given once is kept, also for names that are gone
 //! for now: a mirror comes and goes with its link.
 
+use std::cmp::Ordering;
 use std::collections::btree_map::Iter;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::iter::Peekable;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -87,12 +88,12 @@ impl Given {
         &mut self,
         names: impl Iterator<Item = &'n ObjectName>,
         network: IpNet,
-        taken: &HashSet<IpAddr>,
+        taken: &BTreeSet<IpAddr>,
     ) {
         let usable = |ip: &IpAddr| network.contains(ip) && !taken.contains(ip);
         let wanted: Vec<&ObjectName> = names.collect();
         let mut known = self.in_order();
-        if wanted.iter().all(|name| known.get(name).is_some_and(|ip| usable(&ip))) {
+        if wanted.iter().all(|name| known.get(name).is_some_and(|(_, ip)| usable(&ip))) {
             return;
         }
         let given = Arc::make_mut(&mut self.0);
@@ -117,13 +118,23 @@ impl Given {
     }
 }
 
-/// Looks names up that come in order, without searching for each from the start.
+/// Looks names up that come in order, each once, without searching for each from the start.
 pub(super) struct InOrder<'a>(Peekable<Iter<'a, ObjectName, IpAddr>>);
 
-impl InOrder<'_> {
-    pub(super) fn get(&mut self, name: &ObjectName) -> Option<IpAddr> {
-        while self.0.next_if(|(known, _)| *known < name).is_some() {}
-        self.0.peek().filter(|(known, _)| *known == name).map(|(_, ip)| **ip)
+impl<'a> InOrder<'a> {
+    /// The address, and the name as it is known.
+    pub(super) fn get(&mut self, name: &ObjectName) -> Option<(&'a ObjectName, IpAddr)> {
+        loop {
+            let (known, ip) = self.0.peek().copied()?;
+            match known.cmp(name) {
+                Ordering::Less => drop(self.0.next()),
+                Ordering::Equal => {
+                    self.0.next();
+                    return Some((known, *ip));
+                }
+                Ordering::Greater => return None,
+            }
+        }
     }
 }
 
@@ -166,8 +177,6 @@ fn nth(network: IpNet, offset: u128) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -186,7 +195,7 @@ mod tests {
                                                 second in prop::collection::vec("[a-z]{1,8}", 0..40)) {
             let network: IpNet = "10.42.7.0/24".parse().unwrap();
             let mut given = Given::default();
-            let none = HashSet::new();
+            let none = BTreeSet::new();
             given.fill(names(&first).iter(), network, &none);
             let before = given.clone();
             given.fill(names(&second).iter(), network, &none);
@@ -204,7 +213,7 @@ mod tests {
     fn a_full_network_forgets_the_names_that_are_gone() {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
         let mut given = Given::default();
-        let none = HashSet::new();
+        let none = BTreeSet::new();
         given.fill(names(&["a", "b", "c", "d", "e"].map(String::from)).iter(), network, &none);
         assert_eq!(given.len(), 5);
         given.fill(names(&["f".into(), "a".into()]).iter(), network, &none);
@@ -216,8 +225,8 @@ mod tests {
     fn addresses_that_manifests_claim_are_not_given() {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
         let mut given = Given::default();
-        given.fill(names(&["a".into()]).iter(), network, &HashSet::new());
-        let claimed = HashSet::from([given.get(&ns("a")).unwrap()]);
+        given.fill(names(&["a".into()]).iter(), network, &BTreeSet::new());
+        let claimed = BTreeSet::from([given.get(&ns("a")).unwrap()]);
         given.fill(names(&["a".into()]).iter(), network, &claimed);
         assert!(!claimed.contains(&given.get(&ns("a")).unwrap()));
     }

@@ -171,7 +171,7 @@ fn all_endpoints<'w>(world: &'w World, service: &Service) -> &'w [ServiceEndpoin
 fn is_known(world: &World, backing: &Backing) -> bool {
     match backing {
         Backing::Plain => true,
-        Backing::Pod(name) => world.pods.contains_key(name),
+        Backing::Pod(name) => world.pods.get(name).is_some(),
         Backing::External(name) => world.external_workloads.contains_key(name),
     }
 }

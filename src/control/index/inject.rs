@@ -32,6 +32,7 @@ pub(super) struct Injector<'a> {
     settings: &'a Settings,
     /// What it writes on every pod that it injects.
     written: [(&'static str, String); 3],
+    opaque_ports: String,
     /// What templates that ask for the same have in common.
     added: RefCell<HashMap<Asked, Added>>,
 }
@@ -58,7 +59,8 @@ impl<'a> Injector<'a> {
             ("linkerd.io/proxy-version", version.to_owned()),
             ("linkerd.io/trust-root-sha256", sha256_hex(&settings.trust_anchors_pem)),
         ];
-        Self { settings, written, added: RefCell::default() }
+        let opaque_ports = settings.default_opaque_ports.to_string();
+        Self { settings, written, opaque_ports, added: RefCell::default() }
     }
 
     /// The namespace's settings come down to every pod, and those to be injected get the proxy.
@@ -99,7 +101,7 @@ impl<'a> Injector<'a> {
         let asked = Asked {
             annotations: pods.annotations.clone(),
             inbound_ports: inbound_ports(pods),
-            opaque_ports: opaque_ports(pods, self.settings),
+            opaque_ports: opaque_ports(pods).unwrap_or_else(|| self.opaque_ports.clone()),
         };
         if let Some(added) = self.added.borrow().get(&asked) {
             return added.clone();
@@ -239,12 +241,10 @@ fn inbound_ports(pods: &Template) -> String {
     ports.into_iter().collect::<Vec<_>>().join(",")
 }
 
-/// Ports of which the proxy does not ask what is spoken there.
-fn opaque_ports(pods: &Template, settings: &Settings) -> String {
-    match pods.annotations.get(OPAQUE_PORTS) {
-        Some(text) => PortSet::parse_lenient(text, |name| pods.named_port(name)).to_string(),
-        None => settings.default_opaque_ports.to_string(),
-    }
+/// Ports of which the proxy does not ask what is spoken there, where the template names them.
+fn opaque_ports(pods: &Template) -> Option<String> {
+    let text = pods.annotations.get(OPAQUE_PORTS)?;
+    Some(PortSet::parse_lenient(text, |name| pods.named_port(name)).to_string())
 }
 
 /// The provider's own hash, so that no further library is needed for one annotation.

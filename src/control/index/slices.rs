@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::control::manifest::labelled::{Labelled, Labels};
@@ -11,11 +12,12 @@ use crate::control::manifest::{Documents, EndpointSlice, Meta};
 use crate::control::mirror::{AddressOf, Mirrored};
 
 use super::external::{self, ZONE};
+use super::pods::Compared;
 use super::world::World;
 use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
 
 /// One address of a Service, before it is known which port is asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(in crate::control) struct ServiceEndpoint {
     pub(super) ip: IpAddr,
     pub(in crate::control) ready: bool,
@@ -29,6 +31,33 @@ pub(in crate::control) struct ServiceEndpoint {
     pub(super) slice: Arc<SliceHead>,
 }
 
+/// By Service. A Service without endpoints has no entry.
+#[derive(Clone, Debug)]
+pub(in crate::control) struct ByService(BTreeMap<ObjectName, Vec<ServiceEndpoint>>);
+
+impl Deref for ByService {
+    type Target = BTreeMap<ObjectName, Vec<ServiceEndpoint>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl PartialEq for ByService {
+    /// Endpoints of one template share their ports, and all of a Service its slice: these are looked at once for
+    /// all that stand beside each other.
+    fn eq(&self, other: &Self) -> bool {
+        let (mut ports, mut slices) = (Compared::default(), Compared::default());
+        let mut same = |a: &ServiceEndpoint, b: &ServiceEndpoint| {
+            a.is_same_but_for_shared(b) && ports.are(&a.ports, &b.ports) && slices.are(&a.slice, &b.slice)
+        };
+        self.len() == other.len()
+            && self.iter().zip(other.iter()).all(|((name, a), (other, b))| {
+                name == other && a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            })
+    }
+}
+
 /// What runs at an address.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Backing {
@@ -38,8 +67,19 @@ pub(super) enum Backing {
     External(ObjectName),
 }
 
+impl ServiceEndpoint {
+    fn is_same_but_for_shared(&self, other: &Self) -> bool {
+        let Self { ip, ready, hostname, backing, zone, for_zones, ports: _, slice: _ } = self;
+        (*ip, *ready) == (other.ip, other.ready)
+            && *hostname == other.hostname
+            && *backing == other.backing
+            && *zone == other.zone
+            && *for_zones == other.for_zones
+    }
+}
+
 /// Metadata of a slice (controlplane 2.4): who answers at a gateway, and for which name.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SliceHead {
     pub(super) labels: Arc<Labels>,
     pub(super) annotations: Arc<Labels>,
@@ -64,8 +104,8 @@ const EXTERNAL_CONTROLLER: &str = "linkerd-external-workloads-controller";
 pub(super) fn endpoints(
     documents: &Documents,
     services: &BTreeMap<ObjectName, Service>,
-    pods: &BTreeMap<ObjectName, Pod>,
-) -> BTreeMap<ObjectName, Vec<ServiceEndpoint>> {
+    pods: &[Pod],
+) -> ByService {
     let mut all: BTreeMap<ObjectName, Vec<ServiceEndpoint>> = BTreeMap::new();
     let mut written = BTreeSet::new();
     for (meta, slice) in documents.endpoint_slices.values() {
@@ -78,7 +118,7 @@ pub(super) fn endpoints(
     }
     let zones = zones(documents);
     let keys = services.values().flat_map(|service| service.selector.keys()).map(String::as_str).collect();
-    let living = pods.values().filter(|pod| pod.phase != Phase::Finished);
+    let living = pods.iter().filter(|pod| pod.phase != Phase::Finished);
     let living: Vec<&Pod> = living.collect();
     let alike =
         living.chunk_by(|a, b| Arc::ptr_eq(&a.template, &b.template) && a.name.namespace == b.name.namespace);
@@ -117,7 +157,7 @@ pub(super) fn endpoints(
         }
     }
     all.retain(|_, endpoints| !endpoints.is_empty());
-    all
+    ByService(all)
 }
 
 /// Zones of nodes, by name.
@@ -242,7 +282,7 @@ pub(super) fn add_mirrored(world: &mut World, mirrored: &Mirrored) {
             }
         }
         if !made.is_empty() {
-            world.endpoints.entry(name.clone()).or_default().extend(made);
+            world.endpoints.0.entry(name.clone()).or_default().extend(made);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Pods, as the workload controllers and the injector would make them: given ones as they are, others
 //! named as their controller would name them, and spread over the nodes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,10 +12,11 @@ use crate::control::manifest::workload::{Deployment, PodSpec, PodTemplate};
 use crate::control::manifest::{self, Documents, Meta, StatefulSet};
 
 use super::inject::Injector;
+use super::pods::Pods;
 use super::{ObjectName, Phase, Pod, Settings, Template};
 
 /// Every pod of the documents, without addresses yet unless given.
-pub(super) fn pods(documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, Pod> {
+pub(super) fn pods(documents: &Documents, settings: &Settings) -> Pods {
     let cluster = Cluster::new(documents, settings);
     let mut pods = Vec::new();
     pods.extend(documents.pods.values().map(|(meta, pod)| cluster.given_pod(meta, pod)));
@@ -33,7 +35,7 @@ pub(super) fn pods(documents: &Documents, settings: &Settings) -> BTreeMap<Objec
     for (meta, body) in documents.jobs.values() {
         pods.extend(cluster.job(meta, body));
     }
-    pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect()
+    Pods::new(pods)
 }
 
 struct Cluster<'a> {
@@ -267,18 +269,20 @@ impl Model {
     }
 }
 
-/// Pods with generated names that begin with `set`, by name.
+/// Pods with generated names that begin with `set`.
 fn generated(workload: &ObjectName, set: &str, model: &Model, replicas: u32) -> Vec<Pod> {
     // Generated names keep 58 bytes of what they start with.
-    let start: String = format!("{set}-").chars().take(58).collect();
-    let seed = format!("{}/{set}/", workload.namespace);
+    let mut name: String = format!("{set}-").chars().take(58).collect();
+    let mut seed = format!("{}/{set}/", workload.namespace);
+    let (start, seeded) = (name.len(), seed.len());
     let pod = |replica| {
-        let suffix = hash::suffix(&format!("{seed}{replica}"), 5);
-        model.pod(workload.beside(&format!("{start}{suffix}")), replica)
+        name.truncate(start);
+        seed.truncate(seeded);
+        let _ = write!(seed, "{replica}");
+        name.extend(hash::suffix(&seed, 5));
+        model.pod(workload.beside(&name), replica)
     };
-    let mut pods: Vec<Pod> = (0..replicas).map(pod).collect();
-    pods.sort_by(|a, b| a.name.cmp(&b.name));
-    pods
+    (0..replicas).map(pod).collect()
 }
 
 fn numbered_pod(meta: &Meta, set: &StatefulSet, model: &Model, replica: u32) -> Pod {

@@ -1,8 +1,7 @@
 //! One cluster's objects as its controllers would leave them, addresses given.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::control::manifest::service::ServiceKind;
@@ -11,9 +10,10 @@ use crate::control::mirror::Mirrored;
 use crate::model::service_profile::ServiceProfile;
 
 use super::addresses::Addresses;
-use super::slices::{self, ServiceEndpoint};
+use super::pods::Pods;
+use super::slices::{self, ByService};
 use super::workloads::pods;
-use super::{Allocations, ObjectName, Pod, Service, Settings, Template, inject};
+use super::{Allocations, ObjectName, Pod, Service, Settings, inject};
 
 /// One cluster, its own or one that is linked.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +24,7 @@ pub(super) struct World {
     pub(super) pods: Pods,
     pub(super) services: BTreeMap<ObjectName, Service>,
     pub(super) addresses: Addresses,
-    /// By Service. A Service without endpoints has no entry.
-    pub(super) endpoints: BTreeMap<ObjectName, Vec<ServiceEndpoint>>,
+    pub(super) endpoints: ByService,
     /// Not of another cluster, like profiles: they are not watched there (controlplane 1.2).
     pub(super) external_workloads: BTreeMap<ObjectName, Object<ExternalWorkload>>,
     pub(super) service_profiles: BTreeMap<ObjectName, Object<ServiceProfile>>,
@@ -82,13 +81,10 @@ impl World {
         let mut services = services(documents);
         admit(&mut services, documents, &settings);
         if let Some(given) = given {
-            let mut known = given.pods.in_order();
-            for (name, pod) in &mut pods {
-                pod.ip = pod.ip.or_else(|| known.get(name));
-            }
+            pods.settle(&given.pods);
             let mut known = given.services.in_order();
             for (name, service) in &mut services {
-                service.cluster_ip = service.cluster_ip.or_else(|| known.get(name));
+                service.cluster_ip = service.cluster_ip.or_else(|| known.get(name).map(|(_, ip)| ip));
             }
         }
         Self::assemble(documents, pods, services, settings)
@@ -96,7 +92,7 @@ impl World {
 
     fn assemble(
         documents: &Documents,
-        pods: BTreeMap<ObjectName, Pod>,
+        pods: Pods,
         services: BTreeMap<ObjectName, Service>,
         settings: Settings,
     ) -> Self {
@@ -120,39 +116,11 @@ impl World {
             service_profiles: BTreeMap::new(),
             zones: slices::zones(documents),
             settings,
-            pods: Pods(pods),
+            pods,
             services,
             servers,
             policies,
         }
-    }
-}
-
-/// By name.
-#[derive(Clone, Debug)]
-pub(super) struct Pods(BTreeMap<ObjectName, Pod>);
-
-impl Deref for Pods {
-    type Target = BTreeMap<ObjectName, Pod>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl PartialEq for Pods {
-    /// Pods of a template stand beside each other, and so do those that they are compared with: a template is
-    /// looked at once for all of them.
-    fn eq(&self, other: &Self) -> bool {
-        let mut same: Option<(&Arc<Template>, &Arc<Template>)> = None;
-        self.len() == other.len()
-            && self.values().zip(other.values()).all(|(a, b)| {
-                let known = same.is_some_and(|(known, twin)| {
-                    Arc::ptr_eq(known, &a.template) && Arc::ptr_eq(twin, &b.template)
-                });
-                same = Some((&a.template, &b.template));
-                (known || a.template == b.template) && a.is_same_but_for_template(b)
-            })
     }
 }
 
@@ -217,33 +185,30 @@ fn admit(services: &mut BTreeMap<ObjectName, Service>, documents: &Documents, se
 }
 
 fn allocate(
-    pods: &mut BTreeMap<ObjectName, Pod>,
+    pods: &mut Pods,
     services: &mut BTreeMap<ObjectName, Service>,
     settings: &Settings,
     given: &mut Allocations,
 ) {
-    let mut taken: HashSet<IpAddr> = pods
-        .values()
+    let mut taken: BTreeSet<IpAddr> = pods
+        .iter()
         .flat_map(|pod| pod.ip.iter().chain(&pod.other_ip).chain(&*pod.host_ips))
         .copied()
         .collect();
     taken.extend(services.values().filter_map(|service| service.cluster_ip));
     taken.insert(settings.control_addr);
-    let bare = pods.iter().filter(|(_, pod)| pod.ip.is_none()).map(|(name, _)| name);
+    let bare = pods.iter().filter(|pod| pod.ip.is_none()).map(|pod| &pod.name);
     given.pods.fill(bare, settings.pod_network, &taken);
     let wants_ip = |service: &Service| {
         service.cluster_ip.is_none() && !service.headless && service.external_name.is_none()
     };
     let bare = services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name);
     given.services.fill(bare, settings.service_network, &taken);
-    let mut known = given.pods.in_order();
-    for (name, pod) in pods {
-        pod.ip = pod.ip.or_else(|| known.get(name));
-    }
+    pods.settle(&given.pods);
     let mut known = given.services.in_order();
     for (name, service) in services {
         if wants_ip(service) {
-            service.cluster_ip = known.get(name);
+            service.cluster_ip = known.get(name).map(|(_, ip)| ip);
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Cluster, Endpoints, Gateway, Link, Meta, Note, ObjectName, ServiceEndpoint, ServiceKind, Target,
+    Cluster, Endpoints, Gateway, Labels, Link, Meta, Note, ObjectName, ServiceEndpoint, ServiceKind, Target,
     headless, manifest, metadata, mirror_service,
 };
+use crate::control::index::REMOTE_DISCOVERY;
 
 /// Adds the mirrors that a Link asks for. Federation has a selector of its own, in `federated`.
 pub(super) fn mirrors(cluster: &mut Cluster<'_>, meta: &Meta, link: &Link, target: Target<'_>) {
@@ -84,11 +85,19 @@ impl<'a> Export<'a, '_> {
         let known = self.cluster.gateways;
         let subsets = ready.then(|| known.subset(&self.meta.name, found, exported.service));
         let endpoints = Endpoints {
-            labels: Arc::new(metadata::endpoints_labels(self.link, exported.meta)),
+            labels: self.endpoints_labels(exported),
             annotations: Arc::new(metadata::endpoints_annotations(self.link, exported.meta, None)),
             subsets: subsets.flatten().into_iter().collect(),
         };
         self.cluster.mirrored.endpoints.insert(self.mirror_name(&exported.meta.name), endpoints);
+    }
+
+    /// The mirror's own, where that asks for no remote discovery.
+    fn endpoints_labels(&self, exported: Exported<'_>) -> Arc<Labels> {
+        let mirror = self.cluster.mirrored.services.get(&self.mirror_name(&exported.meta.name));
+        let shared = mirror.filter(|mirror| !mirror.labels.contains_key(REMOTE_DISCOVERY));
+        let made = || Arc::new(metadata::endpoints_labels(self.link, exported.meta));
+        shared.map_or_else(made, |mirror| mirror.labels.clone())
     }
 
     /// The Link's gateway; notes what of it cannot be used.
