@@ -275,7 +275,7 @@ impl Answers<'_> {
     }
 
     fn server(&mut self, pod: &Pod, port: u16) {
-        let workload = Workload { namespace: pod.name.namespace.to_string(), pod: pod.name.name.to_string() };
+        let workload = Workload::Pod(pod.name.clone());
         let Some(policy) = self.snapshot.server(&workload, port) else {
             return self.line(1, format!("server {port}: unknown"));
         };

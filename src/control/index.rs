@@ -3,7 +3,7 @@
 //! [`Snapshot::build`] is a pure function, run again on every change; nothing is patched. The queries
 //! speak in [`crate::model`]; which gRPC message or status an answer becomes is the server's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 mod address;
 mod addresses;
 mod allocate;
+mod authorizations;
 mod dns;
 mod endpoints;
 mod env;
@@ -32,6 +33,7 @@ mod pods;
 pub mod ports;
 mod profile;
 mod remotes;
+mod routes;
 mod server;
 pub mod settings;
 mod slices;
@@ -380,14 +382,6 @@ impl Template {
     /// The number of a TCP port that some container names so.
     fn named_port(&self, name: &str) -> Option<u16> {
         self.all_containers().find_map(|container| container.tcp_port(name))
-    }
-
-    /// The numbers that a port reference means: a name may mean several (controlplane 3.5).
-    fn port_numbers(&self, port: &PortRef) -> BTreeSet<u16> {
-        match port {
-            PortRef::Number(number) => BTreeSet::from([*number]),
-            PortRef::Name(name) => self.all_containers().filter_map(|c| c.tcp_port(name)).collect(),
-        }
     }
 }
 

@@ -12,9 +12,11 @@ use crate::model::service_profile::ServiceProfile;
 use reader::Reader;
 use yaml::{Node, Value};
 
+pub mod authorization;
 mod base64;
 mod document;
 pub mod external;
+mod filter;
 pub mod gateway;
 mod kubeconfig;
 pub mod labelled;
@@ -23,21 +25,27 @@ pub mod names;
 pub mod node;
 pub mod policy;
 mod profile;
+pub mod rate_limit;
 mod reader;
 pub(in crate::control) mod references;
+pub mod route;
 pub mod selector;
 pub mod service;
 pub mod slice;
 pub mod stateful;
+pub(in crate::control) mod status;
 pub mod workload;
 mod yaml;
 
+pub use authorization::ServerAuthorization;
 pub use document::{Body, Document, Meta, Object, ObjectName, Owner};
 pub use external::ExternalWorkload;
 pub use gateway::{Gateway, GatewayAddress, GatewayProbe};
 pub use kubeconfig::{folder_of, url_of};
 pub use link::{Link, Secret};
 pub use policy::{AuthorizationPolicy, MeshTlsAuthentication, NetworkAuthentication, Server};
+pub use rate_limit::RateLimitPolicy;
+pub use route::{Route, RouteKind};
 pub use selector::Selector;
 pub use service::Service;
 pub use slice::EndpointSlice;
@@ -171,6 +179,9 @@ pub struct Documents {
     pub authorization_policies: BTreeMap<ObjectName, Object<AuthorizationPolicy>>,
     pub mesh_tls_authentications: BTreeMap<ObjectName, Object<MeshTlsAuthentication>>,
     pub network_authentications: BTreeMap<ObjectName, Object<NetworkAuthentication>>,
+    pub server_authorizations: BTreeMap<ObjectName, Object<ServerAuthorization>>,
+    pub rate_limits: BTreeMap<ObjectName, Object<RateLimitPolicy>>,
+    pub routes: BTreeMap<(ObjectName, RouteKind), Object<Route>>,
     pub links: BTreeMap<ObjectName, Object<Link>>,
 }
 
@@ -235,6 +246,12 @@ impl Documents {
             Body::AuthorizationPolicy(body) => take(&mut self.authorization_policies, meta, body),
             Body::MeshTlsAuthentication(body) => take(&mut self.mesh_tls_authentications, meta, body),
             Body::NetworkAuthentication(body) => take(&mut self.network_authentications, meta, body),
+            Body::ServerAuthorization(body) => take(&mut self.server_authorizations, meta, body),
+            Body::RateLimitPolicy(body) => take(&mut self.rate_limits, meta, body),
+            Body::Route(body) => {
+                let (name, object) = ((meta.name.clone(), body.kind), (meta.clone(), body.clone()));
+                earlier(self.routes.insert(name, object).map(|(meta, _)| meta))
+            }
             Body::Link(body) => take(&mut self.links, meta, body),
         };
         let (here, there) = (document.meta.at.clone(), other?);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::Settings;
+use super::{ObjectName, Settings};
 
 /// Who asks the destination service (controlplane 2.2, `context_token`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,13 +34,17 @@ impl Context {
 
 /// Whose policy is asked for (controlplane 3.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
-    pub namespace: String,
-    /// Empty when an external workload was named: none is known here.
-    pub pod: String,
+pub enum Workload {
+    Pod(ObjectName),
+    External(ObjectName),
 }
 
 impl Workload {
+    pub fn namespace(&self) -> &str {
+        let (Self::Pod(name) | Self::External(name)) = self;
+        &name.namespace
+    }
+
     /// Reads JSON `{"ns","pod"}` (or `external_workload`) or the old `<ns>:<pod>`.
     pub fn parse(token: &str) -> Result<Self, LookupError> {
         #[derive(Deserialize)]
@@ -53,12 +57,15 @@ impl Workload {
         }
         let invalid = || LookupError::InvalidArgument("expected a workload as {\"ns\":…,\"pod\":…}".into());
         if let Ok(token) = serde_json::from_str::<Token>(token) {
-            let named = !token.pod.is_empty() || !token.external_workload.is_empty();
-            return if named { Ok(Self { namespace: token.ns, pod: token.pod }) } else { Err(invalid()) };
+            return match (token.pod.as_str(), token.external_workload.as_str()) {
+                ("", "") => Err(invalid()),
+                ("", external) => Ok(Self::External(ObjectName::new(&token.ns, external))),
+                (pod, _) => Ok(Self::Pod(ObjectName::new(&token.ns, pod))),
+            };
         }
         match token.trim().split_once(':') {
             Some((namespace, pod)) if !namespace.is_empty() && !pod.is_empty() && !pod.contains(':') => {
-                Ok(Self { namespace: namespace.into(), pod: pod.into() })
+                Ok(Self::Pod(ObjectName::new(namespace, pod)))
             }
             _ => Err(invalid()),
         }
@@ -140,7 +147,9 @@ mod tests {
         );
         assert_eq!(Context::parse("ns:a").namespace, "a");
         assert_eq!(Context::parse("what"), Context::default());
-        let workload = Workload { namespace: "a".into(), pod: "p".into() };
+        let workload = Workload::Pod(ObjectName::new("a", "p"));
+        let external = Workload::External(ObjectName::new("a", "w"));
+        assert_eq!(Workload::parse("{\"ns\":\"a\", \"external_workload\":\"w\"}"), Ok(external));
         assert_eq!(Workload::parse("{\"ns\":\"a\", \"pod\":\"p\"}\n"), Ok(workload.clone()));
         assert_eq!(Workload::parse("a:p"), Ok(workload));
         for bad in ["", "a", ":p", "a:", "{\"ns\":\"a\"}", "a:b:c"] {

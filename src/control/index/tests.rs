@@ -14,6 +14,7 @@ mod mirrors;
 mod outbound;
 mod pods;
 mod profiles;
+mod routes;
 mod services;
 
 fn documents(texts: &[&str]) -> Documents {
@@ -85,7 +86,7 @@ fn west() -> Snapshot {
 }
 
 fn workload(pod: &Pod) -> Workload {
-    Workload { namespace: pod.name.namespace.to_string(), pod: pod.name.name.to_string() }
+    Workload::Pod(pod.name.clone())
 }
 
 fn path(service: &str, port: u16) -> String {

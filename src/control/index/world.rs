@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::manifest::service::ServiceKind;
-use crate::control::manifest::{Documents, ExternalWorkload, Object, Server};
+use crate::control::manifest::{Documents, ExternalWorkload, Object, RateLimitPolicy, Route, Server, status};
 use crate::control::mirror::Mirrored;
 use crate::model::service_profile::ServiceProfile;
 
@@ -32,6 +32,9 @@ pub(super) struct World {
     pub(super) zones: BTreeMap<Arc<str>, Arc<str>>,
     /// By namespace; oldest first, then by name: the first that matches wins (controlplane 3.5).
     pub(super) servers: BTreeMap<Arc<str>, Vec<Object<Server>>>,
+    /// By Server, in the order in which they count.
+    pub(super) routes: BTreeMap<ObjectName, Vec<Object<Route>>>,
+    pub(super) rate_limits: BTreeMap<ObjectName, Object<RateLimitPolicy>>,
     pub(super) policies: Documents,
 }
 
@@ -107,6 +110,8 @@ impl World {
         policies.authorization_policies.clone_from(&documents.authorization_policies);
         policies.mesh_tls_authentications.clone_from(&documents.mesh_tls_authentications);
         policies.network_authentications.clone_from(&documents.network_authentications);
+        policies.server_authorizations.clone_from(&documents.server_authorizations);
+        let accepted = status::accepted(documents);
         Self {
             namespaces: namespaces(documents, &settings),
             service_accounts: service_accounts(documents, &settings),
@@ -119,6 +124,8 @@ impl World {
             pods,
             services,
             servers,
+            routes: accepted.routes,
+            rate_limits: accepted.rate_limits,
             policies,
         }
     }

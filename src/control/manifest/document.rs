@@ -7,8 +7,12 @@ use std::time::SystemTime;
 
 use super::labelled::Labels;
 use super::reader::Reader;
+use super::route::{self, RouteKind};
 use super::yaml::Node;
-use super::{Place, external, link, names, node, policy, profile, service, slice, stateful, workload};
+use super::{
+    Place, authorization, external, link, names, node, policy, profile, rate_limit, service, slice, stateful,
+    workload,
+};
 use crate::model::service_profile::ServiceProfile;
 
 /// Namespace and name, in the order in which everything is sorted. Copies share the texts: one object is known
@@ -95,6 +99,9 @@ pub enum Body {
     AuthorizationPolicy(Arc<policy::AuthorizationPolicy>),
     MeshTlsAuthentication(Arc<policy::MeshTlsAuthentication>),
     NetworkAuthentication(Arc<policy::NetworkAuthentication>),
+    ServerAuthorization(Arc<authorization::ServerAuthorization>),
+    RateLimitPolicy(Arc<rate_limit::RateLimitPolicy>),
+    Route(Arc<route::Route>),
     Link(Arc<link::Link>),
 }
 
@@ -120,13 +127,16 @@ impl Body {
             Self::AuthorizationPolicy(_) => "AuthorizationPolicy",
             Self::MeshTlsAuthentication(_) => "MeshTLSAuthentication",
             Self::NetworkAuthentication(_) => "NetworkAuthentication",
+            Self::ServerAuthorization(_) => "ServerAuthorization",
+            Self::RateLimitPolicy(_) => "HTTPLocalRateLimitPolicy",
+            Self::Route(route) => route.kind.name(),
             Self::Link(_) => "Link",
         }
     }
 }
 
 /// Group, kind and the versions that are read (controlplane 1.1, 3.1).
-const KINDS: [(&str, &str, &[&str]); 20] = [
+const KINDS: [(&str, &str, &[&str]); 25] = [
     ("", "Namespace", &["v1"]),
     ("", "ServiceAccount", &["v1"]),
     ("", "Pod", &["v1"]),
@@ -144,6 +154,11 @@ const KINDS: [(&str, &str, &[&str]); 20] = [
     ("policy.linkerd.io", "AuthorizationPolicy", &["v1alpha1"]),
     ("policy.linkerd.io", "MeshTLSAuthentication", &["v1alpha1"]),
     ("policy.linkerd.io", "NetworkAuthentication", &["v1alpha1"]),
+    ("policy.linkerd.io", "ServerAuthorization", &["v1alpha1", "v1beta1"]),
+    ("policy.linkerd.io", "HTTPLocalRateLimitPolicy", &["v1alpha1"]),
+    ("policy.linkerd.io", "HTTPRoute", &["v1alpha1", "v1beta1", "v1beta2", "v1beta3"]),
+    ("gateway.networking.k8s.io", "HTTPRoute", &["v1beta1", "v1"]),
+    ("gateway.networking.k8s.io", "GRPCRoute", &["v1alpha2", "v1"]),
     ("workload.linkerd.io", "ExternalWorkload", &["v1alpha1", "v1beta1"]),
     ("linkerd.io", "ServiceProfile", &["v1alpha1", "v1alpha2"]),
     ("multicluster.linkerd.io", "Link", &["v1alpha1", "v1alpha2", "v1alpha3"]),
@@ -172,7 +187,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
         return None;
     }
     let meta = read_meta(reader, node, kind);
-    let body = read_body(reader, node, kind, version);
+    let body = read_body(reader, node, (group, kind), version);
     Some(Document { meta: Arc::new(meta?), body: body? })
 }
 
@@ -188,7 +203,7 @@ fn join_group(group: &str, version: &str) -> String {
     if group.is_empty() { version.into() } else { format!("{group}/{version}") }
 }
 
-fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Option<Body> {
+fn read_body(reader: &mut Reader, node: &Node, (group, kind): (&str, &str), version: &str) -> Option<Body> {
     Some(match kind {
         "Namespace" => Body::Namespace,
         "ServiceAccount" => Body::ServiceAccount,
@@ -214,6 +229,12 @@ fn read_body(reader: &mut Reader, node: &Node, kind: &str, version: &str) -> Opt
         }
         "NetworkAuthentication" => {
             Body::NetworkAuthentication(Arc::new(policy::read_networks(reader, node)?))
+        }
+        "ServerAuthorization" => Body::ServerAuthorization(Arc::new(authorization::read(reader, node)?)),
+        "HTTPLocalRateLimitPolicy" => Body::RateLimitPolicy(Arc::new(rate_limit::read(reader, node)?)),
+        "HTTPRoute" | "GRPCRoute" => {
+            let kind = RouteKind::of(group, kind);
+            Body::Route(Arc::new(route::read(reader, node, kind)?))
         }
         _ => Body::Link(Arc::new(link::read_link(reader, node, version)?)),
     })

@@ -6,11 +6,12 @@ use crate::model::WorkloadId;
 use crate::model::inbound::{IdentityMatch, NetworkMatch};
 
 use super::reader::Reader;
+use super::route::RouteKind;
 use super::selector::{self, Selector};
 use super::workload::{At, PortRef, read_port_ref};
 use super::yaml::{Node, Value};
 
-const GROUP: &str = "policy.linkerd.io";
+pub(super) const GROUP: &str = "policy.linkerd.io";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
@@ -47,8 +48,8 @@ pub enum AuthorizationTarget {
     Server(String),
     /// The policy's own namespace.
     Namespace,
-    /// A route: kind and name.
-    Route(String, String),
+    /// By kind and name, in the policy's own namespace.
+    Route(RouteKind, String),
 }
 
 /// A required authentication; without namespace, the policy's own.
@@ -162,8 +163,7 @@ fn read_target(reader: &mut Reader, node: &Node, namespace: &str) -> Option<At<A
             return None;
         }
         (GROUP | "gateway.networking.k8s.io", "HTTPRoute") | ("gateway.networking.k8s.io", "GRPCRoute") => {
-            reader.note(node, format!("authorizations of a {kind} are not used here"));
-            AuthorizationTarget::Route(kind, name)
+            AuthorizationTarget::Route(RouteKind::of(&group, &kind), name)
         }
         _ => {
             let expected = "Server, HTTPRoute (policy.linkerd.io), HTTPRoute, GRPCRoute \
@@ -232,7 +232,7 @@ pub(super) fn read_mesh_tls(reader: &mut Reader, node: &Node) -> Option<MeshTlsA
     Some(MeshTlsAuthentication { identities, identity_refs })
 }
 
-fn read_identity(reader: &mut Reader, node: &Node) -> Option<IdentityMatch> {
+pub(super) fn read_identity(reader: &mut Reader, node: &Node) -> Option<IdentityMatch> {
     let Value::Text(text) = &node.value else {
         return reader.wrong(node, "identities", "text");
     };
@@ -283,24 +283,25 @@ pub(super) fn read_networks(reader: &mut Reader, node: &Node) -> Option<NetworkA
     }
     let mut networks = Vec::new();
     for node in nodes {
-        let Some(text) = reader.required_text(node, "cidr") else { continue };
-        let Some(net) = read_network(reader, node.get("cidr").unwrap_or(node), &text) else { continue };
-        let mut except = Vec::new();
-        for text in reader.texts(node, "except") {
-            let at = node.get("except").unwrap_or(node);
-            let Some(inner) = read_network(reader, at, &text) else { continue };
-            if !net.contains(&inner) || inner.contains(&net) {
-                reader.problem(
-                    at,
-                    format!("{inner} covers or lies outside {net}"),
-                    "networks within the cidr",
-                );
-            }
-            except.push(inner);
-        }
-        networks.push(NetworkMatch { net, except });
+        networks.extend(read_network_match(reader, node));
     }
     Some(NetworkAuthentication { networks })
+}
+
+/// `cidr` and `except`.
+pub(super) fn read_network_match(reader: &mut Reader, node: &Node) -> Option<NetworkMatch> {
+    let text = reader.required_text(node, "cidr")?;
+    let net = read_network(reader, node.get("cidr").unwrap_or(node), &text)?;
+    let mut except = Vec::new();
+    for text in reader.texts(node, "except") {
+        let at = node.get("except").unwrap_or(node);
+        let Some(inner) = read_network(reader, at, &text) else { continue };
+        if !net.contains(&inner) || inner.contains(&net) {
+            reader.problem(at, format!("{inner} covers or lies outside {net}"), "networks within the cidr");
+        }
+        except.push(inner);
+    }
+    Some(NetworkMatch { net, except })
 }
 
 /// A network, or a single address as a network of one.

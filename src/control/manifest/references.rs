@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::authorization::Servers;
 use super::labelled::{Labelled, Labels};
 use super::policy::{AuthenticationKind, AuthorizationTarget, IdentityRef};
 use super::{Documents, Note, ObjectName, Place, Problem, folder_of, link};
@@ -17,6 +18,7 @@ pub(super) fn check(
     problems.extend(authorizations(documents));
     problems.extend(links(documents, mirror_namespace));
     services(documents, notes);
+    notes.extend(super::status::accepted(documents).notes);
     accounts(documents, problems);
 }
 
@@ -43,6 +45,13 @@ pub(in crate::control) fn authorizations(documents: &Documents) -> Vec<Problem> 
                 problems.push(dangling(&policy.target.at, "Server", &target, &documents.servers));
             }
         }
+        if let AuthorizationTarget::Route(kind, name) = &policy.target.value {
+            let target = meta.name.beside(name);
+            if !documents.routes.contains_key(&(target.clone(), *kind)) {
+                let there = documents.routes.keys().filter(|(_, of)| of == kind).map(|(name, _)| name);
+                problems.push(missing(&policy.target.at, kind.name(), &target, there));
+            }
+        }
         for reference in &policy.authentications {
             let namespace = reference.value.namespace.as_deref().unwrap_or(own);
             let name = ObjectName::new(namespace, &reference.value.name);
@@ -67,6 +76,13 @@ pub(in crate::control) fn authorizations(documents: &Documents) -> Vec<Problem> 
                 // A service account may be another cluster's or made by hand; it is only a name here.
                 _ => {}
             }
+        }
+    }
+    for (meta, authorization) in documents.server_authorizations.values() {
+        let Servers::Named(server) = &authorization.servers else { continue };
+        let target = meta.name.beside(&server.value);
+        if !documents.servers.contains_key(&target) {
+            problems.push(dangling(&server.at, "Server", &target, &documents.servers));
         }
     }
     for (meta, authentication) in documents.mesh_tls_authentications.values() {
@@ -141,8 +157,17 @@ fn services(documents: &Documents, notes: &mut Vec<Note>) {
 }
 
 fn dangling<T>(at: &Place, kind: &str, name: &ObjectName, there: &BTreeMap<ObjectName, T>) -> Problem {
+    missing(at, kind, name, there.keys())
+}
+
+fn missing<'a>(
+    at: &Place,
+    kind: &str,
+    name: &ObjectName,
+    there: impl Iterator<Item = &'a ObjectName>,
+) -> Problem {
     let near: Vec<_> =
-        there.keys().filter(|other| other.namespace == name.namespace).map(|other| &*other.name).collect();
+        there.filter(|other| other.namespace == name.namespace).map(|other| &*other.name).collect();
     let expected = match near.as_slice() {
         [] => format!("a {kind} of that name in namespace {}", name.namespace),
         near => format!("one of {}", near.join(", ")),

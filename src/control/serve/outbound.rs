@@ -28,7 +28,7 @@ impl Policy {
     fn read(pb: pb::TrafficSpec) -> Result<Self, Status> {
         let target = target(pb.target).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let workload = Workload::parse(&pb.source_workload).map_err(status)?;
-        Ok(Self { namespace: workload.namespace, target })
+        Ok(Self { namespace: workload.namespace().to_owned(), target })
     }
 }
 

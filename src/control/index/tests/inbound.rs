@@ -40,7 +40,7 @@ fn the_proxys_own_probes_have_their_route_on_the_admin_port() {
 #[test]
 fn unknown_and_unmeshed_workloads_have_no_policy() {
     let (east, _) = east();
-    assert_eq!(east.server(&Workload { namespace: "mc-demo".into(), pod: "no".into() }, 80), None);
+    assert_eq!(east.server(&Workload::Pod(ObjectName::new("mc-demo", "no")), 80), None);
     let bare = alone(&EAST[1..]);
     let pod = bare.pods().next().unwrap();
     assert!(!pod.meshed());
@@ -68,4 +68,67 @@ fn server_of_the_oldest_wins_then_of_the_first_name() {
     assert!(matches!(policy.protocol, ServerProtocol::Http1(_)));
     let cluster = alone(&[OPAQUE, &a, &server("z", "")]);
     assert_eq!(cluster.server(&workload(pod), 8080).unwrap().meta.name(), "z", "no time sorts first");
+}
+
+/// An injected pod with this annotation, in a cluster with this default policy: what its port 8080 is told.
+fn by_default(cluster: DefaultPolicy, annotation: &str) -> ServerPolicy {
+    let pod = format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, namespace: d, annotations: {{linkerd.io/inject: enabled, {annotation}}}}}
+spec: {{containers: [{{name: app, ports: [{{name: http, containerPort: 8080}}]}}]}}
+"
+    );
+    let world = with(&[&pod], |settings| settings.default_policy = cluster);
+    world.server(&Workload::Pod(ObjectName::new("d", "web")), 8080).unwrap()
+}
+
+#[test]
+fn every_default_policy_lets_in_whom_it_names() {
+    use DefaultPolicy as P;
+    let cluster = Settings::default().cluster_networks.len();
+    for (policy, networks, identified) in [
+        (P::AllUnauthenticated, 2, false),
+        (P::AllAuthenticated, 2, true),
+        (P::ClusterUnauthenticated, cluster, false),
+        (P::ClusterAuthenticated, cluster, true),
+        (P::Audit, 2, false),
+    ] {
+        let annotated =
+            by_default(P::Deny, &format!("config.linkerd.io/default-inbound-policy: {}", policy.as_str()));
+        let told = by_default(policy, "a: b");
+        assert_eq!(told, annotated, "the pod's own word counts more than the cluster's");
+        assert_eq!((told.meta.kind(), told.meta.name()), ("default", policy.as_str()));
+        let [one] = told.authorizations.as_slice() else { panic!("{told:?}") };
+        assert_eq!((one.meta.name(), one.networks.len()), (policy.as_str(), networks));
+        assert_eq!(matches!(one.authentication, Authentication::Identities(_)), identified);
+    }
+    let denied = by_default(P::Deny, "a: b");
+    assert_eq!((denied.meta.name(), denied.authorizations.len()), ("deny", 0));
+    let mistyped = by_default(P::Deny, "config.linkerd.io/default-inbound-policy: open");
+    assert_eq!(mistyped, denied, "what says nothing is passed over");
+}
+
+#[test]
+fn ports_can_require_identity_and_be_opaque() {
+    use DefaultPolicy as P;
+    let required = "config.linkerd.io/proxy-require-identity-inbound-ports: '8000-8100'";
+    for (policy, name) in [
+        (P::AllUnauthenticated, "all-authenticated"),
+        (P::ClusterUnauthenticated, "cluster-authenticated"),
+        (P::Audit, "audit"),
+        (P::Deny, "deny"),
+    ] {
+        let told = by_default(policy, required);
+        assert_eq!(told.meta.name(), name);
+        assert!(told.authorizations.iter().all(|one| one.meta.name() == name));
+    }
+    let opaque = |ports: &str| {
+        let told = by_default(P::Deny, &format!("config.linkerd.io/opaque-ports: '{ports}'"));
+        told.protocol == ServerProtocol::Opaque
+    };
+    assert!(opaque("8080") && opaque("80,8000-9000"));
+    assert!(!opaque("81") && !opaque("http"));
+    assert!(!opaque("8080,http"), "one name empties the set");
 }
