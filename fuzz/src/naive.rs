@@ -9,8 +9,9 @@ use causeway::model::matching::{HostMatch, PathMatch, RequestMatch, ValueMatch};
 use causeway::model::{Peer, ServerPolicy, WorkloadId};
 use http::Request;
 
-/// The names of route and authorization, or why not.
-pub type Decision<'p> = Result<(&'p str, &'p str), Refused<'p>>;
+/// The names of route and authorization, or why not: of each reading that is refused, and which of them is told does not
+/// matter.
+pub type Decision<'p> = Result<(&'p str, &'p str), Vec<Refused<'p>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused<'p> {
@@ -31,14 +32,21 @@ struct Reading {
 
 /// A request is let in if it is, however it is read.
 pub fn http<'p>(policy: &'p ServerPolicy, client: IpAddr, peer: &Peer, req: &Request<()>) -> Decision<'p> {
-    let routes = policy.protocol.routes().ok_or(Refused::NoRoute)?;
+    let routes = policy.protocol.routes().ok_or_else(|| vec![Refused::NoRoute])?;
     let came = as_it_came(req);
-    let permitted = one(routes, client, peer, &came)?;
-    let all = readings(routes, &came).ok_or(Refused::Unjudged(permitted.0))?;
-    for reading in &all {
-        one(routes, client, peer, reading)?;
+    let permitted = one(routes, client, peer, &came).map_err(|refused| vec![refused])?;
+    let all = readings(routes, &came).ok_or_else(|| vec![Refused::Unjudged(permitted.0)])?;
+    let refused: Vec<_> = all.iter().filter_map(|reading| one(routes, client, peer, reading).err()).collect();
+    if refused.is_empty() { Ok(permitted) } else { Err(refused) }
+}
+
+/// Whether a decision is this one.
+pub fn agrees<'p>(decision: &Decision<'p>, with: Result<(&'p str, &'p str), Refused<'p>>) -> bool {
+    match (decision, with) {
+        (Ok(permitted), Ok(with)) => *permitted == with,
+        (Err(refused), Err(with)) => refused.contains(&with),
+        _ => false,
     }
-    Ok(permitted)
 }
 
 /// The authorization that lets a connection in.
@@ -77,7 +85,12 @@ fn is(id: &WorkloadId, wanted: &IdentityMatch) -> bool {
     }
 }
 
-fn one<'p>(routes: &'p [InboundRoute], client: IpAddr, peer: &Peer, reading: &Reading) -> Decision<'p> {
+fn one<'p>(
+    routes: &'p [InboundRoute],
+    client: IpAddr,
+    peer: &Peer,
+    reading: &Reading,
+) -> Result<(&'p str, &'p str), Refused<'p>> {
     let mut found = Vec::new();
     for route in routes {
         let host = route.hosts.iter().filter_map(|wanted| host_rank(wanted, reading.host.as_deref()?)).max();
@@ -347,11 +360,10 @@ fn walked(segments: Vec<&str>) -> String {
             name => kept.push(name),
         }
     }
-    let nameless = segments.last().is_some_and(|last| [".", "..", ""].contains(last));
     if segments.last() == Some(&"") {
-        // It was kept, and is the slash.
         kept.pop();
     }
     let path = format!("/{}", kept.join("/"));
-    if nameless && !path.ends_with('/') { path + "/" } else { path }
+    let nameless = segments.last().is_some_and(|last| [".", "..", ""].contains(last));
+    if nameless && !kept.is_empty() { path + "/" } else { path }
 }

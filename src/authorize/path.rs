@@ -109,20 +109,21 @@ fn walk_merged(path: &str) -> String {
 fn walked(path: &str, merge: bool) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut ends_in_slash = false;
-    for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
-        ends_in_slash = matches!(segment, "." | ".." | "");
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
         match segment {
             "." => {}
             ".." => {
                 kept.pop();
             }
-            "" if merge => {}
+            "" if merge || is_last => {}
             segment => kept.push(segment),
         }
+        ends_in_slash = matches!(segment, "." | ".." | "");
     }
-    // An empty last segment that was kept already yields the slash.
-    let shut = ends_in_slash && kept.last().is_some_and(|last| !last.is_empty());
-    format!("/{}{}", kept.join("/"), if shut { "/" } else { "" })
+    let shut = if ends_in_slash && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{shut}", kept.join("/"))
 }
 
 /// `/admin%2f` is `/admin` to many who would tell `/admin/` from it.
@@ -163,6 +164,8 @@ mod tests {
             ("//admin", "/admin"),
             ("/a//../admin", "/admin"),
             ("/a//../admin", "/a/admin"),
+            ("///./", "///"),
+            ("//x/..", "//"),
             ("/a/..\\admin", "/admin"),
             ("/../../admin/", "/admin/"),
             ("/public/..;/admin", "/admin"),
