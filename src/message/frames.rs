@@ -37,10 +37,11 @@ const SHORTEST: u32 = 16;
 const SMALL: usize = 16;
 /// Resets in one turn from which on streams are worth a second look before work is put into them.
 const HASTY: u32 = 3;
-/// A connection that still has more after such a turn pauses, and has turns of this length: some ten thousand resets a
-/// second, twice what an honest application has been seen to need, take a small part of a processor.
+/// A connection that still has more after such a turn pauses, and has turns of this length, or of the bytes that are
+/// read at once for it: some eight thousand resets a second, more than an honest application has been seen to need, so
+/// small a part of a processor that others do not notice.
 const PAUSE: Duration = Duration::from_millis(1);
-const PAUSED: u32 = 64;
+const PAUSED: u32 = 32;
 
 /// The client's connection preface (RFC 9113, 3.4).
 const PREFACE: usize = 24;

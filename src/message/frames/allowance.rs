@@ -8,7 +8,7 @@ use crate::error::Reason;
 ///
 /// An application that cancels 5,000 streams a second is honest, and is so too when a busy machine delivers
 /// one second of it at once. Libraries probe the window with a PING for each round trip while data flows.
-pub(super) const MOST_RESETS: (u32, u32) = (5_000, 10_000);
+pub(super) const MOST_RESETS: (u32, u32) = (5_000, 6_000);
 pub(super) const MOST_PINGS: (u32, u32) = (10_000, 10_000);
 pub(super) const MOST_SETTINGS: (u32, u32) = (1_000, 100);
 pub(super) const MOST_OTHERS: (u32, u32) = (10_000, 10_000);
