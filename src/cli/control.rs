@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
@@ -16,8 +16,9 @@ use tokio::sync::watch;
 
 use crate::cli::mirror::Mirroring;
 use crate::control::Settings;
-use crate::control::ca::{Certifier, folder};
-use crate::control::files::{Folder, Report, Unusable};
+use crate::control::ca::issuing::Place;
+use crate::control::ca::{Certifier, Issuing, folder};
+use crate::control::files::{Folder, News, Report, Unusable};
 use crate::control::gateways;
 use crate::control::index::{DefaultPolicy, PortSet};
 use crate::control::serve::{self, Listen, dns, metrics, pods};
@@ -44,6 +45,9 @@ pub struct ControlArgs {
     /// Which cluster of that folder this is.
     #[arg(long, value_name = "NAME")]
     pub cluster_name: String,
+    /// How long workloads' certificates live, such as 24h.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub issuance_lifetime: Duration,
 
     /// Address to serve gRPC on; on loopback, plaintext is accepted beside mesh TLS.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
@@ -143,20 +147,21 @@ pub async fn serve(
     ended: impl Future<Output = ()>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let files = folder::open(&args.certs, &args.cluster_name, SystemTime::now())?;
-    let settings = args.settings(files.authority.anchors_pem())?;
+    let drain = Drain::default();
+    let issuing = Issuing::follow(args.issuer(), &drain)?;
+    let settings = args.settings(issuing.now().anchors_pem())?;
     let folder = Folder::open(&args.dir, &settings).map_err(all_problems)?;
     let certifier = Certifier {
-        authority: Arc::new(files.authority),
-        tokens: files.tokens.verifier(),
+        authority: issuing.clone(),
+        tokens: folder::open_tokens(&args.certs, &args.cluster_name)?.verifier(),
         control_namespace: settings.control_namespace.clone(),
         trust_domain: settings.trust_domain.clone(),
     };
-    let drain = Drain::default();
     let prober = serve::prober(&certifier, &settings.mirror_namespace, &drain)?;
     let bound = serve::start(args.listen(), folder.snapshots(), Arc::new(certifier), &drain).await?;
     let gateways = Arc::<gateways::metrics::Metrics>::default();
-    let news = folder.gateways();
+    let news = folder.news();
+    tell_trust(issuing.clone(), news.clone(), &drain);
     let tell = move |known| news.tell(known);
     gateways::follow(folder.snapshots(), prober, gateways.clone(), tell, &drain);
     let dns = match args.dns {
@@ -168,9 +173,10 @@ pub async fn serve(
         snapshots: folder.snapshots(),
         freshness: folder.freshness(),
         gateways,
+        issuing: issuing.clone(),
     };
     let admin = metrics::start(args.admin, sources, &drain).await?;
-    let about = Arc::new(args.about(admin, files.issuer_pem));
+    let about = Arc::new(args.about(admin, issuing));
     let views = pods::Views { snapshots: folder.snapshots(), reports: folder.reports(), about };
     let api = pods::start(args.api, views, &drain).await?;
     tell_mended(folder.reports(), drain.clone());
@@ -191,6 +197,19 @@ fn all_problems(unusable: Unusable) -> anyhow::Error {
     let Unusable::Problems(report) = &unusable else { return unusable.into() };
     let lines: String = report.problems.iter().map(|problem| format!("\n{problem}")).collect();
     anyhow::anyhow!("the manifests have problems:{lines}")
+}
+
+/// Pods that are injected from now on are told of other trust anchors.
+fn tell_trust(mut issuing: Issuing, news: News, drain: &Drain) {
+    let draining = drain.clone();
+    drain.spawn(async move {
+        loop {
+            tokio::select! {
+                () = draining.signaled() => return,
+                authority = issuing.replaced() => news.trust(authority.anchors_pem().to_owned()),
+            }
+        }
+    });
 }
 
 /// New problems are logged where they are found; this says which of them are gone.
@@ -229,11 +248,19 @@ impl ControlArgs {
         }
     }
 
-    fn about(&self, admin: SocketAddr, issuer: String) -> pods::About {
+    fn issuer(&self) -> Place {
+        Place {
+            dir: self.certs.clone(),
+            cluster: self.cluster_name.clone(),
+            lifetime: self.issuance_lifetime,
+        }
+    }
+
+    fn about(&self, admin: SocketAddr, issuing: Issuing) -> pods::About {
         pods::About {
             cluster_name: self.cluster_name.clone(),
             folder: self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone()),
-            issuer,
+            issuing,
             admin,
         }
     }

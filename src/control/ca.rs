@@ -9,9 +9,9 @@ pub mod anchor;
 pub mod authority;
 pub mod csr;
 pub mod folder;
+pub mod issuing;
 pub mod token;
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::api::identity::Issued;
@@ -20,12 +20,13 @@ use crate::model::WorkloadId;
 pub use anchor::Anchor;
 pub use authority::{Authority, InvalidAuthority};
 pub use csr::SigningRequest;
+pub use issuing::Issuing;
 pub use token::{InvalidToken, ServiceAccount, TokenKey, TokenVerifier};
 
 /// Decides about requests for certificates (controlplane 4.1).
 #[derive(Debug)]
 pub struct Certifier {
-    pub authority: Arc<Authority>,
+    pub authority: Issuing,
     pub tokens: TokenVerifier,
     /// Namespace of the control plane, a part of every identity.
     pub control_namespace: String,
@@ -100,7 +101,8 @@ impl Certifier {
             return Err(Refusal::NoRequest);
         }
         let csr = SigningRequest::parse(csr).ok_or(Refusal::MalformedRequest)?;
-        self.authority.verify(now).map_err(Refusal::Issuer)?;
+        let authority = self.authority.now();
+        authority.verify(now).map_err(Refusal::Issuer)?;
         csr.check_names(identity)?;
         let account = self.tokens.verify(token, now)?;
         if !exists(&account) {
@@ -110,7 +112,7 @@ impl Certifier {
         match own.parse::<WorkloadId>() {
             Ok(id @ WorkloadId::Dns(_)) if own == identity => {
                 csr.check_key()?;
-                self.authority.sign(&csr, &id, now).map_err(Refusal::Signing)
+                authority.sign(&csr, &id, now).map_err(Refusal::Signing)
             }
             _ => Err(Refusal::NotYours(own)),
         }

@@ -138,8 +138,8 @@ impl Folder {
         self.reports.clone()
     }
 
-    /// To whom news of gateways is told.
-    pub fn gateways(&self) -> News {
+    /// To whom news is told that is not in any manifest.
+    pub fn news(&self) -> News {
         News(self.events.clone())
     }
 
@@ -158,7 +158,7 @@ impl Drop for Folder {
     }
 }
 
-/// Takes what is known of gateways, whole and each time it is another.
+/// Takes what is known of gateways, and whom proxies are to trust: whole and each time it is another.
 #[derive(Clone, Debug)]
 pub struct News(mpsc::Sender<Event>);
 
@@ -167,12 +167,18 @@ impl News {
         // Nobody follows the folder any more: nobody wants to know.
         let _ = self.0.send(Event::Gateways(gateways));
     }
+
+    /// What injected proxies are told to trust from now on, a PEM bundle.
+    pub fn trust(&self, anchors: String) {
+        let _ = self.0.send(Event::Trust(anchors));
+    }
 }
 
 #[derive(Debug)]
 enum Event {
     Changed(Vec<PathBuf>),
     Gateways(Gateways),
+    Trust(String),
     Stop,
 }
 
@@ -197,6 +203,7 @@ impl Follower {
                     }
                 }
                 Ok(Event::Gateways(gateways)) => self.cluster.learn(gateways),
+                Ok(Event::Trust(anchors)) => self.cluster.trust(anchors),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
@@ -212,6 +219,7 @@ impl Follower {
             match events.recv_timeout(SETTLE) {
                 Ok(Event::Changed(more)) => changed.extend(more),
                 Ok(Event::Gateways(gateways)) => self.cluster.learn(gateways),
+                Ok(Event::Trust(anchors)) => self.cluster.trust(anchors),
                 Err(mpsc::RecvTimeoutError::Timeout) => break,
                 Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return false,
             }

@@ -14,7 +14,7 @@ use tonic::body::Body;
 use super::ControllerConfig;
 use crate::model::endpoint::EndpointTls;
 use crate::net::socket;
-use crate::tls::{self, CredentialStore};
+use crate::tls::{self, CredentialStore, Right, rights};
 
 pub type Http2 = http2::SendRequest<Body>;
 
@@ -63,14 +63,20 @@ pub(super) async fn open(
     let opened = async {
         let io =
             socket::connect(&config.socket, addr, None).await.map_err(|error| Error::Tcp { addr, error })?;
-        let Some(expect) = session.expects() else { return start(io, addr, config).await };
+        let Some(expect) = session.expects() else { return start(io, addr, config, None).await };
         let connected = tls::client::connect(store, io, expect, false).await;
-        start(connected.map_err(|error| Error::Tls { addr, error })?.stream, addr, config).await
+        let connected = connected.map_err(|error| Error::Tls { addr, error })?;
+        start(connected.stream, addr, config, Some(connected.right)).await
     };
     timeout(limit, opened).await.unwrap_or(Err(Error::Timeout { addr, limit }))
 }
 
-async fn start<IO>(io: IO, addr: SocketAddr, config: &ControllerConfig) -> Result<Http2, Error>
+async fn start<IO>(
+    io: IO,
+    addr: SocketAddr,
+    config: &ControllerConfig,
+    right: Option<Right>,
+) -> Result<Http2, Error>
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -84,10 +90,14 @@ where
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| Error::Http { addr, error })?;
-    // Ends by itself once nobody can send requests and the last response is read or dropped.
+    // Ends by itself once nobody can send requests and the last response is read or dropped. A watch may last for ever,
+    // and what its last answer said stays in force: it is cut where its server has lost its right.
     tokio::spawn(async move {
-        if let Err(error) = driver.await {
-            tracing::debug!(%addr, %error, "connection to the control plane ended");
+        tokio::select! {
+            ended = driver => if let Err(error) = ended {
+                tracing::debug!(%addr, %error, "connection to the control plane ended");
+            },
+            () = rights::closed(right.as_ref()) => {}
         }
     });
     Ok(http)

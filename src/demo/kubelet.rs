@@ -32,6 +32,8 @@ pub struct Settings {
     pub launcher: PathBuf,
     /// Another proxy to run in place of our own.
     pub proxy: Option<PathBuf>,
+    /// What proxies have in their environment beside what is injected.
+    pub env: Vec<(String, String)>,
 }
 
 /// Runs `listed` with a proxy that is ready and its containers started. `token` is the service account's, for the
@@ -100,7 +102,7 @@ fn proxy(settings: &Settings, listed: &listing::Pod, pod: &Pod, token: &str) -> 
     apart.give(&identity)?;
     pod.mount(identity, injected(listed, IDENTITY_DIR)?)?;
     pod.mount(token_file, injected(listed, TOKEN_FILE)?)?;
-    Ok(apart.proxy(program).env(listed.proxy_env.iter().cloned()))
+    Ok(apart.proxy(program).env(listed.proxy_env.iter().chain(&settings.env).cloned()))
 }
 
 fn injected<'a>(listed: &'a listing::Pod, name: &str) -> anyhow::Result<&'a str> {

@@ -29,6 +29,8 @@ pub struct World {
     plans: Vec<Plan>,
     /// What runs in a cluster's pods in place of our own proxy.
     proxies: BTreeMap<&'static str, PathBuf>,
+    /// What proxies have in their environment beside what is injected.
+    env: Vec<(String, String)>,
     /// Whether kubelets probe.
     probing: bool,
     folder: PathBuf,
@@ -49,6 +51,21 @@ impl World {
         proxy: impl Fn(&str) -> Option<PathBuf>,
         progress: impl Fn(&str),
     ) -> anyhow::Result<Self> {
+        Self::start_with(launcher, folder, plans, proxy, Vec::new(), progress).await
+    }
+
+    /// The same, with `env` beside what is injected into proxies, as Linkerd's `proxy.additionalEnv` does.
+    ///
+    /// # Errors
+    /// Says which part could not be started.
+    pub async fn start_with(
+        launcher: &Path,
+        folder: &Path,
+        plans: &[Plan],
+        proxy: impl Fn(&str) -> Option<PathBuf>,
+        env: Vec<(String, String)>,
+        progress: impl Fn(&str),
+    ) -> anyhow::Result<Self> {
         let names: Vec<_> = plans.iter().map(|plan| plan.manifests.cluster).collect();
         let mut world = Self {
             tasks: JoinSet::new(),
@@ -57,6 +74,7 @@ impl World {
             network: Network::new()?,
             plans: plans.to_vec(),
             proxies: names.iter().filter_map(|&name| Some((name, proxy(name)?))).collect(),
+            env,
             probing: false,
             folder: folder.to_owned(),
             launcher: launcher.to_owned(),
@@ -90,6 +108,7 @@ impl World {
             folder: pods_in(&self.folder, name),
             launcher: self.launcher.clone(),
             proxy: self.proxies.get(name).cloned(),
+            env: self.env.clone(),
         };
         for listed in cluster.pods(&self.network).await?.into_iter().filter(|pod| pod.meshed) {
             progress(&format!("starting pod {name}/{} at {}", listed.name, listed.ip));

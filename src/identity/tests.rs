@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use linkerd2_proxy_api::identity as pb;
 use linkerd2_proxy_api::identity::identity_server::{self, IdentityServer};
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -26,7 +27,7 @@ use crate::model::DnsName;
 use crate::model::name::Host;
 use crate::tls;
 use crate::tls::Rejected;
-use crate::tls::testing::{San, TestCa};
+use crate::tls::testing::{Issued, San, TestCa};
 
 const ISSUER: &str = "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local";
 const WEB: &str = "web.ns.serviceaccount.identity.linkerd.cluster.local";
@@ -40,6 +41,15 @@ enum Answer {
     Good(Duration),
     OtherName,
     OtherAuthority,
+    /// For the name and by the authority, and for a key that is not ours.
+    OtherKey,
+    /// Says that it lives, and its leaf does not.
+    ExpiredLeaf,
+    /// Begins tomorrow.
+    EarlyLeaf,
+    /// Without what leads from its leaf to the anchor.
+    NoChain,
+    Empty,
     PastExpiry,
     NoExpiry,
     Refuse,
@@ -78,7 +88,16 @@ impl identity_server::Identity for Issuer {
         let _ = self.asked.send(Asked { client: self.client.clone(), request });
         let ca = ca.ok_or_else(|| Status::permission_denied("not you"))?;
         let now = SystemTime::now();
-        let mut chain = ca.sign_request(&csr, &[San::Dns(name)]).into_iter().map(|der| der.to_vec());
+        let names = [San::Dns(name)];
+        let chain = match answer {
+            Answer::OtherKey => chain_of(ca.leaf(&names)),
+            Answer::ExpiredLeaf => ca.sign_request_until(&csr, &names, now - DAY),
+            Answer::EarlyLeaf => chain_of(ca.leaf_between(&names, now + DAY, now + 2 * DAY)),
+            Answer::NoChain => ca.sign_request(&csr, &names).into_iter().take(1).collect(),
+            Answer::Empty => vec![Vec::new().into()],
+            _ => ca.sign_request(&csr, &names),
+        };
+        let mut chain = chain.into_iter().map(|der| der.to_vec());
         let mut issued = api::identity::encode_issued(api::identity::Issued {
             leaf: chain.next().unwrap(),
             intermediates: chain.collect(),
@@ -92,6 +111,10 @@ impl identity_server::Identity for Issuer {
         }
         Ok(Response::new(issued))
     }
+}
+
+fn chain_of(issued: Issued) -> Vec<CertificateDer<'static>> {
+    std::iter::once(issued.leaf).chain(issued.intermediates).collect()
 }
 
 /// A proxy's identity task and the issuer it talks to, over mesh TLS.
@@ -173,14 +196,29 @@ async fn a_good_answer_is_installed_and_its_expiry_returned() {
 
 #[tokio::test]
 async fn a_bad_answer_is_an_error_of_its_own_and_changes_nothing() {
-    for bad in
-        [Answer::OtherName, Answer::OtherAuthority, Answer::PastExpiry, Answer::NoExpiry, Answer::Refuse]
-    {
+    use Answer::*;
+    let all = [
+        OtherName,
+        OtherAuthority,
+        OtherKey,
+        ExpiredLeaf,
+        EarlyLeaf,
+        NoChain,
+        Empty,
+        PastExpiry,
+        NoExpiry,
+        Refuse,
+    ];
+    for bad in all {
         let world = World::new(&[bad]).await;
         let error = world.identity.certify().await.unwrap_err();
         let as_expected = match (&bad, &error) {
             (Answer::OtherName, Error::Rejected(Rejected::WrongName(_))) => true,
-            (Answer::OtherAuthority, Error::Rejected(Rejected::Untrusted(_))) => true,
+            (OtherAuthority | ExpiredLeaf | EarlyLeaf | NoChain, Error::Rejected(Rejected::Untrusted(_))) => {
+                true
+            }
+            (OtherKey, Error::Rejected(Rejected::Key(_))) => true,
+            (Empty, Error::Answer(api::identity::InvalidIssued::Leaf)) => true,
             (Answer::PastExpiry, Error::Answer(api::identity::InvalidIssued::Expired)) => true,
             (Answer::NoExpiry, Error::Answer(api::identity::InvalidIssued::NoExpiry)) => true,
             (Answer::Refuse, Error::Failed(status)) => status.code() == Code::PermissionDenied,

@@ -29,6 +29,7 @@ pub struct TestCa {
     issuer: Issuer<'static, KeyPair>,
     intermediate: CertificateDer<'static>,
     root_pem: String,
+    name: String,
 }
 
 /// A leaf with all that is needed to present it.
@@ -48,7 +49,7 @@ impl TestCa {
         let issuer_key = KeyPair::generate().expect("key");
         let issuer_params = ca_params(&format!("{name} issuer"));
         let intermediate = issuer_params.signed_by(&issuer_key, &root).expect("issuer").der().clone();
-        Self { issuer: Issuer::new(issuer_params, issuer_key), intermediate, root_pem }
+        Self { issuer: Issuer::new(issuer_params, issuer_key), intermediate, root_pem, name: name.to_owned() }
     }
 
     /// The root as a PEM bundle of one.
@@ -63,6 +64,21 @@ impl TestCa {
     /// A leaf with these names, valid for decades.
     pub fn leaf(&self, names: &[San<'_>]) -> Issued {
         self.leaf_until(names, 2100)
+    }
+
+    /// A leaf that names nobody but in its common name.
+    pub fn common_name_leaf(&self, name: &str) -> Issued {
+        let mut params = leaf_params(&[], 2100);
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.issue(&params)
+    }
+
+    /// A leaf that is presented with so many intermediates of its issuer's name, and other keys, before the real one.
+    pub fn leaf_among(&self, names: &[San<'_>], decoys: usize) -> Issued {
+        let mut issued = self.leaf(names);
+        let made: Vec<_> = (0..decoys.min(100)).map(|_| Self::new(&self.name).intermediate).collect();
+        issued.intermediates = made.into_iter().cycle().take(decoys).chain(issued.intermediates).collect();
+        issued
     }
 
     /// A leaf that ended long ago.

@@ -20,6 +20,7 @@ mod scripted;
 mod admin_pages;
 mod authorization;
 mod authorizations;
+mod certificates;
 mod default_policies;
 mod direct_port;
 mod discovery;

@@ -218,6 +218,7 @@ impl Stage {
             folder: self.folder.path().join("pods"),
             launcher: self.launcher.clone(),
             proxy: self.proxy.clone(),
+            env: Vec::new(),
         };
         let token = self.token(&listed);
         let pod = kubelet::run(&self.network, &settings, &listed, &token).await.unwrap();

@@ -21,6 +21,7 @@ mod network;
 mod outage;
 mod pod;
 mod redirect;
+mod rotation;
 mod ruin;
 mod wire;
 mod world;

@@ -81,9 +81,12 @@ const WEST: Files = &[
     ("03-slow-cooker.yaml", include_str!("../../examples/guide/west/03-slow-cooker.yaml")),
 ];
 
+/// Variables and their values.
+pub(crate) type Env = Vec<(String, String)>;
+
 pub(crate) struct Mesh {
     pub(crate) world: World,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Mesh {
@@ -113,12 +116,31 @@ impl Mesh {
 
     /// Clusters of these plans.
     pub(crate) async fn of(plans: &[Plan], proxy: impl Fn(&str) -> Option<PathBuf>) -> Option<Self> {
+        Self::make(plans, proxy, |_| Vec::new()).await
+    }
+
+    /// The same, whose proxies have more in their environment: it may name files of the folder that all is in.
+    pub(crate) async fn with_env(plans: &[Plan], env: impl Fn(&Path) -> Env) -> Option<Self> {
+        Self::make(plans, |_| None, env).await
+    }
+
+    async fn make(
+        plans: &[Plan],
+        proxy: impl Fn(&str) -> Option<PathBuf>,
+        env: impl Fn(&Path) -> Env,
+    ) -> Option<Self> {
         namespace("probe")?;
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let launcher = launcher(folder.path());
-        let world = World::start(&launcher, folder.path(), plans, proxy, |_| {}).await.unwrap();
-        Some(Self { world, _folder: folder })
+        let env = env(folder.path());
+        let world = World::start_with(&launcher, folder.path(), plans, proxy, env, |_| {}).await.unwrap();
+        Some(Self { world, folder })
+    }
+
+    /// Where everything lies, below `certs` the trust material.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The namespace of the pod of a deployment.

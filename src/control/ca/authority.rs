@@ -28,6 +28,7 @@ pub struct Authority {
     chain: Vec<CertificateDer<'static>>,
     anchors: TrustAnchors,
     anchors_pem: String,
+    issuer_pem: String,
     lifetime: Duration,
     skew: Duration,
     /// The first expiry in the chain: no leaf outlives it.
@@ -71,8 +72,9 @@ impl Authority {
         let authority = Self {
             issuer,
             chain,
-            anchors: TrustAnchors::from_pem(anchors.as_bytes())?,
+            anchors: TrustAnchors::from_whole_pem(anchors.as_bytes())?,
             anchors_pem: anchors.into(),
+            issuer_pem: certificate.into(),
             lifetime: LIFETIME,
             skew: CLOCK_SKEW,
             not_after,
@@ -133,6 +135,16 @@ impl Authority {
 
     pub fn anchors(&self) -> &TrustAnchors {
         &self.anchors
+    }
+
+    /// When the first certificate of its chain ends.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    /// Its certificates in PEM, from the issuer upwards.
+    pub fn issuer_pem(&self) -> &str {
+        &self.issuer_pem
     }
 
     /// The trust anchors as a PEM bundle, as proxies are given them.

@@ -39,9 +39,33 @@ pub enum FolderError {
 #[derive(Debug)]
 pub struct ClusterFiles {
     pub authority: Authority,
-    /// The authority's certificates, from the issuer upwards.
-    pub issuer_pem: String,
     pub tokens: TokenKey,
+}
+
+/// What an issuer is made of, as it lies in the folder: all PEM.
+#[derive(PartialEq, Eq)]
+pub struct Material {
+    anchors: String,
+    issuer: String,
+    key: String,
+    path: PathBuf,
+}
+
+impl Material {
+    /// The issuer; it must verify at `now`.
+    pub fn authority(&self, now: SystemTime) -> Result<Authority, FolderError> {
+        Authority::from_pem(&self.issuer, &self.key, &self.anchors, now)
+            .map_err(|error| FolderError::Authority { path: self.path.clone(), error })
+    }
+}
+
+/// Reads what one cluster's issuer is made of, and verifies nothing.
+pub fn material(dir: &Path, cluster: &str) -> Result<Material, FolderError> {
+    check_name(cluster)?;
+    let anchors = read(&dir.join("ca-bundle.crt"))?;
+    let path = dir.join(cluster).join("issuer.crt");
+    let key = read(&dir.join(cluster).join("issuer.key"))?;
+    Ok(Material { anchors, issuer: read(&path)?, key, path })
 }
 
 /// Makes what is missing for these clusters, and returns the files that were written. An anchor
@@ -92,14 +116,8 @@ fn create_cluster(
 
 /// Reads one cluster's trust material; its issuer must verify at `now`.
 pub fn open(dir: &Path, cluster: &str, now: SystemTime) -> Result<ClusterFiles, FolderError> {
-    check_name(cluster)?;
-    let anchors = read(&dir.join("ca-bundle.crt"))?;
-    let path = dir.join(cluster).join("issuer.crt");
-    let key = read(&dir.join(cluster).join("issuer.key"))?;
-    let issuer_pem = read(&path)?;
-    let authority = Authority::from_pem(&issuer_pem, &key, &anchors, now)
-        .map_err(|error| FolderError::Authority { path, error })?;
-    Ok(ClusterFiles { authority, issuer_pem, tokens: open_tokens(dir, cluster)? })
+    let authority = material(dir, cluster)?.authority(now)?;
+    Ok(ClusterFiles { authority, tokens: open_tokens(dir, cluster)? })
 }
 
 /// Reads one cluster's certificates: the bundle of trust anchors and the issuer's chain, both PEM. Nothing is
@@ -140,6 +158,12 @@ fn write(path: &Path, text: &str, mode: u32, written: &mut Vec<PathBuf>) -> Resu
     file.write_all(text.as_bytes()).map_err(failed)?;
     written.push(path.into());
     Ok(())
+}
+
+impl std::fmt::Debug for Material {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Material").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

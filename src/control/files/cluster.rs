@@ -22,8 +22,8 @@ pub(super) struct Cluster {
     /// By URL as the Secrets spell it.
     linked: BTreeMap<String, Remote>,
     gateways: Gateways,
-    /// Whether what is known of gateways is other than what the snapshot is made of.
-    gateways_changed: bool,
+    /// Whether what is known beside the manifests is other than what the snapshot is made of.
+    news: bool,
     allocations: Allocations,
     saved: Option<Allocations>,
     snapshot: Option<Arc<Snapshot>>,
@@ -58,7 +58,7 @@ impl Cluster {
             own: Source::new(folder.to_owned()),
             linked: BTreeMap::new(),
             gateways: Gateways::default(),
-            gateways_changed: false,
+            news: false,
             allocations: saved.clone().unwrap_or_else(|| Allocations::new(settings)),
             saved,
             snapshot: None,
@@ -100,8 +100,14 @@ impl Cluster {
 
     /// What is known of gateways from now on; in force with the next look.
     pub(super) fn learn(&mut self, gateways: Gateways) {
-        self.gateways_changed |= self.gateways != gateways;
+        self.news |= self.gateways != gateways;
         self.gateways = gateways;
+    }
+
+    /// What proxies are told to trust from now on; in force with the next look.
+    pub(super) fn trust(&mut self, anchors: String) {
+        self.news |= self.settings.trust_anchors_pem != anchors;
+        self.settings.trust_anchors_pem = anchors;
     }
 
     /// Looks at the folders again, and builds anew what follows from them where anything is different.
@@ -111,7 +117,7 @@ impl Cluster {
         let mut changed = self.reload_own(touched, &mut report);
         if let Some(documents) = self.own.good().cloned() {
             changed |= self.reload_linked(&documents, touched, &mut report);
-            changed |= std::mem::take(&mut self.gateways_changed);
+            changed |= std::mem::take(&mut self.news);
             if changed || self.snapshot.is_none() {
                 self.build(&documents);
             }

@@ -241,8 +241,8 @@ async fn news_of_gateways_change_what_is_in_force() {
     assert_eq!(endpoints(&snapshots.borrow()), 0);
     let resolved = [("gate.example".to_owned(), ["10.9.0.1".parse().unwrap()].into())].into();
     let alive = Gateways { resolved, ..Gateways::default() };
-    west.gateways().tell(alive.clone());
+    west.news().tell(alive.clone());
     until(&mut snapshots, |snapshot| endpoints(snapshot) == 1).await;
-    west.gateways().tell(Gateways { dead: [link].into(), ..alive });
+    west.news().tell(Gateways { dead: [link].into(), ..alive });
     until(&mut snapshots, |snapshot| endpoints(snapshot) == 0).await;
 }

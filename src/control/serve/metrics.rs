@@ -6,12 +6,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ::http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::http::{self, Answer};
+use crate::control::ca::Issuing;
 use crate::control::files::Freshness;
 use crate::control::files::freshness::Seen;
 use crate::control::{Snapshot, gateways};
@@ -28,6 +30,7 @@ pub struct Sources {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     pub freshness: watch::Receiver<Freshness>,
     pub gateways: Arc<gateways::metrics::Metrics>,
+    pub issuing: Issuing,
 }
 
 /// Binds `addr` and serves until drained. Returns the bound address.
@@ -47,12 +50,27 @@ fn answer(path: &str, sources: &Sources, process: &Process) -> Option<Answer> {
     })
 }
 
+/// How long the issuer lives (controlplane 4.3), and whether it is the one that lies in the folder.
+fn render_issuer(page: &mut Page, issuing: &Issuing) {
+    let authority = issuing.now();
+    let left = authority.not_after().duration_since(SystemTime::now()).unwrap_or_default();
+    page.family("issuer_cert_ttl_seconds", "gauge", "How long the issuer's certificate still lives.");
+    page.sample("issuer_cert_ttl_seconds", "", left.as_secs());
+    page.family(
+        "causeway_issuer_stale",
+        "gauge",
+        "Whether a newer issuer, or newer trust anchors, cannot be used.",
+    );
+    page.sample("causeway_issuer_stale", "", u8::from(issuing.is_stale()));
+}
+
 fn page(sources: &Sources, process: &Process) -> String {
     let mut page = Page::default();
     let known = sources.snapshots.borrow().clusters().count();
     page.family("cluster_store_size", "gauge", "Clusters that remote discovery reaches.");
     page.sample("cluster_store_size", "", known);
     sources.gateways.render(&mut page);
+    render_issuer(&mut page, &sources.issuing);
     render_freshness(&mut page, &sources.cluster_name, &sources.freshness.borrow(), Instant::now());
     render_build(&mut page);
     process.render(&mut page);

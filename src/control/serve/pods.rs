@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::http::{self, Answer};
 use crate::control::Snapshot;
+use crate::control::ca::Issuing;
 use crate::control::files::Report;
 use crate::control::index::{Container, Pod, PortRef, Probe, ProbeAction, Service, Settings};
 use crate::drain::Drain;
@@ -32,8 +33,7 @@ pub struct Views {
 pub struct About {
     pub cluster_name: String,
     pub folder: PathBuf,
-    /// PEM, from the issuer upwards.
-    pub issuer: String,
+    pub issuing: Issuing,
     /// Where the metrics are.
     pub admin: SocketAddr,
 }
@@ -78,7 +78,7 @@ fn cluster(about: &About, settings: &Settings) -> Value {
         "name": about.cluster_name,
         "folder": about.folder,
         "admin": about.admin,
-        "issuer": about.issuer,
+        "issuer": about.issuing.now().issuer_pem(),
         "trust_anchors": settings.trust_anchors_pem,
         "trust_domain": settings.trust_domain,
         "cluster_domain": settings.cluster_domain,

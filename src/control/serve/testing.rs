@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::control::Settings;
-use crate::control::ca::{Certifier, TokenKey, folder};
+use crate::control::ca::{Certifier, Issuing, TokenKey, folder};
 use crate::control::files::Folder;
 
 /// For everything that is waited for.
@@ -50,7 +50,7 @@ impl Guide {
     pub(super) fn certifier(&self, cluster: &str) -> (Arc<Certifier>, TokenKey) {
         let files = folder::open(&self.path("certs"), cluster, SystemTime::now()).unwrap();
         let certifier = Certifier {
-            authority: Arc::new(files.authority),
+            authority: Issuing::fixed(files.authority),
             tokens: files.tokens.verifier(),
             control_namespace: "linkerd".into(),
             trust_domain: "cluster.local".into(),

@@ -356,7 +356,7 @@ fn meshed(world: &World, addr: SocketAddr, name: &str) -> Controller {
         stream_window: 65_535,
         connection_window: 1 << 20,
     };
-    let anchors = world.certifier.authority.anchors().clone();
+    let anchors = world.certifier.authority.now().anchors().clone();
     let store = CredentialStore::new(BB_ID.parse().unwrap(), anchors);
     Controller::new(config, Dns::fixed(&names), store).unwrap()
 }

@@ -134,6 +134,7 @@ impl Stage {
             folder: self.folder.path().join("pods").join(cluster.name()),
             launcher: self.launcher.clone(),
             proxy: self.reference.clone().filter(|_| reference),
+            env: Vec::new(),
         };
         let key = certs::open_tokens(&self.folder.path().join("certs"), cluster.name()).unwrap();
         let account = ServiceAccount::new(&listed.namespace, &listed.service_account);

@@ -9,7 +9,7 @@ use tonic::transport::{Channel, Server};
 
 use super::*;
 use crate::api::identity::issued;
-use crate::control::ca::{Anchor, Authority, TokenKey};
+use crate::control::ca::{Anchor, Authority, Issuing, TokenKey};
 use crate::tls::{CredentialStore, subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -28,7 +28,7 @@ async fn world() -> World {
     let authority = Authority::from_pem(&issuer.certificate, &issuer.key, anchor.pem(), now).unwrap();
     let tokens = token_key();
     let certifier = Arc::new(Certifier {
-        authority: Arc::new(authority),
+        authority: Issuing::fixed(authority),
         tokens: tokens.verifier(),
         control_namespace: "linkerd".into(),
         trust_domain: "cluster.local".into(),
@@ -114,7 +114,7 @@ async fn a_workload_gets_its_own_certificate() {
     let usage = parsed.extended_key_usage().unwrap().unwrap().value;
     assert!(usage.server_auth && usage.client_auth && !usage.any);
     let intermediates: Vec<_> = issued.intermediates.into_iter().map(CertificateDer::from).collect();
-    let anchors = world.certifier.authority.anchors().clone();
+    let anchors = world.certifier.authority.now().anchors().clone();
     let store = CredentialStore::new(id("web").parse().unwrap(), anchors);
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     store.install(leaf, intermediates, &key, issued.valid_until).unwrap();

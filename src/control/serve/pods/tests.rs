@@ -29,7 +29,7 @@ async fn pods_services_and_problems_can_be_read() {
     let about = About {
         cluster_name: "east".into(),
         folder: guide.path("east"),
-        issuer: "PEM".into(),
+        issuing: guide.certifier("east").0.authority.clone(),
         admin: ([127, 0, 0, 1], 9999).into(),
     };
     let about = Arc::new(about);
@@ -51,6 +51,8 @@ async fn pods_services_and_problems_can_be_read() {
 
     assert_eq!(json(addr, "/api/v1/services").await[0]["ports"][0]["port"], 8080);
     let cluster = json(addr, "/api/v1/cluster").await;
+    let issuer = std::fs::read_to_string(guide.path("certs/east/issuer.crt")).unwrap();
+    assert_eq!(cluster["issuer"], issuer);
     assert_eq!((&cluster["name"], &cluster["pod_network"]), (&json!("east"), &json!("10.23.0.0/16")));
     assert_eq!(json(addr, "/problems").await, json!([]));
     guide.edit("east/03-policy.yaml", "port: 8080", "port: [8080");
