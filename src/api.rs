@@ -12,6 +12,7 @@ pub mod inbound;
 pub mod matching;
 pub mod outbound;
 pub mod show;
+pub mod spiffe;
 
 use std::time::Duration;
 

@@ -17,7 +17,6 @@ use crate::admin::server::AdminServer;
 use crate::config::{self, Config};
 use crate::discover::Discover;
 use crate::drain::Drain;
-use crate::identity::Identity;
 use crate::identity::trust::Trust;
 use crate::inbound::Inbound;
 use crate::message::unread::Unread;
@@ -57,7 +56,7 @@ impl Surroundings {
 pub struct Proxy {
     config: Arc<Config>,
     store: Arc<CredentialStore>,
-    identity: Identity,
+    identity: sides::Renewal,
     trust: Trust,
     outbound: Arc<Outbound>,
     inbound: Arc<Inbound>,

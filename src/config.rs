@@ -165,18 +165,39 @@ pub struct Admin {
 
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Holds `key.p8` and `csr.der`.
-    pub dir: PathBuf,
     pub trust_anchors: TrustSource,
     pub expired_peers: ExpiredPeers,
-    /// Read again at every Certify.
-    pub token_file: PathBuf,
     pub id: WorkloadId,
     /// The SNI for which this proxy ends TLS.
     pub server_name: DnsName,
+    pub issuer: Issuer,
+}
+
+/// Who certifies this workload.
+#[derive(Clone, Debug)]
+pub enum Issuer {
+    Linkerd(Box<Certify>),
+    Spire(Spire),
+}
+
+/// Linkerd's identity service.
+#[derive(Clone, Debug)]
+pub struct Certify {
+    /// Holds `key.p8` and `csr.der`.
+    pub dir: PathBuf,
+    /// Read again at every Certify.
+    pub token_file: PathBuf,
     pub control: ControlClient,
     pub min_refresh: Duration,
     pub max_refresh: Duration,
+}
+
+/// A SPIFFE Workload API.
+#[derive(Clone, Debug)]
+pub struct Spire {
+    pub socket: PathBuf,
+    /// Between attempts to reach it.
+    pub backoff: Backoff,
 }
 
 #[derive(Clone, Debug)]
@@ -323,6 +344,16 @@ impl Config {
     /// All mistakes are returned together.
     pub fn from_process() -> Result<Self, ConfigErrors> {
         process::config(&|name| std::env::var_os(name))
+    }
+}
+
+impl Identity {
+    /// How certificates are asked for, where that is done of Linkerd's identity service.
+    pub fn certify(&self) -> Option<&Certify> {
+        match &self.issuer {
+            Issuer::Linkerd(certify) => Some(certify),
+            Issuer::Spire(_) => None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod certify;
 pub mod key;
+pub mod spire;
 pub mod trust;
 
 use std::path::PathBuf;

@@ -15,7 +15,8 @@ use crate::tls::CredentialStore;
 pub(super) struct Controllers {
     pub(super) policy: Controller,
     pub(super) destination: Controller,
-    pub(super) identity: Controller,
+    /// `None` where another certifies.
+    pub(super) identity: Option<Controller>,
 }
 
 impl Controllers {
@@ -34,7 +35,11 @@ impl Controllers {
         Ok(Self {
             policy: client(Service::Policy, &config.policy.control)?,
             destination: client(Service::Destination, &config.destination.control)?,
-            identity: client(Service::Identity, &config.identity.control)?,
+            identity: config
+                .identity
+                .certify()
+                .map(|certify| client(Service::Identity, &certify.control))
+                .transpose()?,
         })
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::admin::Admin;
-use crate::config::{self, Config, Connect, TrustSource};
+use crate::config::{self, Config, Connect, Issuer, TrustSource};
 use crate::connect::client::HttpSettings;
 use crate::connect::{Connector, LoopGuard, h1, h2};
 use crate::discover::ports::{Ports, PortsConfig};
 use crate::discover::{Backends, Discover, Lookups};
 use crate::drain::Drain;
 use crate::identity::key::Documents;
+use crate::identity::spire::Spire;
 use crate::identity::trust::{self, Trust};
 use crate::identity::{Identity, IdentityConfig, IdentityState};
 use crate::inbound::Inbound;
@@ -59,24 +60,50 @@ pub(super) fn trust(config: &Config, store: &Arc<CredentialStore>, metrics: &Met
     trust
 }
 
+/// What keeps our certificate fresh.
+pub(super) enum Renewal {
+    Certify(Box<Identity>),
+    Spire(Spire),
+}
+
+impl Renewal {
+    pub(super) async fn run(self) {
+        match self {
+            Self::Certify(identity) => identity.run().await,
+            Self::Spire(spire) => spire.run().await,
+        }
+    }
+}
+
 /// The renewal of our certificate, its times shown in the metrics.
 pub(super) fn identity(
     config: &Config,
     store: &Arc<CredentialStore>,
     controllers: &Controllers,
     metrics: &Metrics,
-) -> Result<Identity, StartError> {
-    let documents = Documents::load_or_make(&config.identity.dir, &config.identity.server_name)?;
-    let settings = IdentityConfig {
-        token_file: config.identity.token_file.clone(),
-        min_refresh: config.identity.min_refresh,
-        max_refresh: config.identity.max_refresh,
-    };
+) -> Result<Renewal, StartError> {
     metrics.describe_tls(crate::tls::crypto::provider());
-    let identity = Identity::new(settings, documents, controllers.identity.clone(), store.clone());
-    let state = identity.state();
+    let (renewal, state) = match (&config.identity.issuer, &controllers.identity) {
+        (Issuer::Linkerd(certify), Some(controller)) => {
+            let documents = Documents::load_or_make(&certify.dir, &config.identity.server_name)?;
+            let settings = IdentityConfig {
+                token_file: certify.token_file.clone(),
+                min_refresh: certify.min_refresh,
+                max_refresh: certify.max_refresh,
+            };
+            let identity = Identity::new(settings, documents, controller.clone(), store.clone());
+            let state = identity.state();
+            (Renewal::Certify(Box::new(identity)), state)
+        }
+        (Issuer::Linkerd(_), None) => return Err(StartError::Identity("no identity controller".into())),
+        (Issuer::Spire(spire), _) => {
+            let spire = Spire::new(spire.socket.clone(), spire.backoff, store.clone());
+            let state = spire.state();
+            (Renewal::Spire(spire), state)
+        }
+    };
     metrics.watch_certificate(move || times(&state));
-    Ok(identity)
+    Ok(renewal)
 }
 
 pub(super) fn admin(

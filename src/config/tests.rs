@@ -110,7 +110,7 @@ fn what_the_injector_sets_is_taken() {
     assert_eq!(config.inbound.default_server(80).authorizations[0].networks.len(), 2);
     assert_eq!(config.policy.control.limits.idle, Some(Duration::from_secs(300)));
     assert_eq!(config.policy.control.limits.lifetime, None);
-    assert_eq!(config.identity.control.limits, StreamLimits::default());
+    assert_eq!(config.identity.certify().unwrap().control.limits, StreamLimits::default());
     assert_eq!(config.inbound.accept.socket.user_timeout, Some(Duration::from_secs(30)));
     assert_eq!(config.inbound.server_http2.keep_alive.unwrap().timeout, Duration::from_secs(3));
     assert_eq!((config.log.format, config.mark), (LogFormat::Json, Some(2102)));
@@ -205,7 +205,7 @@ fn values_that_contradict_each_other_are_refused() {
         ),
         (&[("LINKERD2_PROXY_IDENTITY_LOCAL_NAME", "spiffe://td/web")], "IDENTITY_LOCAL_NAME"),
         (&[("LINKERD2_PROXY_IDENTITY_DISABLED", "true")], "IDENTITY_DISABLED"),
-        (&[("LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET", "/run/spire.sock")], "IDENTITY_SPIRE_SOCKET"),
+        (&[("LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET", "/run/spire.sock")], "IDENTITY_LOCAL_NAME"),
         (&[("LINKERD2_PROXY_TRACE_COLLECTOR_SVC_NAME", "collector")], "TRACE_COLLECTOR_SVC_ADDR"),
     ] {
         let lines = mistakes(changes);

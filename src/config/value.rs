@@ -79,6 +79,10 @@ pub(super) const ANCHORS: Form<Anchors> =
 pub(super) const EXPIRED_PEERS: Form<ExpiredPeers> = form("keep, drain or close", ExpiredPeers::named);
 pub(super) const PATH: Form<PathBuf> =
     form("a path", |text| if text.is_empty() { None } else { Some(text.into()) });
+pub(super) const SOCKET_PATH: Form<PathBuf> = form("a path, with unix: before it or without", |text| {
+    let path = text.strip_prefix("unix:").unwrap_or(text);
+    if path.is_empty() { None } else { Some(path.into()) }
+});
 /// Taken byte for byte: the injector's values end in a newline that belongs to them.
 pub(super) const TEXT: Form<String> = form("any text", |text| Some(text.into()));
 pub(super) const RETIRED: Form<()> =

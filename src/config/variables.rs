@@ -95,8 +95,8 @@ settings! {
     LINKERD2_PROXY_IDENTITY_MIN_REFRESH: Duration = DURATION, Some("10s"), "shortest time between renewals";
     LINKERD2_PROXY_IDENTITY_MAX_REFRESH: Duration = DURATION, Some("1d"), "longest time between renewals";
     LINKERD2_PROXY_IDENTITY_DISABLED: () = RETIRED, None, "no longer possible";
-    LINKERD2_PROXY_IDENTITY_SPIRE_WORKLOAD_API_ADDRESS: String = TEXT, None, "SPIRE's socket; not supported yet: must not be set";
-    LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET: String = TEXT, None, "older name of SPIRE_WORKLOAD_API_ADDRESS";
+    LINKERD2_PROXY_IDENTITY_SPIRE_WORKLOAD_API_ADDRESS: PathBuf = SOCKET_PATH, None, "socket of the SPIFFE Workload API, which certifies this workload in place of the identity controller";
+    LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET: PathBuf = SOCKET_PATH, None, "older name of SPIRE_WORKLOAD_API_ADDRESS";
     LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN: Duration = DURATION, Some("100ms"), "first wait before asking SPIRE again; set with MAX";
     LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MAX: Duration = DURATION, Some("1s"), "longest wait before asking SPIRE again; set with MIN";
     LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_JITTER: f64 = JITTER, Some("0.1"), "part of the wait that may be added at random; set with MIN and MAX";

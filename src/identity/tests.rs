@@ -213,15 +213,15 @@ async fn a_bad_answer_is_an_error_of_its_own_and_changes_nothing() {
         let world = World::new(&[bad]).await;
         let error = world.identity.certify().await.unwrap_err();
         let as_expected = match (&bad, &error) {
-            (Answer::OtherName, Error::Rejected(Rejected::WrongName(_))) => true,
+            (OtherName, Error::Rejected(Rejected::WrongName(_))) => true,
             (OtherAuthority | ExpiredLeaf | EarlyLeaf | NoChain, Error::Rejected(Rejected::Untrusted(_))) => {
                 true
             }
             (OtherKey, Error::Rejected(Rejected::Key(_))) => true,
             (Empty, Error::Answer(api::identity::InvalidIssued::Leaf)) => true,
-            (Answer::PastExpiry, Error::Answer(api::identity::InvalidIssued::Expired)) => true,
-            (Answer::NoExpiry, Error::Answer(api::identity::InvalidIssued::NoExpiry)) => true,
-            (Answer::Refuse, Error::Failed(status)) => status.code() == Code::PermissionDenied,
+            (PastExpiry, Error::Answer(api::identity::InvalidIssued::Expired)) => true,
+            (NoExpiry, Error::Answer(api::identity::InvalidIssued::NoExpiry)) => true,
+            (Refuse, Error::Failed(status)) => status.code() == Code::PermissionDenied,
             _ => false,
         };
         assert!(as_expected, "{bad:?}: {error}");

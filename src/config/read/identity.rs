@@ -5,15 +5,19 @@ use super::*;
 
 pub(super) fn identity(env: &mut Environment<'_>) -> Option<Identity> {
     env.optional(&LINKERD2_PROXY_IDENTITY_DISABLED);
-    if let Some(socket) = spire(env) {
-        env.invalid(&socket, "not to be set: SPIRE is not supported yet");
-        return None;
-    }
-    let dir = env.required(&LINKERD2_PROXY_IDENTITY_DIR);
     let trust_anchors = trust_source(env);
     let expired_peers = env.value(&CAUSEWAY_EXPIRED_PEERS);
+    let (names, issuer) = match spire_socket(env) {
+        Some(socket) => (spiffe_names(env), spire(env, &socket).map(Issuer::Spire)),
+        None => (local_names(env), certify(env).map(|certify| Issuer::Linkerd(Box::new(certify)))),
+    };
+    let (id, server_name) = names?;
+    Some(Identity { trust_anchors: trust_anchors?, expired_peers, id, server_name, issuer: issuer? })
+}
+
+fn certify(env: &mut Environment<'_>) -> Option<Certify> {
+    let dir = env.required(&LINKERD2_PROXY_IDENTITY_DIR);
     let token_file = env.required(&LINKERD2_PROXY_IDENTITY_TOKEN_FILE);
-    let names = local_names(env);
     // Certify is one call, not a watch.
     let control = control::client(
         env,
@@ -23,18 +27,7 @@ pub(super) fn identity(env: &mut Environment<'_>) -> Option<Identity> {
     );
     let min_refresh = env.value(&LINKERD2_PROXY_IDENTITY_MIN_REFRESH);
     let max_refresh = env.value(&LINKERD2_PROXY_IDENTITY_MAX_REFRESH);
-    let (id, server_name) = names?;
-    Some(Identity {
-        dir: dir?,
-        trust_anchors: trust_anchors?,
-        expired_peers,
-        token_file: token_file?,
-        id,
-        server_name,
-        control: control?,
-        min_refresh,
-        max_refresh,
-    })
+    Some(Certify { dir: dir?, token_file: token_file?, control: control?, min_refresh, max_refresh })
 }
 
 /// A file is followed, the environment cannot change: whoever sets both means the file. What the other says must be
@@ -47,17 +40,42 @@ fn trust_source(env: &mut Environment<'_>) -> Option<TrustSource> {
     env.required(&LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS).map(TrustSource::Text)
 }
 
-/// The variable that asks for SPIRE, if any does. What belongs to it is looked at, as Linkerd's proxy does.
-fn spire(env: &mut Environment<'_>) -> Option<Setting<String>> {
+/// The variable that asks for SPIRE, if any does.
+fn spire_socket(env: &Environment<'_>) -> Option<Setting<PathBuf>> {
     let names = [LINKERD2_PROXY_IDENTITY_SPIRE_WORKLOAD_API_ADDRESS, LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET];
-    let socket = names.into_iter().find(|name| env.is_set(name))?;
-    backoff(
+    names.into_iter().find(|name| env.is_set(name))
+}
+
+fn spire(env: &mut Environment<'_>, socket: &Setting<PathBuf>) -> Option<Spire> {
+    let backoff = backoff(
         env,
         &LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN,
         &LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MAX,
         &LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_JITTER,
     );
-    Some(socket)
+    Some(Spire { socket: env.optional(socket)?, backoff })
+}
+
+/// With SPIRE the identity is a SPIFFE one, and the server name another name (contract 2.5).
+fn spiffe_names(env: &mut Environment<'_>) -> Option<(WorkloadId, DnsName)> {
+    if env.is_set(&LINKERD2_PROXY_IDENTITY_LOCAL_NAME) {
+        // It would be both, and a DNS name is no SPIFFE identity.
+        env.invalid(
+            &LINKERD2_PROXY_IDENTITY_LOCAL_NAME,
+            "nothing: SPIRE needs a SPIFFE identity and a server name",
+        );
+        return None;
+    }
+    let id = env.required(&LINKERD2_PROXY_IDENTITY_SERVER_ID);
+    let server_name = env.required(&LINKERD2_PROXY_IDENTITY_SERVER_NAME);
+    let id = id?;
+    let scheme =
+        |uri: &str| uri.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("spiffe"));
+    if !matches!(&id, WorkloadId::Uri(uri) if scheme(uri)) {
+        env.invalid(&LINKERD2_PROXY_IDENTITY_SERVER_ID, "a SPIFFE identity, such as spiffe://domain/path");
+        return None;
+    }
+    Some((id, server_name?))
 }
 
 /// Without SPIRE, identity and server name are one and the same DNS name (contract 2.1).
@@ -81,7 +99,7 @@ fn local_names(env: &mut Environment<'_>) -> Option<(WorkloadId, DnsName)> {
             None
         }
         (WorkloadId::Uri(_), _) => {
-            env.invalid(id_setting, "a DNS-like name: URIs need SPIRE, which is not supported");
+            env.invalid(id_setting, "a DNS-like name: URIs need SPIRE");
             None
         }
     }

@@ -180,34 +180,41 @@ fn control() -> Vec<Case> {
 }
 
 fn identity() -> Vec<Case> {
-    const NO_SPIRE: Outcome = Outcome::Fatal(Some("not to be set: SPIRE is not supported yet"));
     const LOCAL: &str = "LINKERD2_PROXY_IDENTITY_LOCAL_NAME";
+    const SPIRE: &[(&str, &str)] = &[
+        ("LINKERD2_PROXY_IDENTITY_SERVER_ID", "spiffe://td/web"),
+        ("LINKERD2_PROXY_IDENTITY_SERVER_NAME", "web.shop"),
+    ];
     let spire = |name| {
-        // Looked at in SPIRE mode alone, which is refused; without it nothing is wrong with any value.
+        // Looked at in SPIRE mode alone; without it nothing is wrong with any value.
         let get = get!(identity.id.to_string());
         let id = "\"web.shop.serviceaccount.identity.linkerd.cluster.local\"";
         Case { bad: Some(("?", Is(id))), ..text(name, get, ("1s", id), id) }
     };
+    let socket = |name| {
+        case(name, get!(identity.certify().is_none()), ("unix:/run/spire.sock", Is("true")), ("unix:", FATAL), FATAL)
+            .with(SPIRE)
+            .without(&[LOCAL])
+    };
     vec![
-        case("LINKERD2_PROXY_IDENTITY_DIR", get!(identity.dir), ("/tmp", Is("\"/tmp\"")), ("", FATAL), FATAL),
+        case("LINKERD2_PROXY_IDENTITY_DIR", get!(identity.certify().unwrap().dir), ("/tmp", Is("\"/tmp\"")), ("", FATAL), FATAL),
         case("LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS", get!(identity.trust_anchors), ("-----B\n-----E\n", Is("Text(Anchors(14 bytes))")), (" \n", FATAL), FATAL),
         case("CAUSEWAY_TRUST_ANCHORS_FILE", get!(identity.trust_anchors), ("/etc/passwd", Is("File(\"/etc/passwd\")")), ("", FATAL), FATAL),
         case("CAUSEWAY_EXPIRED_PEERS", get!(identity.expired_peers), ("close", Is("Close")), ("Close", FATAL), FATAL),
-        case("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", get!(identity.token_file), ("/etc/passwd", Is("\"/etc/passwd\"")), ("", FATAL), FATAL),
-        case("LINKERD2_PROXY_IDENTITY_SVC_ADDR", get!(identity.control.addr.to_string()), ("[::1]:1", Is("\"[::1]:1\"")), ("identity", FATAL), FATAL),
-        case("LINKERD2_PROXY_IDENTITY_SVC_NAME", get!(identity.control.name), ("a.b", Is("Some(DnsName(\"a.b\"))")), ("a_b-.c", FATAL), FATAL),
+        case("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", get!(identity.certify().unwrap().token_file), ("/etc/passwd", Is("\"/etc/passwd\"")), ("", FATAL), FATAL),
+        case("LINKERD2_PROXY_IDENTITY_SVC_ADDR", get!(identity.certify().unwrap().control.addr.to_string()), ("[::1]:1", Is("\"[::1]:1\"")), ("identity", FATAL), FATAL),
+        case("LINKERD2_PROXY_IDENTITY_SVC_NAME", get!(identity.certify().unwrap().control.name), ("a.b", Is("Some(DnsName(\"a.b\"))")), ("a_b-.c", FATAL), FATAL),
         case(LOCAL, get!(identity.id.to_string()), ("web.shop", Is("\"web.shop\"")), ("web.shop.", FATAL), FATAL),
         case("LINKERD2_PROXY_IDENTITY_SERVER_ID", get!(identity.id.to_string()), ("web.shop", Is("\"web.shop\"")), ("web shop", FATAL), FATAL)
             .with(&[("LINKERD2_PROXY_IDENTITY_SERVER_NAME", "web.shop")]).without(&[LOCAL]),
         case("LINKERD2_PROXY_IDENTITY_SERVER_NAME", get!(identity.server_name.to_string()), ("web.shop", Is("\"web.shop\"")), ("web/shop", FATAL), FATAL)
             .with(&[("LINKERD2_PROXY_IDENTITY_SERVER_ID", "web.shop")]).without(&[LOCAL]),
-        duration("LINKERD2_PROXY_IDENTITY_MIN_REFRESH", get!(identity.min_refresh)),
-        duration("LINKERD2_PROXY_IDENTITY_MAX_REFRESH", get!(identity.max_refresh)),
+        duration("LINKERD2_PROXY_IDENTITY_MIN_REFRESH", get!(identity.certify().unwrap().min_refresh)),
+        duration("LINKERD2_PROXY_IDENTITY_MAX_REFRESH", get!(identity.certify().unwrap().max_refresh)),
         case("LINKERD2_PROXY_IDENTITY_DISABLED", get!(identity.id.to_string()), ("", Is("\"web.shop.serviceaccount.identity.linkerd.cluster.local\"")),
             ("1", FATAL), Is("\"web.shop.serviceaccount.identity.linkerd.cluster.local\"")),
-        // There is no good value yet.
-        case("LINKERD2_PROXY_IDENTITY_SPIRE_WORKLOAD_API_ADDRESS", get!(identity.id), ("unix:///run/spire.sock", NO_SPIRE), ("?", NO_SPIRE), NO_SPIRE),
-        case("LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET", get!(identity.id), ("/run/spire.sock", NO_SPIRE), ("?", NO_SPIRE), NO_SPIRE),
+        socket("LINKERD2_PROXY_IDENTITY_SPIRE_WORKLOAD_API_ADDRESS"),
+        socket("LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET"),
         spire("LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN"),
         spire("LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MAX"),
         spire("LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_JITTER"),
