@@ -10,7 +10,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -25,10 +26,12 @@ use crate::telemetry::metric::Counter;
 mod ewma;
 mod locality;
 mod pick;
+mod standing;
 
 use ewma::Ewma;
 use locality::LocalFirst;
 use pick::Choice;
+pub use standing::Standing;
 
 /// A changing set of members, keyed by address.
 pub struct Balancer<T> {
@@ -71,7 +74,7 @@ pub struct Member<T> {
 /// Tells a balancer whether a member can be used. A new member is not ready.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    ready: Arc<AtomicBool>,
+    standing: Arc<standing::Shared>,
     changed: Arc<Notify>,
 }
 
@@ -111,9 +114,11 @@ impl<T> Balancer<T> {
         make: impl FnOnce(Readiness) -> T,
     ) -> Arc<Member<T>> {
         let local = locality == Locality::Local && self.local_first.iter().any(Option::is_some);
-        let readiness = Readiness { ready: Arc::default(), changed: self.changed.clone() };
+        let now = Instant::now();
+        let standing = Arc::new(standing::Shared::new(now));
+        let readiness = Readiness { standing, changed: self.changed.clone() };
         let value = make(readiness.clone());
-        let latency = Ewma::new(self.load, Instant::now());
+        let latency = Ewma::new(self.load, now);
         Arc::new(Member { addr, value, local, readiness, in_flight: AtomicU32::new(0), latency })
     }
 
@@ -159,11 +164,12 @@ impl<T> Balancer<T> {
         self.changed.notify_waiters();
     }
 
-    /// Chooses between two ready members; `None` if none is ready.
+    /// Chooses between two ready members, of which none is doubted where there are others; `None` if none is ready.
     pub fn pick(&self) -> Option<Pick<T>> {
         let set = self.members.load();
         let now = Instant::now();
-        Some(Pick::of(choose(&set.all, now)?, None, now))
+        let chosen = preferred(&set.all, now).or_else(|| choose(&set.all, now))?;
+        Some(Pick::of(chosen, None, now))
     }
 
     /// The same, among local members alone while they can take more and this use is one that prefers them.
@@ -173,10 +179,12 @@ impl<T> Balancer<T> {
         let now = Instant::now();
         let (near, far) = set.all.split_at(set.local);
         let chosen = if local.take(now, || near.iter().filter(|member| member.is_ready()).count()) {
-            choose(near, now).or_else(|| choose(far, now))?
+            let certain = preferred(near, now).or_else(|| preferred(far, now));
+            certain.or_else(|| choose(near, now)).or_else(|| choose(far, now))?
         } else {
             // Too much is better than none.
-            choose(far, now).inspect(|_| local.spilled()).or_else(|| choose(near, now))?
+            let certain = preferred(far, now).inspect(|_| local.spilled()).or_else(|| preferred(near, now));
+            certain.or_else(|| choose(far, now)).or_else(|| choose(near, now))?
         };
         Some(Pick::of(chosen, chosen.local.then(|| local.clone()), now))
     }
@@ -220,13 +228,22 @@ impl<T: Send + Sync> Balancing for Balancer<T> {
     }
 }
 
-/// The less loaded one of two.
+/// One that is not doubted, nor held back since it was down.
+fn preferred<T>(members: &[Arc<Member<T>>], now: Instant) -> Option<&Arc<Member<T>>> {
+    pick::two(members, |member| member.readiness.is_preferred(now)).map(|choice| less_loaded(choice, now))
+}
+
 fn choose<T>(members: &[Arc<Member<T>>], now: Instant) -> Option<&Arc<Member<T>>> {
-    Some(match pick::two(members, |member| member.is_ready())? {
+    pick::two(members, |member| member.is_ready()).map(|choice| less_loaded(choice, now))
+}
+
+/// The less loaded one of two.
+fn less_loaded<T>(choice: Choice<'_, Arc<Member<T>>>, now: Instant) -> &Arc<Member<T>> {
+    match choice {
         Choice::One(member) => member,
         Choice::Two(first, second) if second.load(now) < first.load(now) => second,
         Choice::Two(first, _) => first,
-    })
+    }
 }
 
 impl<T> Set<T> {
@@ -264,6 +281,11 @@ impl<T> Member<T> {
         self.readiness.set(ready);
     }
 
+    /// For how long it has not answered.
+    pub fn answered(&self, now: Instant) -> Duration {
+        self.latency.age(now)
+    }
+
     /// Picks that are waiting for their response.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
@@ -285,14 +307,43 @@ impl<T> Deref for Member<T> {
 
 impl Readiness {
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.standing.get() != Standing::Down
+    }
+
+    fn is_preferred(&self, now: Instant) -> bool {
+        self.standing.is_preferred(now, fastrand::f64)
     }
 
     pub fn set(&self, ready: bool) {
-        let before = self.ready.swap(ready, Ordering::AcqRel);
-        if ready && !before {
+        match ready {
+            true => self.rise(Standing::Ready),
+            false => self.change(&[Standing::Doubted, Standing::Returning, Standing::Ready], Standing::Down),
+        }
+    }
+
+    /// It may be down: it is chosen where there is no other.
+    pub fn doubt(&self) {
+        self.change(&[Standing::Returning, Standing::Ready], Standing::Doubted);
+    }
+
+    /// It is not down after all.
+    pub fn trust(&self) {
+        self.change(&[Standing::Doubted], Standing::Ready);
+    }
+
+    /// It was down, and is ready again: it is chosen more and more often.
+    pub fn come_back(&self) {
+        self.rise(Standing::Returning);
+    }
+
+    fn rise(&self, to: Standing) {
+        if self.standing.change(&[Standing::Down], to, Instant::now()) {
             self.changed.notify_waiters();
         }
+    }
+
+    fn change(&self, from: &[Standing], to: Standing) {
+        self.standing.change(from, to, Instant::now());
     }
 }
 

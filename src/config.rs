@@ -61,6 +61,8 @@ pub struct Outbound {
     pub listen: Vec<SocketAddr>,
     pub accept: Accept,
     pub connect: Connect,
+    /// `None`: silence is not looked at.
+    pub ping: Option<Ping>,
     pub server_http2: ServerHttp2,
     pub detect_timeout: Duration,
     /// How long what was discovered is kept without a connection that uses it.
@@ -144,6 +146,15 @@ pub struct Connect {
     pub h2_stream_window: u32,
     /// Bytes; what an endpoint's own parameters may replace.
     pub h2_connection_window: u32,
+}
+
+/// How an endpoint that is not heard of, while requests wait for it, is asked whether it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// So much silence before.
+    pub after: Duration,
+    /// For its answer.
+    pub timeout: Duration,
 }
 
 /// HTTP/2 towards clients; `None` keeps the library's default.

@@ -7,7 +7,9 @@
 pub mod client;
 pub mod h1;
 pub mod h2;
-mod resend;
+pub mod opaque;
+pub mod pulse;
+pub mod resend;
 pub mod track;
 
 use std::io;
@@ -38,6 +40,8 @@ pub struct Connector {
     pub guard: LoopGuard,
     /// This pod's own addresses: endpoints there are reached in plaintext, as they are.
     pub local: Vec<IpAddr>,
+    /// Who has opaque connections where.
+    pub opaque: opaque::Opaque,
     /// The address to dial from; `None` leaves it to the kernel, as in a pod.
     pub dial_from: Option<IpAddr>,
 }
@@ -104,6 +108,21 @@ impl Connector {
 
     pub fn is_local(&self, to: &Endpoint) -> bool {
         self.local.contains(&to.addr.ip())
+    }
+
+    /// Whether the endpoint's host accepts a connection. Nothing is sent.
+    ///
+    /// # Errors
+    /// It does not, or not in time.
+    pub async fn knock(&self, to: &Endpoint) -> Result<(), Error> {
+        let target = self.target(to);
+        if self.guard.refuses(target) {
+            return Err(Error::Loop(target));
+        }
+        let connecting = socket::connect(&self.options, target, self.dial_from);
+        let connected = tokio::time::timeout(self.timeout, connecting).await;
+        connected.map_err(|_| Error::Timeout(target, self.timeout))?.map_err(|e| Error::Tcp(target, e))?;
+        Ok(())
     }
 
     fn target(&self, to: &Endpoint) -> SocketAddr {

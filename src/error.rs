@@ -49,6 +49,8 @@ pub enum Reason {
     IdentityRequired,
     /// The connection broke before an answer came.
     UpstreamBroken,
+    /// Nothing was heard of the endpoint for too long, and its connection was given up.
+    EndpointSilent,
     /// The far side, or the client, reset the HTTP/2 stream.
     StreamReset,
     /// The client is not authorized.
@@ -155,6 +157,7 @@ impl Reason {
             Self::NoIdentity       => row(S::BAD_GATEWAY, 14, "i/o", "no-identity", true, false, "this proxy has no certificate yet; is the identity controller reachable?"),
             Self::IdentityRequired => row(S::BAD_GATEWAY, 14, "identity required", "identity-required", true, false, "the endpoint is not known to have the identity that the request requires"),
             Self::UpstreamBroken   => row(S::BAD_GATEWAY, 14, "i/o", "upstream-broken", true, false, "the connection ended before an answer came"),
+            Self::EndpointSilent   => row(S::BAD_GATEWAY, 14, "i/o", "endpoint-silent", true, false, "nothing was heard of the endpoint any more; is its pod running and its network up?"),
             Self::StreamReset      => row(S::BAD_GATEWAY, 14, "unexpected", "stream-reset", false, false, "the stream was reset"),
             Self::Denied           => row(S::FORBIDDEN, 7, "unauthorized", "denied", false, false, "unauthorized: no authorization of the server lets this client in"),
             Self::RateLimited      => row(S::TOO_MANY_REQUESTS, 8, "unexpected", "rate-limited", false, false, "more requests a second than the rate limit of the server allows"),
@@ -192,7 +195,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -208,6 +211,7 @@ impl Reason {
         Self::NoIdentity,
         Self::IdentityRequired,
         Self::UpstreamBroken,
+        Self::EndpointSilent,
         Self::StreamReset,
         Self::Denied,
         Self::RateLimited,

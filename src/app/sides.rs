@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::admin::Admin;
-use crate::config::{self, Config, Connect, Issuer, TrustSource};
+use crate::config::{self, Config, Connect, Issuer, Ping, TrustSource};
 use crate::connect::client::HttpSettings;
 use crate::connect::{Connector, LoopGuard, h1, h2};
 use crate::discover::ports::{Ports, PortsConfig};
@@ -155,6 +155,7 @@ pub(super) fn outbound(
         timeout: connect.timeout,
         guard: if around.allow_loopback { LoopGuard::Off } else { LoopGuard::Loopback },
         local: config.inbound.ips.iter().copied().collect(),
+        opaque: Default::default(),
         dial_from: around.dial_from,
     };
     let destination = patience(config, &config.destination.control);
@@ -163,7 +164,7 @@ pub(super) fn outbound(
         context: config.destination.context.clone(),
         patience: destination,
         connector: Arc::new(connector),
-        settings: http_settings(connect),
+        settings: http_settings(connect, true, config.outbound.ping),
         backoff: connect.backoff,
         queues: [config.outbound.http_queue, config.outbound.tcp_queue],
         local_first: config.outbound.local_first,
@@ -218,6 +219,7 @@ pub(super) fn inbound(
         timeout: connect.timeout,
         guard: LoopGuard::Port(bound.inbound),
         local: Vec::new(),
+        opaque: Default::default(),
         dial_from: around.dial_from,
     };
     let defaults = config.clone();
@@ -249,7 +251,7 @@ pub(super) fn inbound(
         http: HttpServer::new(&config.inbound.server_http2, unread.clone(), move || {
             given_up.errors.inbound_unread()
         }),
-        apps: Apps::new(Arc::new(connector), http_settings(connect), metrics.clone()),
+        apps: Apps::new(Arc::new(connector), http_settings(connect, false, None), metrics.clone()),
         gateway,
         metrics: metrics.clone(),
         drain: drain.clone(),
@@ -260,13 +262,18 @@ fn places(limit: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))
 }
 
-fn http_settings(connect: &Connect) -> HttpSettings {
+fn http_settings(connect: &Connect, resends: bool, ping: Option<Ping>) -> HttpSettings {
     HttpSettings {
-        h1: h1::PoolSettings { max_idle: connect.h1_max_idle, idle_timeout: connect.h1_idle_timeout },
+        h1: h1::PoolSettings {
+            max_idle: connect.h1_max_idle,
+            idle_timeout: connect.h1_idle_timeout,
+            resends,
+        },
         h2: h2::Settings {
             stream_window: connect.h2_stream_window,
             connection_window: connect.h2_connection_window,
             keep_alive: None,
+            ping,
         },
     }
 }

@@ -44,6 +44,12 @@ impl Ewma {
         self.state.store(pack(next, self.millis(now)), Ordering::Relaxed);
     }
 
+    /// Since the last sample.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        let (_, stamp) = unpack(self.state.load(Ordering::Relaxed));
+        Duration::from_millis(u64::from((self.millis(now).wrapping_sub(stamp) as i32).max(0) as u32))
+    }
+
     /// How much of an estimate made at `stamp` still counts, from 1 down to 0.
     fn weight(&self, stamp: u32, now: Instant) -> f32 {
         // A racing sample may be newer than `now`: no time has passed then.

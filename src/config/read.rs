@@ -119,6 +119,7 @@ fn outbound(env: &mut Environment<'_>, connect: Connect) -> Option<Outbound> {
     Some(Outbound {
         accept,
         connect,
+        ping: ping(env),
         server_http2: http2::server(env, &http2::OUTBOUND),
         detect_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_DETECT_TIMEOUT),
         discovery_idle_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_DISCOVERY_IDLE_TIMEOUT),
@@ -141,6 +142,15 @@ fn outbound(env: &mut Environment<'_>, connect: Connect) -> Option<Outbound> {
         profile_networks: env.value(&LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS),
         listen: listen.or_else(|| single.map(|addr| vec![addr]))?,
     })
+}
+
+fn ping(env: &mut Environment<'_>) -> Option<Ping> {
+    let after = env.value(&CAUSEWAY_OUTBOUND_PING_AFTER);
+    let timeout = env.value(&CAUSEWAY_OUTBOUND_PING_TIMEOUT);
+    if timeout.is_zero() {
+        env.invalid(&CAUSEWAY_OUTBOUND_PING_TIMEOUT, "more than 0".to_owned());
+    }
+    (!after.is_zero()).then_some(Ping { after, timeout })
 }
 
 fn inbound(env: &mut Environment<'_>, connect: Connect, admin: Option<&Admin>) -> Option<Inbound> {

@@ -1,5 +1,6 @@
 //! A shareable, lazily connected way to talk to one endpoint.
 
+use std::io;
 use std::sync::Arc;
 
 use http::uri::Authority;
@@ -15,6 +16,8 @@ use crate::model::protocol::HttpVersion;
 use crate::telemetry::transport::{Dialled, Metered};
 use crate::tls::{Right, Stream};
 
+use super::opaque::OneSided;
+use super::pulse::Tell;
 use super::{Connector, Error, h1, h2};
 
 /// One endpoint, its connections, and the handles of its metrics.
@@ -24,6 +27,8 @@ pub struct Client {
     pub authority: Option<Authority>,
     connector: Arc<Connector>,
     transport: Dialled,
+    /// Is told what connections show of the endpoint.
+    pub(super) tell: Option<Tell>,
     h1: h1::Pool,
     pub(super) h2: h2::Connections,
 }
@@ -71,6 +76,8 @@ pub enum Unanswered {
     Refused(Box<Request<RequestBody>>, hyper::Error),
     /// It may have arrived. Its own body may be to blame.
     Broken(hyper::Error, Option<Reason>),
+    /// It may have arrived, and its connection died: it may go elsewhere if doing it twice does no harm.
+    Lost(Box<Request<RequestBody>>, hyper::Error),
 }
 
 impl Client {
@@ -79,12 +86,13 @@ impl Client {
         connector: Arc<Connector>,
         settings: &HttpSettings,
         transport: Dialled,
+        tell: Option<Tell>,
     ) -> Self {
         let h2 = h2::Connections::new(&settings.h2, &endpoint.http2);
         let remote = endpoint.authority_override.as_ref().filter(|_| !connector.is_local(&endpoint));
         // Spelled the same way in both.
         let authority = remote.and_then(|authority| authority.to_string().parse().ok());
-        Self { endpoint, authority, connector, transport, h1: h1::Pool::new(settings.h1), h2 }
+        Self { endpoint, authority, connector, transport, tell, h1: h1::Pool::new(settings.h1), h2 }
     }
 
     /// How a request of this version is to be carried; `leaves_http` for upgrades and `CONNECT`,
@@ -110,6 +118,20 @@ impl Client {
         self.open(None).await
     }
 
+    /// The same, on which more is known of the endpoint's host than the kernel says.
+    ///
+    /// # Errors
+    /// The endpoint cannot be reached.
+    pub async fn opaque(&self) -> Result<OneSided<Metered<Stream>>, Error> {
+        let stream = self.open(None).await?;
+        Ok(OneSided::new(stream, self.connector.hold(&self.endpoint)))
+    }
+
+    /// The endpoint's host may be dead.
+    pub fn doubt(&self) {
+        self.connector.doubt(&self.endpoint);
+    }
+
     /// A connection that takes a request now: an idle one, or a new one.
     ///
     /// # Errors
@@ -119,6 +141,23 @@ impl Client {
             Carry::Http1 => self.h1.lease(self).await.map(Ready::Http1),
             Carry::Http2 | Carry::OrigProto => self.h2.lease(self).await.map(Ready::Http2),
         }
+    }
+
+    /// Whether the endpoint answers, by a connection of its own.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn answers(&self) -> Result<(), Error> {
+        if self.dials_ahead() {
+            self.h2.redial(self).await
+        } else {
+            self.connector.knock(&self.endpoint).await
+        }
+    }
+
+    /// Asks the far ends of open HTTP/2 connections whether they are there. False where there are none.
+    pub fn prompt(&self) -> bool {
+        self.h2.prompt()
     }
 
     /// Whether the endpoint is this pod itself, reached in plaintext.
@@ -166,7 +205,18 @@ impl Ready<'_> {
 pub fn broken(carry: Carry, error: hyper::Error, blame: Option<Reason>) -> Fault {
     let reset = (carry == Carry::Http2 && is_reset(&error)).then_some(Reason::StreamReset);
     let large = error.is_parse_too_large().then_some(Reason::AnswerTooLarge);
-    Fault::new(blame.or(large).or(reset).unwrap_or(Reason::UpstreamBroken), error)
+    let silent = is_silence(&error).then_some(Reason::EndpointSilent);
+    Fault::new(blame.or(large).or(reset).or(silent).unwrap_or(Reason::UpstreamBroken), error)
+}
+
+/// Whether the far end was given up because nothing was heard of it: by us, the library's keep-alive, or the kernel.
+fn is_silence(error: &hyper::Error) -> bool {
+    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+    let io = |cause: &(dyn std::error::Error + 'static)| {
+        let h2 = cause.downcast_ref::<::h2::Error>().and_then(::h2::Error::get_io);
+        h2.or_else(|| cause.downcast_ref()).is_some_and(timed_out)
+    };
+    error.is_timeout() || causes(error).any(io)
 }
 
 /// Whether a failure is a reset of the request's own HTTP/2 stream.

@@ -19,12 +19,15 @@ use crate::tls::{Right, rights};
 
 use super::Error;
 use super::client::{Client, Unanswered};
+use super::resend::{Kept, is_loss};
 
 /// Limits of a pool (contract 1.3: `MAX_IDLE_CONNS_PER_ENDPOINT`, `…CONNECTION_POOL_IDLE_TIMEOUT`).
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSettings {
     pub max_idle: usize,
     pub idle_timeout: Duration,
+    /// Whether what a connection takes with it when it dies is wanted back.
+    pub resends: bool,
 }
 
 pub(super) struct Pool {
@@ -43,6 +46,8 @@ pub struct Lease<'a> {
     pool: &'a Pool,
     connection: SendRequest<RequestBody>,
     right: Option<Right>,
+    /// It has carried a request before.
+    pooled: bool,
 }
 
 impl Pool {
@@ -52,7 +57,7 @@ impl Pool {
 
     pub(super) async fn lease<'a>(&'a self, client: &Client) -> Result<Lease<'a>, Error> {
         if let Some(Idle { connection, right, .. }) = self.take_idle() {
-            return Ok(Lease { pool: self, connection, right });
+            return Ok(Lease { pool: self, connection, right, pooled: true });
         }
         let io = client.open(Some(HttpVersion::Http1)).await?;
         let right = io.get_ref().right().cloned();
@@ -73,7 +78,7 @@ impl Pool {
                 tracing::debug!(%error, "an HTTP/1 connection to an endpoint ended");
             }
         });
-        Ok(Lease { pool: self, connection, right })
+        Ok(Lease { pool: self, connection, right, pooled: false })
     }
 
     /// The most recently used connection that is ready: the others may grow old and be closed.
@@ -120,19 +125,31 @@ impl Lease<'_> {
     }
 
     pub(super) async fn send(mut self, req: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
-        match self.connection.try_send_request(req).await {
+        let (req, kept) = if self.pool.settings.resends {
+            let (req, kept) = Kept::of(req);
+            (req, Some(kept))
+        } else {
+            (req, None)
+        };
+        let mut failed = match self.connection.try_send_request(req).await {
             Ok(rsp) => {
                 self.pool.give_back(self.connection, self.right);
-                Ok(rsp)
+                return Ok(rsp);
             }
-            Err(mut failed) => Err(match failed.take_message() {
-                Some(req) => Unanswered::Unsent(Box::new(req), failed.into_error()),
-                None => {
-                    let error = failed.into_error();
-                    let blame = vet::to_blame(&error);
-                    Unanswered::Broken(error, blame)
-                }
-            }),
+            Err(failed) => failed,
+        };
+        if let Some(req) = failed.take_message() {
+            return Err(Unanswered::Unsent(Box::new(req), failed.into_error()));
         }
+        let error = failed.into_error();
+        let blame = vet::to_blame(&error);
+        let kept = kept.filter(|_| blame.is_none() && is_loss(&error));
+        // Nobody acts on a part of a request; a server may close a connection that it has just left idle.
+        let unread = self.pooled && kept.as_ref().is_some_and(|kept| !kept.is_sent());
+        Err(match kept.and_then(Kept::again) {
+            Some(req) if unread => Unanswered::Refused(Box::new(req), error),
+            Some(req) => Unanswered::Lost(Box::new(req), error),
+            None => Unanswered::Broken(error, blame),
+        })
     }
 }

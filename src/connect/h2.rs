@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
+use crate::config::Ping;
 use crate::message::frames::Frames;
 use crate::message::{RequestBody, vet};
 use crate::model::endpoint::{FlowControl, Http2Params, KeepAlive};
@@ -19,7 +20,8 @@ use crate::tls::{Right, rights};
 
 use super::Error;
 use super::client::{Client, Unanswered};
-use super::resend::{Kept, is_refusal};
+use super::pulse::{End, Pulse, Watched};
+use super::resend::{Kept, is_loss, is_refusal};
 
 /// Connections to one endpoint at most. In a bare pair four were no faster than one, so more are
 /// opened only when there is no room for a further stream on the ones there are.
@@ -52,6 +54,8 @@ pub struct Settings {
     /// Bytes.
     pub connection_window: u32,
     pub keep_alive: Option<KeepAlive>,
+    /// How connections in use are listened to; `None`: not at all.
+    pub ping: Option<Ping>,
 }
 
 pub(super) struct Connections {
@@ -63,12 +67,13 @@ pub(super) struct Connections {
     failures: AtomicUsize,
     /// Streams of one connection at most.
     streams: usize,
+    ping: Option<Ping>,
 }
 
 struct Connection {
     sender: SendRequest<RequestBody>,
-    /// Streams in use. hyper's own readiness does not reflect stream limits.
-    in_flight: AtomicUsize,
+    /// Among it, streams in use: hyper's own readiness does not reflect stream limits.
+    pulse: Arc<Pulse>,
     /// Streams that the peer allows at once.
     allowed: Arc<AtomicUsize>,
     /// Sweeps since it was last leased.
@@ -93,6 +98,7 @@ impl Connections {
             dialling: Arc::default(),
             failures: AtomicUsize::new(0),
             streams: streams(windows(settings, endpoint)),
+            ping: settings.ping,
         }
     }
 
@@ -113,7 +119,7 @@ impl Connections {
         }
         if usable.len() >= MOST {
             // All full: wait for a stream on the least busy one, inside its queue.
-            let least = usable.iter().min_by_key(|c| c.in_flight.load(Ordering::Relaxed));
+            let least = usable.iter().min_by_key(|c| c.in_flight());
             if let Some(connection) = least {
                 return Ok(Lease::on(connection));
             }
@@ -131,6 +137,22 @@ impl Connections {
             Ok(Err(error)) => crowded(&usable).ok_or(error),
             Err(_) => Err(Error::JustFailed(addr)),
         }
+    }
+
+    /// One connection more, which comes before all others: they may lead nowhere.
+    pub(super) async fn redial(&self, client: &Client) -> Result<(), Error> {
+        let _dialling = self.dialling.lock().await;
+        let fresh = self.dial(client).await?;
+        let others = self.usable().into_iter().filter(|c| !Arc::ptr_eq(c, &fresh));
+        self.open.store(Arc::new(std::iter::once(fresh.clone()).chain(others).collect()));
+        Ok(())
+    }
+
+    /// Asks the far ends of all connections. False where there are none, or none is listened to.
+    pub(super) fn prompt(&self) -> bool {
+        let open = if self.ping.is_some() { self.usable() } else { Vec::new() };
+        open.iter().for_each(|c| c.pulse.prompt());
+        !open.is_empty()
     }
 
     /// One connection more.
@@ -168,7 +190,7 @@ impl Connections {
         let open = self.open.load();
         let room = |c: &&Arc<Connection>| {
             let allowed = c.allowed.load(Ordering::Relaxed).min(self.streams);
-            c.is_usable() && c.in_flight.load(Ordering::Relaxed) < allowed
+            c.is_usable() && c.in_flight() < allowed
         };
         open.iter().find(room).map(Lease::on)
     }
@@ -182,11 +204,12 @@ impl Connections {
         let right = io.get_ref().right().cloned();
         let broken = |error| Error::Http(client.endpoint.addr, error);
         let io = Frames::of_server(io, vet::LIBRARY);
-        let verdict = io.verdict();
+        let (verdict, pulse) = (io.verdict(), Pulse::new(client.tell.clone()));
+        let meshed = client.endpoint.tls.is_some();
+        let io = Watched::new(io, verdict.clone(), pulse.clone(), self.ping, meshed);
         let (sender, mut driver) = self.builder.handshake(TokioIo::new(io)).await.map_err(broken)?;
         let allowed = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
-        let limit = allowed.clone();
-        let until = right.clone();
+        let (limit, listened, until) = (allowed.clone(), pulse.clone(), right.clone());
         tokio::spawn(async move {
             let ended = poll_fn(|cx| {
                 let polled = Pin::new(&mut driver).poll(cx);
@@ -196,18 +219,24 @@ impl Connections {
             let ended = tokio::select! {
                 biased;
                 ended = ended => ended,
-                () = rights::cut(until.as_ref()) => return,
+                () = rights::cut(until.as_ref()) => return listened.release(),
             };
             if let Err(error) = ended {
                 let reason = verdict.on(&error).map(|reason| reason.row().name);
                 tracing::debug!(%error, reason, "an HTTP/2 connection to an endpoint ended");
             }
+            // What was not heard of its end is the library's: its keep-alive, or a rule that was broken.
+            listened.end(End { announced: verdict.is_announced(), orderly: false, busy: true });
         });
-        Ok(Connection { sender, in_flight: AtomicUsize::new(0), allowed, idle: AtomicU8::new(0), right })
+        Ok(Connection { sender, pulse, allowed, idle: AtomicU8::new(0), right })
     }
 }
 
 impl Connection {
+    fn in_flight(&self) -> usize {
+        self.pulse.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Whether requests may begin on it: it is open, and its peer has not lost the right to it. What has begun goes on.
     fn is_usable(&self) -> bool {
         !self.sender.is_closed() && !self.right.as_ref().is_some_and(Right::is_over)
@@ -216,21 +245,26 @@ impl Connection {
     fn is_needed(&self) -> bool {
         let idle = self.idle.load(Ordering::Relaxed);
         self.idle.store(idle.saturating_add(1), Ordering::Relaxed);
-        idle < IDLE_SWEEPS || self.in_flight.load(Ordering::Relaxed) > 0
+        idle < IDLE_SWEEPS || self.in_flight() > 0
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.pulse.release();
     }
 }
 
 /// A place on a connection that has more streams than ours to allow, and not yet more than the peer's: better than
 /// none.
 fn crowded(usable: &[Arc<Connection>]) -> Option<Lease> {
-    let allowed =
-        |c: &&Arc<Connection>| c.in_flight.load(Ordering::Relaxed) < c.allowed.load(Ordering::Relaxed);
-    usable.iter().filter(allowed).min_by_key(|c| c.in_flight.load(Ordering::Relaxed)).map(Lease::on)
+    let allowed = |c: &&Arc<Connection>| c.in_flight() < c.allowed.load(Ordering::Relaxed);
+    usable.iter().filter(allowed).min_by_key(|c| c.in_flight()).map(Lease::on)
 }
 
 impl Lease {
     fn on(connection: &Arc<Connection>) -> Self {
-        connection.in_flight.fetch_add(1, Ordering::Relaxed);
+        connection.pulse.in_flight.fetch_add(1, Ordering::Relaxed);
         connection.idle.store(0, Ordering::Relaxed);
         Self { sender: connection.sender.clone(), stream: Stream(connection.clone()) }
     }
@@ -250,9 +284,11 @@ impl Lease {
         }
         let error = failed.into_error();
         let blame = kept.blame();
-        let again = if is_refusal(&error) { kept.again() } else { None };
+        let (refused, lost) = (is_refusal(&error), blame.is_none() && is_loss(&error));
+        let again = if refused || lost { kept.again() } else { None };
         Err(match again {
-            Some(req) => Unanswered::Refused(Box::new(req), error),
+            Some(req) if refused => Unanswered::Refused(Box::new(req), error),
+            Some(req) => Unanswered::Lost(Box::new(req), error),
             None => Unanswered::Broken(error, blame),
         })
     }
@@ -260,7 +296,7 @@ impl Lease {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.pulse.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -314,7 +350,8 @@ mod tests {
 
     #[test]
     fn streams_that_nobody_reads_leave_their_connection_a_window() {
-        let settings = Settings { stream_window: 65_535, connection_window: 1 << 20, keep_alive: None };
+        let settings =
+            Settings { stream_window: 65_535, connection_window: 1 << 20, keep_alive: None, ping: None };
         let of = |connection_window, stream_window| {
             let flow_control = Some(FlowControl::Fixed { connection_window, stream_window });
             windows(&settings, &Http2Params { flow_control, ..Http2Params::default() })

@@ -1,4 +1,5 @@
-//! What a peer refused without looking at it may be sent again: elsewhere, or on a fresh connection.
+//! What a peer refused without looking at it may be sent again: elsewhere, or on a fresh connection. So may what a
+//! connection took with it when it died, if doing it twice does no harm.
 
 use http::{HeaderMap, Method, Request, Uri, Version};
 
@@ -38,6 +39,11 @@ impl Kept {
         self.body.blame()
     }
 
+    /// Whether all of its body was taken.
+    pub(super) fn is_sent(&self) -> bool {
+        self.body.is_spent()
+    }
+
     /// The request again. `None` if too much of its body has passed.
     pub(super) fn again(self) -> Option<Request<RequestBody>> {
         let mut req = Request::new(self.body.back()?);
@@ -59,4 +65,18 @@ pub(super) fn is_refusal(error: &hyper::Error) -> bool {
     super::client::h2_error(error).is_some_and(|h2| {
         h2.is_remote() && (h2.is_go_away() || h2.reason() == Some(::h2::Reason::REFUSED_STREAM))
     })
+}
+
+/// Whether a failure is the end of the request's connection, not of its stream alone: nobody knows what became of it.
+pub(super) fn is_loss(error: &hyper::Error) -> bool {
+    match super::client::h2_error(error) {
+        Some(h2) => h2.is_io() || h2.is_go_away(),
+        // The library unpacks I/O errors.
+        None => !error.is_parse() && !error.is_user(),
+    }
+}
+
+/// Whether doing what a request asks for twice is as good as doing it once (RFC 9110, 9.2.2).
+pub fn is_idempotent(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
 }

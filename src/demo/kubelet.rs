@@ -65,6 +65,20 @@ pub async fn run(
     Ok(pod)
 }
 
+/// Starts a pod's proxy again, as kubelet does with one that has ended, and waits until it is ready.
+///
+/// # Errors
+/// Says which step failed.
+pub async fn restart_proxy(
+    network: &Network,
+    settings: &Settings,
+    listed: &listing::Pod,
+    pod: &mut Pod,
+) -> anyhow::Result<()> {
+    pod.start(PROXY, program(settings, listed))?;
+    await_ready(network, pod).await
+}
+
 fn make(network: &Network, settings: &Settings, listed: &listing::Pod) -> anyhow::Result<Pod> {
     let title = format!("{}/{}", settings.cluster, listed.name);
     let folder = settings.folder.join(&listed.namespace).join(&listed.name);
@@ -90,19 +104,23 @@ fn proxy(settings: &Settings, listed: &listing::Pod, pod: &Pod, token: &str) -> 
     let (identity, token_file) = (pod.folder().join("identity"), pod.folder().join("token"));
     std::fs::create_dir(&identity)?;
     write_private(&token_file, token)?;
-    let program = match &settings.proxy {
-        None => Program::causeway(&settings.launcher).args(["proxy"]),
-        Some(other) => {
-            make_key(&identity, listed)?;
-            Program::new(&settings.launcher, other)
-        }
-    };
+    if settings.proxy.is_some() {
+        make_key(&identity, listed)?;
+    }
     let apart = Apart::here();
     apart.give(&token_file)?;
     apart.give(&identity)?;
     pod.mount(identity, injected(listed, IDENTITY_DIR)?)?;
     pod.mount(token_file, injected(listed, TOKEN_FILE)?)?;
-    Ok(apart.proxy(program).env(listed.proxy_env.iter().chain(&settings.env).cloned()))
+    Ok(program(settings, listed))
+}
+
+fn program(settings: &Settings, listed: &listing::Pod) -> Program {
+    let program = match &settings.proxy {
+        None => Program::causeway(&settings.launcher).args(["proxy"]),
+        Some(other) => Program::new(&settings.launcher, other),
+    };
+    Apart::here().proxy(program).env(listed.proxy_env.iter().chain(&settings.env).cloned())
 }
 
 fn injected<'a>(listed: &'a listing::Pod, name: &str) -> anyhow::Result<&'a str> {

@@ -53,8 +53,8 @@ pub struct Network {
 #[derive(Clone, Debug)]
 enum Way {
     Link(String),
-    /// What is sent there is lost.
-    Cut,
+    /// The link is switched off, and what is sent there is lost.
+    Cut(String),
 }
 
 impl Network {
@@ -110,25 +110,54 @@ impl Network {
     fn found(&self, addrs: &[IpAddr], near: &str) -> Vec<(IpAddr, bool)> {
         let mut ways = self.ways.lock();
         let mut remember = |addr: &IpAddr| ways.insert(*addr, Way::Link(near.to_owned()));
-        addrs.iter().map(|addr| (*addr, matches!(remember(addr), Some(Way::Cut)))).collect()
+        addrs.iter().map(|addr| (*addr, matches!(remember(addr), Some(Way::Cut(_))))).collect()
     }
 
     /// Takes the link to `addr` away, both directions at once: nothing passes any more, and nobody is told, until
-    /// another namespace with that address is attached.
+    /// it is mended or another namespace with that address is attached.
     ///
     /// # Errors
     /// When no namespace with that address is attached.
     pub fn cut(&self, addr: IpAddr) -> Result<(), Error> {
-        let Some(Way::Link(link)) = self.ways.lock().insert(addr, Way::Cut) else {
-            let source = rtnetlink::Error::RequestFailed;
-            return Err(Error::Link { name: addr.to_string(), step: "cut a link that is not there", source });
+        let mut ways = self.ways.lock();
+        let Some(Way::Link(link)) = ways.get(&addr).cloned() else {
+            return Err(missing(addr, "cut a link that is not there"));
         };
+        ways.insert(addr, Way::Cut(link.clone()));
+        drop(ways);
         // First the way there: without it, the router would tell whoever sends.
         netlink(&self.router, move |links| async move {
             links.lose(addr).await?;
             links.down(links.index(&link).await?).await
         })
     }
+
+    /// Gives the link to `addr` back that was cut. Whoever is there has noticed nothing but silence.
+    ///
+    /// # Errors
+    /// When no link to that address was cut.
+    pub fn mend(&self, addr: IpAddr) -> Result<(), Error> {
+        let mut ways = self.ways.lock();
+        let Some(Way::Cut(link)) = ways.get(&addr).cloned() else {
+            return Err(missing(addr, "mend a link that was not cut"));
+        };
+        ways.insert(addr, Way::Link(link.clone()));
+        drop(ways);
+        netlink(&self.router, move |links| async move {
+            let index = links.index(&link).await?;
+            links.up(index).await?;
+            if addr.is_ipv6() {
+                // Switching the link off took it away.
+                links.address(index, NODE6.into()).await?;
+            }
+            links.find_again(addr).await?;
+            links.direct(addr, index).await
+        })
+    }
+}
+
+fn missing(addr: IpAddr, step: &'static str) -> Error {
+    Error::Link { name: addr.to_string(), step, source: rtnetlink::Error::RequestFailed }
 }
 
 /// The kernel's links and routes, seen from one namespace.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
@@ -42,7 +43,7 @@ pub struct Identity {
 pub struct Pod {
     // Before the namespace: programs end first.
     containers: Vec<(String, Process)>,
-    namespace: Namespace,
+    namespace: Arc<Namespace>,
     identity: Identity,
     folder: PathBuf,
 }
@@ -53,7 +54,7 @@ impl Pod {
     /// # Errors
     /// Says what could not be made.
     pub fn new(network: &Network, identity: Identity, folder: PathBuf) -> Result<Self, Error> {
-        let namespace = Namespace::new(&identity.title)?;
+        let namespace = Arc::new(Namespace::new(&identity.title)?);
         network.attach(&namespace, &[identity.addr])?;
         let pod = Self { containers: Vec::new(), namespace, identity, folder };
         pod.lay_files()?;
@@ -61,7 +62,7 @@ impl Pod {
     }
 
     #[must_use]
-    pub fn namespace(&self) -> &Namespace {
+    pub fn namespace(&self) -> &Arc<Namespace> {
         &self.namespace
     }
 

@@ -72,6 +72,7 @@ pub fn plans() -> Vec<Plan> {
 /// When a step cannot be done.
 pub(super) async fn play(world: &mut World, part: Option<Duration>, ours: bool) -> anyhow::Result<Outcome> {
     let part = part.unwrap_or(PART);
+    let notice = if ours { NOTICED } else { NOTICED_BY_KEEP_ALIVE };
     world.balance(GATEWAY, EAST.cluster, "linkerd-gateway")?;
     say("waiting for traffic to flow to all of them");
     world.await_traffic().await?;
@@ -85,14 +86,14 @@ pub(super) async fn play(world: &mut World, part: Option<Duration>, ours: bool) 
     live.died(died);
     world.cut(EAST.cluster)?;
     world.kill(EAST.cluster)?;
-    watch(sleep(part.max(NOTICED_AFTER)), &mut traffic, &mut live).await?;
+    watch(sleep(part.max(notice + AFTERWARDS)), &mut traffic, &mut live).await?;
     say("the east comes back, from the folder that nobody touched");
     let returned = now();
     watch(world.revive(EAST.cluster, say), &mut traffic, &mut live).await??;
     let ready = now();
     say("all of the east is ready");
     watch(sleep(part), &mut traffic, &mut live).await?;
-    let time = Timeline { began, died, returned, ready, ended: now() };
+    let time = Timeline { began, died, returned, ready, ended: now(), notice: millis(notice) };
     let calls = traffic.into_calls();
     let mut summary = format!("\n{}{}", table::print(&calls, &time), table::failures(&calls, &time));
     if !ours {
@@ -130,8 +131,12 @@ fn millis(time: Duration) -> u64 {
 /// Time between two lines of the view.
 const EVERY: Duration = Duration::from_secs(1);
 const PART: Duration = Duration::from_secs(20);
-/// HTTP/2's keep-alive (controlplane 2.1) gives a silent peer up after 13 s; what is refused then is judged.
-const NOTICED_AFTER: Duration = Duration::from_secs(16);
+/// A connection that requests wait on is given up after 700 ms, and the next one is not made in a second.
+const NOTICED: Duration = Duration::from_secs(2);
+/// HTTP/2's keep-alive (controlplane 2.1) gives a silent peer up after 13 s.
+const NOTICED_BY_KEEP_ALIVE: Duration = Duration::from_secs(14);
+/// What is refused then is judged.
+const AFTERWARDS: Duration = Duration::from_secs(4);
 const FLOWS_WITHIN: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -102,15 +102,10 @@ impl World {
     async fn start_pods(&mut self, name: &str, progress: impl Fn(&str)) -> anyhow::Result<()> {
         let cluster = self.clusters.iter_mut().find(|cluster| cluster.name() == name);
         let cluster = cluster.with_context(|| format!("no cluster {name} runs"))?;
-        let settings = kubelet::Settings {
-            cluster: cluster.name(),
-            nameserver: cluster.plan.control,
-            folder: pods_in(&self.folder, name),
-            launcher: self.launcher.clone(),
-            proxy: self.proxies.get(name).cloned(),
-            env: self.env.clone(),
-        };
-        for listed in cluster.pods(&self.network).await?.into_iter().filter(|pod| pod.meshed) {
+        let (name, nameserver) = (cluster.name(), cluster.plan.control);
+        let listed = cluster.pods(&self.network).await?;
+        let settings = self.node(name, nameserver);
+        for listed in listed.into_iter().filter(|pod| pod.meshed) {
             progress(&format!("starting pod {name}/{} at {}", listed.name, listed.ip));
             let token = token(&self.folder, name, &listed)?;
             let pod = kubelet::run(&self.network, &settings, &listed, &token).await?;
@@ -121,6 +116,18 @@ impl World {
             self.pods.push(running);
         }
         Ok(())
+    }
+
+    /// A node of a cluster.
+    fn node(&self, cluster: &'static str, nameserver: IpAddr) -> kubelet::Settings {
+        kubelet::Settings {
+            cluster,
+            nameserver,
+            folder: pods_in(&self.folder, cluster),
+            launcher: self.launcher.clone(),
+            proxy: self.proxies.get(cluster).cloned(),
+            env: self.env.clone(),
+        }
     }
 
     /// Starts the kubelet's probes of every pod, also of those that start later.
@@ -155,6 +162,35 @@ impl World {
             self.network.cut(cluster.plan.control)?;
         }
         Ok(())
+    }
+
+    /// Gives a cluster its links back.
+    ///
+    /// # Errors
+    /// When one was not cut.
+    pub fn mend(&mut self, cluster: &str) -> anyhow::Result<()> {
+        for running in self.pods.iter().filter(|running| running.cluster == cluster) {
+            self.network.mend(running.listed.ip)?;
+        }
+        for cluster in self.clusters.iter().filter(|c| c.name() == cluster) {
+            self.network.mend(cluster.plan.control)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the proxy of one of the pods again.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its proxy cannot be started.
+    pub async fn restart_proxy(&mut self, pod: IpAddr) -> anyhow::Result<()> {
+        let at = self.pods.iter().position(|running| running.listed.ip == pod);
+        let at = at.with_context(|| format!("no pod has the address {pod}"))?;
+        let name = self.pods[at].cluster;
+        let cluster = self.clusters.iter().find(|cluster| cluster.name() == name);
+        let settings =
+            self.node(name, cluster.with_context(|| format!("no cluster {name} runs"))?.plan.control);
+        let running = &mut self.pods[at];
+        kubelet::restart_proxy(&self.network, &settings, &running.listed, &mut running.pod).await
     }
 
     /// Kills everything that runs in a cluster, and forgets what its nodes held. Its manifests stay.

@@ -1,6 +1,6 @@
 //! A named set of endpoints, kept fresh and balanced over; or one given endpoint.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -15,10 +15,9 @@ use tracing::{debug, warn};
 
 use crate::api;
 use crate::backoff::Backoff;
-use crate::balance::{self, Balancer};
+use crate::balance::{Balancer, Member};
 use crate::config::Queue;
-use crate::connect::client::{Carry, HttpSettings};
-use crate::connect::track::Kept;
+use crate::connect::client::HttpSettings;
 use crate::connect::{Client, Connector};
 use crate::controller::Controller;
 use crate::error::{Fault, Reason};
@@ -28,10 +27,15 @@ use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, EndpointUpdate, ResourceRef};
 use crate::telemetry::Metrics;
 use crate::telemetry::balancers::Use;
-use crate::telemetry::requests::Requests;
 use crate::telemetry::transport::Dialled;
 
 use super::stream::{self, Outages, Patience};
+use reach::{Among, Reach, Set};
+
+mod reach;
+mod wave;
+
+pub use reach::Pick;
 
 /// Makes backends, with all that they share.
 pub struct Backends {
@@ -77,28 +81,6 @@ enum Members {
     None,
 }
 
-/// How one endpoint of a backend is reached.
-struct Reach {
-    client: Arc<Client>,
-    requests: Arc<Requests>,
-    /// Attempts in a row that failed.
-    failures: AtomicU32,
-    /// It is being tried in the background.
-    reviving: AtomicBool,
-    backoff: Backoff,
-}
-
-/// One endpoint, chosen for one request or connection. Dropping it ends the measurement.
-pub struct Pick {
-    reach: Arc<Reach>,
-    balanced: Option<Balanced>,
-}
-
-struct Balanced {
-    balancer: Arc<Balancer<Arc<Reach>>>,
-    picked: balance::Pick<Arc<Reach>>,
-}
-
 impl Backends {
     /// The backend for a description: one that lives already, or a new one with its own watch.
     pub(super) fn reuse_or_start(
@@ -115,19 +97,19 @@ impl Backends {
     fn start(self: &Arc<Self>, spec: Spec, outages: &Outages) -> Backend {
         let (members, watching) = match &spec.kind {
             BackendKind::Forward(endpoint) => {
-                (Members::Forward(self.reach(None, (**endpoint).clone())), None)
+                (Members::Forward(self.reach(None, (**endpoint).clone(), None)), None)
             }
             BackendKind::Fail => (Members::None, None),
             BackendKind::Balance { authority, load } => {
                 let balancer = Arc::new(Balancer::local_first(*load, self.local_first));
-                let watching = self.watch(authority.clone(), balancer.clone(), outages.clone());
+                let watching = self.watch(Set::new(authority.clone(), &balancer), outages.clone());
                 (Members::Balanced(balancer), Some(watching))
             }
         };
         Backend { spec, members, waiting: self.queues.map(Waiting::new), shown: Default::default(), watching }
     }
 
-    fn reach(&self, authority: Option<&Authority>, endpoint: Endpoint) -> Arc<Reach> {
+    fn reach(&self, authority: Option<&Authority>, endpoint: Endpoint, among: Option<Among>) -> Arc<Reach> {
         // As it is reached: this pod itself in plaintext, whatever identity it has.
         let (no_tls, shown) = match self.connector.is_local(&endpoint) {
             true => (NoServerTls::Loopback, Endpoint { tls: None, ..endpoint.clone() }),
@@ -136,23 +118,15 @@ impl Backends {
         let transport = self.metrics.transport.connect_outbound(authority, &shown, no_tls);
         let requests = self.metrics.requests.outbound(authority, &shown, no_tls);
         let transport = Dialled::new(transport, Some(self.metrics.connections.zone_cost(&endpoint.labels)));
-        let client = Arc::new(Client::new(endpoint, self.connector.clone(), &self.settings, transport));
-        self.clients.lock().push(Arc::downgrade(&client));
-        Arc::new(Reach {
-            client,
-            requests,
-            failures: AtomicU32::new(0),
-            reviving: AtomicBool::new(false),
-            backoff: self.backoff,
-        })
+        let connect =
+            |tell| Client::new(endpoint, self.connector.clone(), &self.settings, transport, Some(tell));
+        let reach = Reach::new(requests, self.backoff, among, connect);
+        self.clients.lock().push(Arc::downgrade(&reach.client));
+        reach
     }
 
-    fn watch(
-        self: &Arc<Self>,
-        authority: Authority,
-        balancer: Arc<Balancer<Arc<Reach>>>,
-        outages: Outages,
-    ) -> JoinHandle<()> {
+    fn watch(self: &Arc<Self>, set: Set, outages: Outages) -> JoinHandle<()> {
+        let authority = set.authority.clone();
         let request = GetDestination {
             scheme: String::new(),
             path: authority.to_string(),
@@ -171,7 +145,7 @@ impl Backends {
             };
             let on = |message| {
                 let Some(update) = api::destination::update(message) else { return };
-                backends.apply(&authority, &balancer, update, first.swap(false, Ordering::Relaxed));
+                backends.apply(&set, update, first.swap(false, Ordering::Relaxed));
             };
             let refused = stream::follow(&what, backends.patience, &outages, is_final, open, on).await;
             warn!(%authority, code = ?refused.code(), "the control plane refused the look-up of endpoints");
@@ -180,19 +154,13 @@ impl Backends {
 
     /// Contract 3.5: the first update of a stream replaces the set, unchanged endpoints stay as they
     /// are, connections included.
-    fn apply(
-        &self,
-        authority: &Authority,
-        balancer: &Balancer<Arc<Reach>>,
-        update: EndpointUpdate,
-        first: bool,
-    ) {
+    fn apply(&self, set: &Set, update: EndpointUpdate, first: bool) {
+        let Set { authority, balancer, .. } = set;
         match update {
             EndpointUpdate::Add { endpoints, unusable } => {
                 balancer.remove(&unusable);
                 debug!(%authority, added = endpoints.len(), first, "endpoints");
-                let members =
-                    endpoints.into_iter().map(|endpoint| self.member(authority, balancer, endpoint));
+                let members = endpoints.into_iter().map(|endpoint| self.member(set, endpoint));
                 if first { balancer.reset(members) } else { balancer.add(members) }
             }
             EndpointUpdate::Remove(_) if first => {}
@@ -205,16 +173,15 @@ impl Backends {
     }
 
     /// The member that an endpoint is already, or a new one.
-    fn member(
-        &self,
-        authority: &Authority,
-        balancer: &Balancer<Arc<Reach>>,
-        endpoint: Endpoint,
-    ) -> Arc<balance::Member<Arc<Reach>>> {
+    fn member(&self, set: &Set, endpoint: Endpoint) -> Arc<Member<Arc<Reach>>> {
+        let Set { authority, balancer, .. } = set;
         let known = balancer.get(endpoint.addr).filter(|member| member.client.endpoint == endpoint);
         known.unwrap_or_else(|| {
             let (addr, locality) = (endpoint.addr, Locality::of(&endpoint.labels));
-            let member = balancer.member_at(addr, locality, |_| self.reach(Some(authority), endpoint));
+            let member = balancer.member_at(addr, locality, |readiness| {
+                let among = Among::new(set, readiness);
+                self.reach(Some(authority), endpoint, Some(among))
+            });
             // Until a connection fails, the first request may as well be the one to open it.
             member.set_ready(true);
             member
@@ -275,7 +242,7 @@ impl Backend {
     /// is now; or too many wait already.
     pub async fn pick(&self, used: Use, deadline: Instant) -> Result<Pick, Fault> {
         let balancer = match &self.members {
-            Members::Forward(reach) => return Ok(Pick { reach: reach.clone(), balanced: None }),
+            Members::Forward(reach) => return Ok(Pick { reach: reach.clone(), picked: None }),
             Members::None => return Err(Reason::NoBackend.into()),
             Members::Balanced(balancer) => balancer,
         };
@@ -284,8 +251,7 @@ impl Backend {
             if let Some(picked) = balancer.pick_for(used) {
                 let reach = Arc::clone(&picked);
                 waiting.shut.store(false, Ordering::Relaxed);
-                let balanced = Some(Balanced { balancer: balancer.clone(), picked });
-                return Ok(Pick { balanced, reach });
+                return Ok(Pick { reach, picked: Some(picked) });
             }
             if waiting.shut.load(Ordering::Relaxed) {
                 return Err(Reason::LoadShed.into());
@@ -310,75 +276,6 @@ impl Drop for Backend {
     fn drop(&mut self) {
         if let Some(watching) = self.watching.take() {
             watching.abort();
-        }
-    }
-}
-
-impl Pick {
-    pub fn client(&self) -> &Arc<Client> {
-        &self.reach.client
-    }
-
-    pub fn requests(&self) -> &Arc<Requests> {
-        &self.reach.requests
-    }
-
-    /// The endpoint answered an attempt to reach it. How long that took happens once a connection
-    /// and is not held against it.
-    pub fn reached(&mut self) {
-        self.reach.failures.store(0, Ordering::Relaxed);
-        if let Some(balanced) = &mut self.balanced {
-            balanced.picked.restart();
-        }
-    }
-
-    /// The endpoint could not be reached: it is not chosen again until it has been tried in the
-    /// background. Returns whether there may be another to choose.
-    pub fn unreachable(self) -> bool {
-        let Some(Balanced { balancer, picked }) = self.balanced else { return false };
-        if let Some(member) = balancer.get(picked.addr()).filter(|now| Arc::ptr_eq(&***now, &self.reach)) {
-            member.set_ready(false);
-            // One failure, however many waited for the same attempt.
-            if !self.reach.reviving.swap(true, Ordering::Relaxed) {
-                self.reach.failures.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(revive(Arc::downgrade(&balancer), self.reach));
-            }
-        }
-        picked.abandon();
-        true
-    }
-
-    /// Ends the use of an endpoint whose time says nothing of its latency: an opaque connection's.
-    pub fn abandon(self) {
-        if let Some(Balanced { picked, .. }) = self.balanced {
-            picked.abandon();
-        }
-    }
-}
-
-/// Tries an endpoint again until it is reached, or gone from its set. Pauses grow until a connection
-/// succeeds, however often it has been tried in between.
-async fn revive(balancer: Weak<Balancer<Arc<Reach>>>, reach: Arc<Reach>) {
-    let addr = reach.client.endpoint.addr;
-    loop {
-        let failures = reach.failures.load(Ordering::Relaxed).saturating_sub(1);
-        tokio::time::sleep(reach.backoff.delay(failures, fastrand::f64())).await;
-        let member = balancer.upgrade().and_then(|balancer| balancer.get(addr));
-        let Some(member) = member.filter(|now| Arc::ptr_eq(&***now, &reach)) else { return };
-        // Where nothing can be kept warm, the next connection is the test.
-        if !reach.client.dials_ahead() || reach.client.ready(Carry::Http2).await.is_ok() {
-            reach.reviving.store(false, Ordering::Relaxed);
-            member.set_ready(true);
-            return;
-        }
-        reach.failures.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Kept for Pick {
-    fn responded(&mut self) {
-        if let Some(balanced) = &mut self.balanced {
-            balanced.picked.responded();
         }
     }
 }

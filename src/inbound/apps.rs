@@ -32,7 +32,7 @@ impl Apps {
         let client = clients.entry(target).or_insert_with(|| {
             let transport = Dialled::new(self.metrics.transport.connect_inbound(), None);
             let endpoint = Endpoint::plain(target);
-            Arc::new(Client::new(endpoint, self.connector.clone(), &self.settings, transport))
+            Arc::new(Client::new(endpoint, self.connector.clone(), &self.settings, transport, None))
         });
         client.clone()
     }

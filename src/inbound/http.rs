@@ -276,7 +276,9 @@ async fn forward(
             // sender, who knows of other endpoints, and would multiply what is sent again here.
             Err(Unanswered::Refused(back, error)) if again && !client::is_reset(&error) => req = *back,
             Err(Unanswered::Unsent(_, error)) => return Err(Fault::new(Reason::UpstreamBroken, error)),
-            Err(Unanswered::Refused(_, error)) => return Err(client::broken(carry, error, None)),
+            Err(Unanswered::Refused(_, error) | Unanswered::Lost(_, error)) => {
+                return Err(client::broken(carry, error, None));
+            }
             Err(Unanswered::Broken(error, blame)) => return Err(client::broken(carry, error, blame)),
         }
     }

@@ -119,6 +119,11 @@ impl Claim {
         self.0.as_ref()?.blame()
     }
 
+    /// Whether its borrower has taken all of it.
+    pub fn is_spent(&self) -> bool {
+        self.0.as_ref().is_none_or(Loan::is_end_stream)
+    }
+
     /// The body from its beginning; the connection that had it gets nothing more of it. `None` if it has
     /// passed further than can be had back.
     pub fn back(&self) -> Option<RequestBody> {

@@ -7,6 +7,7 @@
 //! [`Verdict`] is its shared part, for whoever polls the connection.
 
 mod allowance;
+mod boundaries;
 mod verdict;
 
 use std::io;
@@ -23,6 +24,8 @@ use crate::error::Reason;
 use crate::net::write_through::write_through;
 
 use allowance::{Allowance, MOST_OTHERS, MOST_PINGS, MOST_RESETS, MOST_SETTINGS};
+use boundaries::payload;
+pub use boundaries::{Boundaries, PREFACE};
 pub use verdict::Verdict;
 
 /// Work after which a connection's task lets others run: a frame is one, each KiB of it another, and a request some more,
@@ -43,10 +46,6 @@ const HASTY: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(1);
 const PAUSED: u32 = 32;
 
-/// The client's connection preface (RFC 9113, 3.4).
-const PREFACE: usize = 24;
-/// Bytes of a frame's header (RFC 9113, 4.1).
-const HEADER: usize = 9;
 /// The least that a peer must be ready to take in one frame, and what the library sends at most unless told
 /// otherwise (RFC 9113, 4.2).
 const FRAME: u32 = 16_384;
@@ -57,6 +56,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
@@ -64,11 +64,9 @@ const CONTINUATION: u8 = 9;
 pub struct Frames<IO> {
     io: IO,
     verdict: Verdict,
-    /// Bytes to pass before the next frame begins: of the preface, or of a payload.
-    skip: usize,
-    header: [u8; HEADER],
-    /// How much of `header` has come.
-    have: usize,
+    read: Boundaries,
+    /// The kind of the last frame.
+    last: u8,
     /// Work since the task last let others run, the resets in it, and how much it may be.
     turn: u32,
     turn_resets: u32,
@@ -97,14 +95,13 @@ impl<IO> Frames<IO> {
         Self { own_turns: true, turn_limit: TURN, small: false, ..Self::new(io, 0, header_list) }
     }
 
-    fn new(io: IO, skip: usize, header_list: u32) -> Self {
+    fn new(io: IO, preface: usize, header_list: u32) -> Self {
         let (whole, now) = (header_list / FRAME, Instant::now());
         Self {
             io,
             verdict: Verdict::default(),
-            skip,
-            header: [0; HEADER],
-            have: 0,
+            read: Boundaries::after(preface),
+            last: 0,
             turn: 0,
             turn_resets: 0,
             turn_limit: FIRST,
@@ -141,23 +138,13 @@ impl<IO> Frames<IO> {
     }
 
     fn inspect(&mut self, mut bytes: &[u8]) -> Result<(), Reason> {
-        loop {
-            let passed = self.skip.min(bytes.len());
-            self.skip -= passed;
-            bytes = &bytes[passed..];
-            let taken = (HEADER - self.have).min(bytes.len());
-            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have < HEADER {
-                return Ok(());
-            }
-            self.have = 0;
-            let [a, b, c, kind, flags, ..] = self.header;
-            self.skip = u32::from_be_bytes([0, a, b, c]) as usize;
-            self.turn += 1 + (self.skip >> 10) as u32;
+        while let Some(header) = self.read.next(&mut bytes) {
+            let [_, _, _, kind, flags, ..] = header;
+            self.turn += 1 + (payload(header) >> 10) as u32;
+            self.last = kind;
             self.frame(kind, flags)?;
         }
+        Ok(())
     }
 
     /// One frame (RFC 9113, 6).
@@ -188,6 +175,10 @@ impl<IO> Frames<IO> {
                 if few { Ok(()) } else { Err(Reason::ContinuationFlood) }
             }
             CONTINUATION => Ok(()),
+            GOAWAY => {
+                self.verdict.0.announced.store(true, Ordering::Relaxed);
+                self.others.take(Reason::FrameFlood)
+            }
             _ => self.others.take(Reason::FrameFlood),
         }
     }
@@ -242,7 +233,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Frames<IO> {
         // Many frames, and small ones.
         let work = (this.turn - turn) as usize;
         this.small = work > this.turn_limit as usize / 2 && read < work * 256;
-        this.verdict.0.last.store(this.header[3], Ordering::Relaxed);
+        this.verdict.0.last.store(this.last, Ordering::Relaxed);
         if this.turn_resets >= HASTY {
             this.verdict.0.hasty.store(true, Ordering::Relaxed);
         }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::connect::client::{self, Answer, Carry, Client, SENDINGS, Unanswered};
+use crate::connect::resend::is_idempotent;
 use crate::connect::track;
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing};
@@ -179,7 +180,8 @@ impl Session {
 }
 
 /// Sends a request to an endpoint of the backend. What provably never reached one goes to another,
-/// until the failfast timeout has passed; so does what an endpoint refused unread.
+/// until the failfast timeout has passed; so does what an endpoint refused unread, and what its connection took with it
+/// when it died, if doing it twice does no harm.
 async fn send(
     backend: &Backend,
     mut req: Request<RequestBody>,
@@ -227,12 +229,28 @@ async fn send(
                 // It may have been with that endpoint for long.
                 deadline = Instant::now() + backend.failfast(Use::Http);
             }
+            Err(Unanswered::Lost(back, error)) if sendings < SENDINGS && is_idempotent(back.method()) => {
+                in_flight.failed(ResponseError::of(&error));
+                pick.abandon();
+                req = came.restore(*back);
+                sendings += 1;
+                deadline = Instant::now() + backend.failfast(Use::Http);
+            }
             Err(Unanswered::Refused(_, error)) => {
                 in_flight.failed(ResponseError::of(&error));
                 return Err(client::broken(carry, error, None));
             }
+            Err(Unanswered::Lost(_, error)) => {
+                in_flight.failed(ResponseError::of(&error));
+                // How long the death of a connection took says nothing of how long answers take.
+                pick.abandon();
+                return Err(client::broken(carry, error, None));
+            }
             Err(Unanswered::Broken(error, blame)) => {
                 in_flight.failed(ResponseError::of(&error));
+                if !client::is_reset(&error) {
+                    pick.abandon();
+                }
                 return Err(client::broken(carry, error, blame));
             }
         }

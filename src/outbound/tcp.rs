@@ -1,10 +1,13 @@
 //! Opaque connections: one endpoint each, bytes both ways.
 
+use std::io;
+
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::connect;
+use crate::connect::opaque::OneSided;
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing};
 use crate::error::{Fault, Reason};
@@ -33,7 +36,7 @@ impl Outbound {
         }
         let carried = async { carry(io, backend?).await }.await;
         counts.close(match &carried {
-            Ok(ended) => ended.is_err().then_some(Reason::UpstreamBroken),
+            Ok(ended) => ended.as_ref().err().map(reason),
             Err(fault) => Some(fault.reason),
         });
         if let Err(broken) = carried? {
@@ -43,15 +46,26 @@ impl Outbound {
     }
 }
 
-/// Relays a connection to an endpoint of its route's backend, until both sides have ended or one breaks.
+/// What it means that one side broke.
+fn reason(broken: &Broken) -> Reason {
+    match broken {
+        Broken::Second(error) if error.kind() == io::ErrorKind::TimedOut => Reason::EndpointSilent,
+        Broken::First(_) | Broken::Second(_) => Reason::UpstreamBroken,
+    }
+}
+
+/// Relays a connection to an endpoint of its route's backend, until both sides have ended or one breaks, or the
+/// endpoint's host is found dead.
 async fn carry(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     backend: &Backend,
 ) -> Result<Result<(), Broken>, Fault> {
     let (pick, mut upstream) = connect(backend).await?; // balance, connect
-    let right = upstream.get_ref().right().cloned();
+    let (held, right) = (upstream.held().clone(), upstream.get_ref().get_ref().right().cloned());
     let ended = tokio::select! {
+        biased;
         ended = relay(io, &mut upstream) => Ok(ended), // relay
+        () = held.dead() => Err(Reason::EndpointSilent.into()),
         () = rights::closed(right.as_ref()) => Err(Reason::RightEnded.into()),
     };
     pick.abandon();
@@ -60,11 +74,11 @@ async fn carry(
 
 /// A connection to one endpoint of a backend. An endpoint that cannot be reached costs only the time
 /// of the attempt: another is tried until the failfast timeout has passed.
-async fn connect(backend: &Backend) -> Result<(Pick, Metered<Stream>), Fault> {
+async fn connect(backend: &Backend) -> Result<(Pick, OneSided<Metered<Stream>>), Fault> {
     let deadline = Instant::now() + backend.failfast(Use::Tcp);
     loop {
         let mut pick = backend.pick(Use::Tcp, deadline).await?;
-        match pick.client().stream().await {
+        match pick.client().opaque().await {
             Ok(stream) => {
                 pick.reached();
                 return Ok((pick, stream));

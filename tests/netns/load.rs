@@ -10,13 +10,14 @@ use causeway::demo::namespace::Namespace;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::mesh::DEADLINE;
@@ -40,14 +41,19 @@ pub(crate) const RATE: u32 = 500;
 /// Requests that applications saw, by pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    requests: Arc<Mutex<Vec<(usize, u64)>>>,
+    requests: Arc<Mutex<Vec<(usize, u64, Instant)>>>,
     /// The identity behind the last one.
     caller: Arc<Mutex<String>>,
 }
 
 impl Seen {
     pub(crate) fn by(&self, pod: usize) -> usize {
-        self.requests.lock().iter().filter(|(at, _)| *at == pod).count()
+        self.requests.lock().iter().filter(|(at, ..)| *at == pod).count()
+    }
+
+    /// When each request to this pod was seen.
+    pub(crate) fn times_by(&self, pod: usize) -> Vec<Instant> {
+        self.requests.lock().iter().filter(|(at, ..)| *at == pod).map(|(.., when)| *when).collect()
     }
 
     /// Waits for a request that this identity calls with.
@@ -58,7 +64,7 @@ impl Seen {
     /// That each of these requests was seen once, wherever.
     pub(crate) fn assert_once(&self, ids: &[u64]) {
         let mut times = std::collections::HashMap::new();
-        self.requests.lock().iter().for_each(|(_, id)| *times.entry(*id).or_insert(0) += 1);
+        self.requests.lock().iter().for_each(|(_, id, _)| *times.entry(*id).or_insert(0) += 1);
         for id in ids {
             assert_eq!(times.get(id), Some(&1), "request {id}");
         }
@@ -66,7 +72,7 @@ impl Seen {
 
     /// How often a request was seen, wherever.
     pub(crate) fn times(&self, id: u64) -> usize {
-        self.requests.lock().iter().filter(|(_, seen)| *seen == id).count()
+        self.requests.lock().iter().filter(|(_, seen, _)| *seen == id).count()
     }
 }
 
@@ -76,7 +82,13 @@ pub(crate) type Answered = Response<BoxBody<Bytes, std::convert::Infallible>>;
 /// Serves HTTP in a pod: answers each request's number, one in fifty of them late, and that of [`STUCK`] never.
 pub(crate) fn serve(pod: &Namespace, number: usize, port: u16, seen: &Seen) {
     let seen = seen.clone();
-    serve_with(pod, port, move |req| answer(req, number, seen.clone()));
+    serve_with(pod, port, move |req| answer(req, number, seen.clone(), Duration::from_millis(200)));
+}
+
+/// The same, and answers all at once.
+pub(crate) fn serve_at_once(pod: &Namespace, number: usize, port: u16, seen: &Seen) {
+    let seen = seen.clone();
+    serve_with(pod, port, move |req| answer(req, number, seen.clone(), Duration::ZERO));
 }
 
 /// Serves HTTP/1 and, with prior knowledge, HTTP/2 in a pod.
@@ -113,46 +125,65 @@ pub(crate) fn serve_with<F: Future<Output = Result<Answered, hyper::Error>> + Se
 /// The number of a request that is not answered.
 pub(crate) const STUCK: u64 = 0;
 
-async fn answer(req: Request<Incoming>, pod: usize, seen: Seen) -> Result<Answered, hyper::Error> {
+async fn answer(
+    req: Request<Incoming>,
+    pod: usize,
+    seen: Seen,
+    late: Duration,
+) -> Result<Answered, hyper::Error> {
     let caller = req.headers().get("l5d-client-id").map(|id| id.to_str().unwrap().to_owned());
     *seen.caller.lock() = caller.unwrap_or_default();
     let id: u64 = req.uri().path().trim_start_matches('/').parse().unwrap();
     let body = req.into_body().collect().await?.to_bytes();
-    assert_eq!(body, id.to_string());
-    seen.requests.lock().push((pod, id));
+    assert!(body.is_empty() || body == id.to_string());
+    seen.requests.lock().push((pod, id, Instant::now()));
     if id == STUCK {
         std::future::pending::<()>().await;
     }
     if id.is_multiple_of(50) {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(late).await;
     }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    Ok(Response::new(Full::new(body).with_trailers(async move { Some(Ok(trailers)) }).boxed()))
+    Ok(Response::new(
+        Full::new(Bytes::from(id.to_string())).with_trailers(async move { Some(Ok(trailers)) }).boxed(),
+    ))
 }
 
 /// What became of requests.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) answered: Vec<u64>,
+    /// How long one of these waited.
+    pub(crate) slowest: Duration,
     /// Requests above the last stream of a connection that went away: no application may have seen them.
     pub(crate) refused: Vec<u64>,
     /// Requests that a connection took, and which got no good answer.
-    pub(crate) failed: Vec<String>,
+    pub(crate) failed: Vec<Failure>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) why: String,
+    pub(crate) sent: Instant,
+    pub(crate) told: Instant,
 }
 
 enum End {
-    Answered(u64),
+    Answered(u64, Duration),
     /// The connection had ended before it took the request.
     NotTaken,
     Refused(u64),
-    Failed(String),
+    Failed(Failure),
 }
 
 /// A running load. It ends when told to, and where no connection can be made any more.
 pub(crate) struct Load {
     /// Each second, over all connections of one run.
     rate: u32,
+    method: Method,
+    /// How many of HTTP/1.1; requests wait for the answers before them.
+    connections: u32,
     pub(crate) sent: AtomicU64,
     pub(crate) end: CancellationToken,
 }
@@ -167,9 +198,16 @@ impl Load {
         static FIRST: AtomicU64 = AtomicU64::new(0);
         Self {
             rate,
+            method: Method::POST,
+            connections: 10,
             sent: AtomicU64::new(FIRST.fetch_add(1_000_000, Ordering::Relaxed)),
             end: CancellationToken::new(),
         }
+    }
+
+    /// Of one method, and over so many connections of HTTP/1.1 that some may be stuck.
+    pub(crate) fn of(method: Method, rate: u32) -> Self {
+        Self { method, connections: 40, ..Self::at(rate) }
     }
 
     /// Waits until so many more requests were begun.
@@ -178,12 +216,13 @@ impl Load {
         crate::drain::within("more requests", async || self.sent.load(Ordering::Relaxed) >= until).await;
     }
 
-    /// Asks `to` from a pod: HTTP/1.1 over ten connections, HTTP/2 over two.
+    /// Asks `to` from a pod: HTTP/1.1 over ten connections or forty, HTTP/2 over two.
     pub(crate) async fn run(&self, from: &Namespace, to: SocketAddr, kind: Kind) -> Tally {
-        let connections = if kind == Kind::Http1 { 10 } else { 2 };
+        let connections = if kind == Kind::Http1 { self.connections } else { 2 };
         let all = join_all((0..connections).map(|_| self.worker(from, to, kind, connections))).await;
         all.into_iter().fold(Tally::default(), |mut sum, one| {
             sum.answered.extend(one.answered);
+            sum.slowest = sum.slowest.max(one.slowest);
             sum.refused.extend(one.refused);
             sum.failed.extend(one.failed);
             sum
@@ -198,11 +237,13 @@ impl Load {
         while !self.end.is_cancelled() {
             tick.tick().await;
             let id = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+            let req = request(Kind::Http1, &self.method, id);
             open.push(async move {
+                let sent = Instant::now();
                 let Some(mut sender) = Sender::connect(from, to, Kind::Http1).await else {
-                    return End::Failed(format!("{id}: no connection"));
+                    return End::failed(sent, format!("{id}: no connection"));
                 };
-                sender.send(request(Kind::Http1, id), id).await
+                sender.send(req, id).await
             });
             while let Some(Some(end)) = open.next().now_or_never() {
                 tally.note(end);
@@ -230,7 +271,7 @@ impl Load {
                     continue 'connections;
                 }
                 let id = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
-                let answer = sender.send(request(kind, id), id);
+                let answer = sender.send(request(kind, &self.method, id), id);
                 if kind == Kind::Http1 {
                     tally.note(answer.await);
                 } else {
@@ -245,10 +286,19 @@ impl Load {
     }
 }
 
+impl End {
+    fn failed(sent: Instant, why: String) -> Self {
+        Self::Failed(Failure { why, sent, told: Instant::now() })
+    }
+}
+
 impl Tally {
     fn note(&mut self, end: End) {
         match end {
-            End::Answered(id) => self.answered.push(id),
+            End::Answered(id, took) => {
+                self.answered.push(id);
+                self.slowest = self.slowest.max(took);
+            }
             End::NotTaken => {}
             End::Refused(id) => self.refused.push(id),
             End::Failed(why) => self.failed.push(why),
@@ -306,7 +356,7 @@ impl Sender {
 
     /// Sends what is never answered.
     pub(crate) fn stick(&mut self, kind: Kind) {
-        tokio::spawn(self.send(request(kind, STUCK), STUCK));
+        tokio::spawn(self.send(request(kind, &Method::POST, STUCK), STUCK));
     }
 }
 
@@ -314,21 +364,22 @@ async fn judge(
     sent: impl Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Body>>>>,
     id: u64,
 ) -> End {
+    let began = Instant::now();
     let rsp = match tokio::time::timeout(DEADLINE, sent).await {
-        Err(_) => return End::Failed(format!("{id}: no answer")),
+        Err(_) => return End::failed(began, format!("{id}: no answer")),
         Ok(Err(mut failed)) => match failed.take_message() {
             Some(_) => return End::NotTaken,
             None if is_refusal(failed.error()) => return End::Refused(id),
-            None => return End::Failed(format!("{id}: {:?}", failed.into_error())),
+            None => return End::failed(began, format!("{id}: {:?}", failed.into_error())),
         },
         Ok(Ok(rsp)) => rsp,
     };
     let (status, headers) = (rsp.status(), rsp.headers().clone());
     let body = rsp.into_body().collect().await.map(http_body_util::Collected::to_bytes);
     if status == 200 && body.as_ref().is_ok_and(|body| *body == id.to_string()) {
-        return End::Answered(id);
+        return End::Answered(id, began.elapsed());
     }
-    End::Failed(format!("{id}: {status} {headers:?} {body:?}"))
+    End::failed(began, format!("{id}: {status} {headers:?} {body:?}"))
 }
 
 fn is_refusal(error: &hyper::Error) -> bool {
@@ -336,11 +387,12 @@ fn is_refusal(error: &hyper::Error) -> bool {
     h2.is_some_and(|h2| h2.is_go_away() && h2.is_remote())
 }
 
-fn request(kind: Kind, id: u64) -> Request<Body> {
+fn request(kind: Kind, method: &Method, id: u64) -> Request<Body> {
     let uri = if kind == Kind::Http1 { format!("/{id}") } else { format!("http://drained/{id}") };
-    let mut req = Request::post(uri).header("host", "drained");
+    let mut req = Request::builder().method(method).uri(uri).header("host", "drained");
     if kind == Kind::Grpc {
         req = req.header("content-type", "application/grpc").header("te", "trailers");
     }
-    req.body(Full::new(Bytes::from(id.to_string()))).unwrap()
+    let body = if *method == Method::POST { id.to_string() } else { String::new() };
+    req.body(Full::new(Bytes::from(body))).unwrap()
 }

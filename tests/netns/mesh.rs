@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use causeway::demo::cluster::Plan;
@@ -144,7 +144,7 @@ impl Mesh {
     }
 
     /// The namespace of the pod of a deployment.
-    pub(crate) fn pod(&self, deployment: &str) -> &Namespace {
+    pub(crate) fn pod(&self, deployment: &str) -> &Arc<Namespace> {
         let running = self.world.pods().iter().find(|running| running.listed.owner.name == deployment);
         running.unwrap().pod.namespace()
     }

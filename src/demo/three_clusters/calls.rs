@@ -29,6 +29,8 @@ pub(super) struct Timeline {
     /// The last pod was ready.
     pub(super) ready: u64,
     pub(super) ended: u64,
+    /// How long after the death everything that leads to the dead is known to.
+    pub(super) notice: u64,
 }
 
 /// A part of the time, judged by when requests were sent.
@@ -47,15 +49,15 @@ impl Timeline {
         self.returned..self.ended
     }
 
-    /// The dead part without its first seconds: by then HTTP/2's keep-alive has found every connection that leads
-    /// nowhere (controlplane 2.1: 10 s, then 3 s).
+    /// The dead part without its first seconds.
     pub(super) fn settled(&self) -> Span {
-        self.died + 14_000..self.returned
+        self.died + self.notice..self.returned
     }
 
-    /// The last half of what follows the return.
+    /// What follows the return without its first ten seconds, or at least half of it.
     pub(super) fn recovered(&self) -> Span {
-        self.ready + (self.ended - self.ready) / 2..self.ended
+        let half = (self.ended - self.ready) / 2;
+        self.ready + half.min(10_000)..self.ended
     }
 }
 

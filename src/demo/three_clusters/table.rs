@@ -80,7 +80,7 @@ mod tests {
         let records =
             vec![record(50, 1, 200, "west"), record(60, 9, 200, "east"), record(150, 3000, 504, "no")];
         let calls = vec![Calls { target: FRONTEND.to_owned(), records }];
-        let time = Timeline { began: 0, died: 100, returned: 200, ready: 300, ended: 400 };
+        let time = Timeline { began: 0, died: 100, returned: 200, ready: 300, ended: 400, notice: 2_000 };
         let table = print(&calls, &time);
         let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[1][..9], ["frontend", "alive", "2", "2", "0", "50%", "50%", "0%", "1"]);

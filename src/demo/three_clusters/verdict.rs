@@ -11,8 +11,9 @@ pub(super) fn problems(calls: &[Calls], time: &Timeline, ours: bool) -> Vec<Stri
         found.cloned().unwrap_or_else(|| Calls { target: target.to_owned(), records: Vec::new() })
     };
     let mut problems = Vec::new();
-    distribution(&to(FRONTEND), time, &mut problems);
+    distribution(&to(FRONTEND), time, if ours { 10 } else { 40 }, &mut problems);
     if ours {
+        outlived(&to(FRONTEND), time, &mut problems);
         unharmed(&to(API_WEST), time, &mut problems);
         for target in [API_EAST, ANALYTICS] {
             comes_back(&to(target), time, &mut problems);
@@ -21,8 +22,8 @@ pub(super) fn problems(calls: &[Calls], time: &Timeline, ours: bool) -> Vec<Stri
     problems
 }
 
-/// Three clusters, then two, then three again.
-fn distribution(calls: &Calls, time: &Timeline, problems: &mut Vec<String>) {
+/// Three clusters, then two, then three again: each with one in so many of the good answers.
+fn distribution(calls: &Calls, time: &Timeline, parts_of: u64, problems: &mut Vec<String>) {
     let (all, others) = ([WEST, EAST, NORTH].map(|it| it.cluster), [WEST, NORTH].map(|it| it.cluster));
     let parts = [
         ("while the east lived", time.before(), all.as_slice()),
@@ -32,15 +33,27 @@ fn distribution(calls: &Calls, time: &Timeline, problems: &mut Vec<String>) {
     for (when, span, clusters) in parts {
         let served = by_cluster(calls.sent_in(&span));
         let good: u64 = served.values().sum();
-        // What took seconds to fail counts as slow for a minute, and is chosen over others that do alone.
-        let enough = |cluster: &&str| served.get(cluster).is_some_and(|count| count * 40 >= good);
+        let enough = |cluster: &&str| served.get(cluster).is_some_and(|count| count * parts_of >= good);
         let shared = clusters.iter().all(enough) && served.keys().all(|cluster| clusters.contains(cluster));
         if good == 0 || !shared {
             problems.push(format!(
-                "{FRONTEND}, {when}: served by {served:?}, expected a fortieth or more each by {}",
+                "{FRONTEND}, {when}: served by {served:?}, expected one in {parts_of} or more each by {}",
                 clusters.join(", ")
             ));
         }
+    }
+}
+
+/// What others have too: the death costs next to nothing, and at once or never.
+fn outlived(calls: &Calls, time: &Timeline, problems: &mut Vec<String>) {
+    let sent: Vec<_> = calls.sent_in(&(time.began..time.ended)).collect();
+    let failed: Vec<_> = sent.iter().filter(|record| !record.good()).collect();
+    let last = failed.iter().max_by_key(|record| record.sent + record.took);
+    if failed.len() * MOST_FAILED > sent.len() {
+        problems.push(format!("{FRONTEND}: {} of {} requests failed", failed.len(), sent.len()));
+    }
+    if let Some(last) = last.filter(|last| last.sent + last.took > time.died + LAST_FAILURE) {
+        problems.push(format!("{FRONTEND}: the last failure was late: {}", told(last, time)));
     }
 }
 
@@ -92,6 +105,11 @@ fn told(record: &Record, time: &Timeline) -> String {
     format!("sent {since:+.1} s from the death, {status} after {took} ms: {}", reason(record))
 }
 
+/// One in so many.
+const MOST_FAILED: usize = 1_000;
+/// After the death, in milliseconds: cutting the links one after the other takes a moment, too.
+const LAST_FAILURE: u64 = 1_300;
+
 /// The failfast timeout, 3 s (contract 3.4), and what a busy machine adds. In milliseconds.
 const FAST: u64 = 4_000;
 
@@ -100,7 +118,7 @@ mod tests {
     use super::*;
 
     const TIME: Timeline =
-        Timeline { began: 0, died: 20_000, returned: 40_000, ready: 42_000, ended: 60_000 };
+        Timeline { began: 0, died: 20_000, returned: 40_000, ready: 42_000, ended: 60_000, notice: 2_000 };
 
     fn good(cluster: &str) -> Record {
         Record { sent: 0, took: 1, status: Some(200), reason: None, said: cluster.to_owned() }
@@ -154,8 +172,33 @@ mod tests {
         assert_eq!(never.len(), 2, "{never:?}");
         let undead = calls(FRONTEND, |at| good(["west", "east", "north"][(at / 100 % 3) as usize]));
         assert_eq!(with(0, undead).len(), 1);
-        assert_eq!(with(0, calls(FRONTEND, |_| refused())).len(), 3);
+        assert_eq!(with(0, calls(FRONTEND, |_| refused())).len(), 5);
         assert_eq!(problems(&[], &TIME, false).len(), 3);
+    }
+
+    #[test]
+    fn the_death_of_a_cluster_costs_its_service_one_request_in_a_thousand_at_once() {
+        let with_failures = |failing: std::ops::Range<u64>| {
+            let mut all = frontend();
+            let of_time = |record: &&mut Record| failing.contains(&record.sent);
+            all.records.iter_mut().filter(of_time).for_each(|record| {
+                *record = Record { sent: record.sent, took: 700, ..refused() };
+            });
+            // Ten times as many good ones.
+            let good: Vec<_> = (0..6_000).map(|n| Record { sent: n * 10, ..good("west") }).collect();
+            all.records.extend(good);
+            outlived_problems(&all)
+        };
+        assert_eq!(with_failures(20_000..20_600), Vec::<String>::new());
+        assert_eq!(with_failures(20_000..21_000).len(), 2, "too many, and too late");
+        let late = with_failures(25_000..25_100);
+        assert!(late.len() == 1 && late[0].contains("the last failure was late: sent +5.0 s"), "{late:?}");
+    }
+
+    fn outlived_problems(calls: &Calls) -> Vec<String> {
+        let mut problems = Vec::new();
+        outlived(calls, &TIME, &mut problems);
+        problems
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) hasty: AtomicBool,
     /// The kind of the last frame that came.
     pub(super) last: AtomicU8,
+    /// The peer has said that it will go.
+    pub(super) announced: AtomicBool,
 }
 
 impl Verdict {
@@ -36,6 +38,16 @@ impl Verdict {
     /// Whether streams are reset so fast that one may have been before it is first looked at.
     pub fn is_hasty(&self) -> bool {
         self.0.hasty.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer has said that it will end the connection.
+    pub fn is_announced(&self) -> bool {
+        self.0.announced.load(Ordering::Relaxed)
+    }
+
+    /// Whether what came last is of a request or an answer.
+    pub fn is_of_a_message(&self) -> bool {
+        matches!(self.0.last.load(Ordering::Relaxed), DATA | HEADERS)
     }
 
     /// What the library says about a peer that it closed the door on. It has one code for all floods: what came last

@@ -28,6 +28,9 @@ const MODULES: [(&str, &[&str]); 15] = [
 
 const EVERYTHING: &str = "linkerd";
 
+/// The library wonders at answers to PINGs that it did not send (`connect::pulse`).
+const QUIET: &str = "h2::proto::ping_pong=error";
+
 /// A whole filter.
 ///
 /// # Errors
@@ -35,14 +38,19 @@ const EVERYTHING: &str = "linkerd";
 pub(super) fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
     // Read whole, so that what is left out below must be well-formed as well.
     read(filter)?;
-    read(&translated(split(filter)))
+    read(&quiet(translated(split(filter))))
 }
 
 /// What can be understood of a filter, and what cannot.
 pub(super) fn parse_lossy(filter: &str) -> (EnvFilter, Vec<&str>) {
     let (good, bad): (Vec<_>, Vec<_>) = split(filter).partition(|directive| read(directive).is_ok());
-    let filter = read(&translated(good.into_iter()));
+    let filter = read(&quiet(translated(good.into_iter())));
     (filter.unwrap_or_else(|_| EnvFilter::new(LevelFilter::WARN.to_string())), bad)
+}
+
+fn quiet(directives: String) -> String {
+    let said = if directives.is_empty() { "warn" } else { directives.as_str() };
+    format!("{QUIET},{said}")
 }
 
 /// As the reference reads filters: warnings where nothing is said, and fields compared literally.
@@ -124,9 +132,9 @@ mod tests {
     #[test]
     fn what_can_be_understood_is_kept() {
         let (filter, bad) = parse_lossy("warn,linkerd=loud,hickory=error,[{a=off");
-        assert_eq!(filter.to_string(), "hickory=error,warn");
+        assert_eq!(filter.to_string(), "h2::proto::ping_pong=error,hickory=error,warn");
         assert_eq!(bad, ["linkerd=loud", "[{a=off"]);
-        assert_eq!(parse_lossy("").0.to_string(), "warn");
+        assert_eq!(parse_lossy("").0.to_string(), "h2::proto::ping_pong=error,warn");
     }
 
     #[test]

@@ -121,6 +121,8 @@ fn process() -> Vec<Case> {
         duration("LINKERD2_PROXY_SHUTDOWN_GRACE_PERIOD", get!(shutdown.grace_period)),
         case("CAUSEWAY_LOCAL_FIRST_REQUESTS", get!(outbound.local_first[0]), ("4-8", Is("Some(LoadBand { low: 4, high: 8 })")), ("8-4", FATAL), FATAL),
         case("CAUSEWAY_LOCAL_FIRST_CONNECTIONS", get!(outbound.local_first[1]), ("50-100", Is("Some(LoadBand { low: 50, high: 100 })")), ("100", FATAL), FATAL),
+        case("CAUSEWAY_OUTBOUND_PING_AFTER", get!(outbound.ping.map(|ping| ping.after)), ("0", Is("None")), ("1", FATAL), FATAL),
+        case("CAUSEWAY_OUTBOUND_PING_TIMEOUT", get!(outbound.ping.map(|ping| ping.timeout)), ("1s", Is("Some(1s)")), ("1", FATAL), FATAL),
         case("CAUSEWAY_MARK", get!(mark), ("2102", Is("Some(2102)")), ("0x2", FATAL), FATAL),
     ]
 }

@@ -1,0 +1,261 @@
+//! One of three endpoints dies without a word, and again by a kill: who pays, for how long, and when is it used again?
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway::demo::apart::Apart;
+use causeway::demo::cluster::Plan;
+use causeway::demo::kubelet::PROXY;
+use causeway::demo::manifests::Manifests;
+use http::Method;
+use nix::sys::signal::Signal;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::load::{Kind, Load, RATE, Seen, Tally, serve_at_once};
+use crate::mesh::{Mesh, network};
+
+const PORT: u16 = 9001;
+
+/// Whatever fails, fails within this time of the death.
+pub(crate) const LAST_FAILURE: Duration = Duration::from_secs(1);
+/// Of its return.
+const USED_AGAIN: Duration = Duration::from_secs(5);
+/// What a busy machine adds to either.
+pub(crate) const BUSY: Duration = Duration::from_millis(300);
+
+const ALIVE: Duration = Duration::from_secs(2);
+/// Too short for the reference to notice what is cut off: in full it is longer.
+const DEAD: Duration = Duration::from_secs(4);
+const DEAD_IN_FULL: Duration = Duration::from_secs(16);
+
+const MANIFESTS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server, namespace: mc-demo}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: server}}
+  template:
+    metadata: {labels: {app: server}}
+    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: caller, namespace: mc-demo}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: caller}}
+  template:
+    metadata: {labels: {app: caller}}
+    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: server, namespace: mc-demo}
+spec:
+  ports: [{name: http, port: 9001, targetPort: 9001}]
+  selector: {app: server}
+";
+
+const EAST: &[(&str, &str)] = &[
+    ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
+    ("02-server.yaml", MANIFESTS),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    /// Its link: no FIN, no RST.
+    Cut,
+    /// SIGKILL.
+    Kill,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_an_endpoint_costs_at_most_what_was_in_flight_to_it() {
+    let Some(mut stage) = Stage::set(None).await else { return };
+    for (number, (kind, death)) in CASES.into_iter().enumerate() {
+        let seen = stage.play(number % 3, kind, death).await;
+        seen.print("ours");
+        seen.judge();
+    }
+}
+
+/// Its figures, for comparison: they are printed, not judged.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_an_endpoint_with_the_reference_proxy() {
+    let Some(reference) = reference() else { return };
+    let Some(mut stage) = Stage::set(Some(reference)).await else { return };
+    for (number, (kind, death)) in CASES.into_iter().enumerate() {
+        stage.play(number % 3, kind, death).await.print("the reference");
+    }
+}
+
+const CASES: [(Kind, Death); 4] = [
+    (Kind::Http1, Death::Cut),
+    (Kind::Http2, Death::Cut),
+    (Kind::Http1, Death::Kill),
+    (Kind::Http2, Death::Kill),
+];
+
+/// Whether the whole of it is asked for, which takes minutes.
+pub(crate) fn in_full() -> bool {
+    std::env::var("CAUSEWAY_FAILOVER").is_ok_and(|asked| asked == "full")
+}
+
+/// The reference proxy, where one is named and can run. It cannot mark its connections.
+pub(crate) fn reference() -> Option<PathBuf> {
+    let named = std::env::var_os("LINKERD2_PROXY_BIN").map(PathBuf::from);
+    let found = named.filter(|_| Apart::here() == Apart::ByUser);
+    if found.is_none() {
+        eprintln!(
+            "SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy, or it cannot run"
+        );
+    }
+    found
+}
+
+struct Stage {
+    mesh: Mesh,
+    seen: Seen,
+    to: SocketAddr,
+    pods: Vec<Ipv4Addr>,
+}
+
+impl Stage {
+    async fn set(proxy: Option<PathBuf>) -> Option<Self> {
+        let manifests = Manifests { cluster: "east", files: EAST };
+        let control = Ipv4Addr::new(172, 31, 255, 11).into();
+        let plan = Plan { manifests, control, pods: network(22), services: network(23) };
+        let mesh = Mesh::of(&[plan], |_| proxy.clone()).await?;
+        let seen = Seen::default();
+        let servers = mesh.world.pods().iter().filter(|running| running.listed.owner.name == "server");
+        let mut pods = Vec::new();
+        for (number, running) in servers.enumerate() {
+            serve_at_once(running.pod.namespace(), number, PORT, &seen);
+            let std::net::IpAddr::V4(ip) = running.listed.ip else { unreachable!() };
+            pods.push(ip);
+        }
+        let to = SocketAddr::from((mesh.service("east", "server").await, PORT));
+        Some(Self { mesh, seen, to, pods })
+    }
+
+    /// Lets one server die under load and come back.
+    async fn play(&mut self, victim: usize, kind: Kind, death: Death) -> Outcome {
+        let calls = Calls::start(&self.mesh, kind, self.to, RATE / 2);
+        sleep(ALIVE).await;
+        let died = Instant::now();
+        self.die(victim, death);
+        sleep(if in_full() { DEAD_IN_FULL } else { DEAD }).await;
+        let returned = self.revive(victim, death).await;
+        let used = self.used_since(victim, returned).await;
+        let [gets, posts] = calls.end().await;
+        Outcome { what: format!("{kind:?}, {death:?}"), died, gets, posts, used }
+    }
+
+    fn die(&mut self, victim: usize, death: Death) {
+        let ip = self.pods[victim];
+        match death {
+            Death::Cut => self.mesh.world.network().cut(ip.into()).unwrap(),
+            Death::Kill => {
+                let mut pods = self.mesh.world.pods_mut().iter_mut();
+                pods.find(|running| running.listed.ip == ip).unwrap().pod.signal(PROXY, Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Says when it could be reached again.
+    async fn revive(&mut self, victim: usize, death: Death) -> Instant {
+        let ip = self.pods[victim].into();
+        match death {
+            Death::Cut => self.mesh.world.network().mend(ip).unwrap(),
+            Death::Kill => self.mesh.world.restart_proxy(ip).await.unwrap(),
+        }
+        Instant::now()
+    }
+
+    /// How long after `returned` its application saw a request.
+    async fn used_since(&self, victim: usize, returned: Instant) -> Option<Duration> {
+        while returned.elapsed() < 3 * USED_AGAIN {
+            let times = self.seen.times_by(victim);
+            if let Some(first) = times.iter().rev().take_while(|when| **when > returned).last() {
+                return Some(*first - returned);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        None
+    }
+}
+
+/// Requests of both methods that run, at a rate each.
+pub(crate) struct Calls(Vec<(Arc<Load>, JoinHandle<Tally>)>);
+
+impl Calls {
+    pub(crate) fn start(mesh: &Mesh, kind: Kind, to: SocketAddr, rate: u32) -> Self {
+        let from = mesh.pod("caller").clone();
+        let calls = [Method::GET, Method::POST].into_iter().map(|method| {
+            let (load, from) = (Arc::new(Load::of(method, rate)), from.clone());
+            let running = load.clone();
+            (load, tokio::spawn(async move { running.run(&from, to, kind).await }))
+        });
+        Self(calls.collect())
+    }
+
+    /// GET, POST.
+    pub(crate) async fn end(self) -> [Tally; 2] {
+        self.0.iter().for_each(|(load, _)| load.end.cancel());
+        let [(_, gets), (_, posts)] = <[_; 2]>::try_from(self.0).ok().unwrap();
+        [gets.await.unwrap(), posts.await.unwrap()]
+    }
+}
+
+struct Outcome {
+    what: String,
+    died: Instant,
+    gets: Tally,
+    posts: Tally,
+    /// After its return.
+    used: Option<Duration>,
+}
+
+impl Outcome {
+    fn print(&self, who: &str) {
+        let of = |tally: &Tally| {
+            let last = tally.failed.iter().map(|failure| failure.told - self.died).max();
+            let (answered, failed) = (tally.answered.len(), tally.failed.len());
+            let why = tally.failed.first().map(|failure| failure.why.as_str()).unwrap_or_default();
+            let slowest = tally.slowest;
+            format!(
+                "{answered} answered, the slowest in {slowest:?}, {failed} failed, the last after {last:?} {why}"
+            )
+        };
+        eprintln!(
+            "{who}, {}: GET {}; POST {}; used again after {:?}",
+            self.what,
+            of(&self.gets),
+            of(&self.posts),
+            self.used
+        );
+    }
+
+    fn judge(&self) {
+        let what = &self.what;
+        assert!(
+            self.gets.answered.len() > 1_000 && self.posts.answered.len() > 1_000,
+            "{what}: few requests"
+        );
+        assert!(self.gets.failed.is_empty(), "{what}: {:#?}", self.gets.failed);
+        assert!(self.gets.slowest < LAST_FAILURE + BUSY, "{what}: a GET waited {:?}", self.gets.slowest);
+        let noticed = self.posts.failed.iter().map(|failure| failure.told).min();
+        for failure in &self.posts.failed {
+            assert!(failure.told - self.died < LAST_FAILURE + BUSY, "{what}: {failure:?}");
+            // Whatever was sent once it was known to be dead went elsewhere.
+            assert!(noticed.is_none_or(|noticed| failure.sent <= noticed), "{what}: {failure:?}");
+        }
+        // A third of what is sent in 700 ms, if nobody minded how many wait there.
+        assert!(self.posts.failed.len() <= 40, "{what}: {:#?}", self.posts.failed);
+        assert!(self.used.is_some_and(|used| used < USED_AGAIN + BUSY), "{what}: used again {:?}", self.used);
+    }
+}
