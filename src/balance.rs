@@ -11,20 +11,22 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::endpoint::Locality;
-use crate::model::outbound::{Load, LoadBand};
+use crate::model::outbound::{Load, LoadBand, Penalty};
 use crate::telemetry::balancers::{Balancing, Spill, State, Use};
 use crate::telemetry::metric::Counter;
 
 mod ewma;
 mod locality;
+mod penalty;
 mod pick;
 mod standing;
 
@@ -69,6 +71,7 @@ pub struct Member<T> {
     readiness: Readiness,
     in_flight: AtomicU32,
     latency: Ewma,
+    penalty: Option<Penalty>,
 }
 
 /// Tells a balancer whether a member can be used. A new member is not ready.
@@ -118,8 +121,8 @@ impl<T> Balancer<T> {
         let standing = Arc::new(standing::Shared::new(now));
         let readiness = Readiness { standing, changed: self.changed.clone() };
         let value = make(readiness.clone());
-        let latency = Ewma::new(self.load, now);
-        Arc::new(Member { addr, value, local, readiness, in_flight: AtomicU32::new(0), latency })
+        let (latency, penalty) = (Ewma::new(self.load, now), self.load.penalty);
+        Arc::new(Member { addr, value, local, readiness, in_flight: AtomicU32::new(0), latency, penalty })
     }
 
     /// The members now.
@@ -366,6 +369,16 @@ impl<T> Pick<T> {
         if self.release() {
             let now = Instant::now();
             self.member.latency.record(now.saturating_duration_since(self.since), now);
+        }
+    }
+
+    /// The head of an answer has come. One that is a failure may count as a latency of its own, at once.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let Some(penalty) = self.member.penalty else { return };
+        if let Some(latency) = penalty::latency(penalty, status, headers, SystemTime::now())
+            && self.release()
+        {
+            self.member.latency.record(latency, Instant::now());
         }
     }
 

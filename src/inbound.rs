@@ -8,6 +8,7 @@ mod handles;
 pub mod http;
 mod permit;
 pub mod tcp;
+mod waiting;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use apps::Apps;
 use gateway::Gateway;
 use http::Upstream;
 use tcp::Onward;
+pub use waiting::Waiting;
 
 /// Carries the connections that others open to this pod.
 pub struct Inbound {
@@ -50,8 +52,8 @@ pub struct Inbound {
     pub detect_timeout: Duration,
     /// The clients' handshakes take them.
     pub turns: Turns,
-    /// How long a request waits for the application.
-    pub failfast: Duration,
+    /// Requests that wait for a connection to the application.
+    pub waiting: Arc<Waiting>,
     /// Places for requests that wait for their answers.
     pub in_flight: Arc<Semaphore>,
     /// Serves HTTP towards callers.

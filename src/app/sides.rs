@@ -15,9 +15,9 @@ use crate::identity::key::Documents;
 use crate::identity::spire::Spire;
 use crate::identity::trust::{self, Trust};
 use crate::identity::{Identity, IdentityConfig, IdentityState};
-use crate::inbound::Inbound;
 use crate::inbound::apps::Apps;
 use crate::inbound::gateway::Gateway;
+use crate::inbound::{Inbound, Waiting};
 use crate::message::server::HttpServer;
 use crate::message::unread::Unread;
 use crate::outbound::Outbound;
@@ -246,7 +246,7 @@ pub(super) fn inbound(
         own_port: bound.inbound,
         detect_timeout: config.inbound.detect_timeout,
         turns: Turns::new(Handle::current().metrics().num_workers()),
-        failfast: config.inbound.http_queue.failfast,
+        waiting: Arc::new(Waiting::new(config.inbound.http_queue)),
         in_flight: places(config.inbound.max_in_flight),
         http: HttpServer::new(&config.inbound.server_http2, unread.clone(), move || {
             given_up.errors.inbound_unread()

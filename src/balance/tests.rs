@@ -81,6 +81,24 @@ async fn latency_is_measured_once_up_to_the_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_counts_as_its_penalty_at_once_where_there_is_one() {
+    for penalty in [None, Some(Penalty::default())] {
+        let balancer = Balancer::new(Load { penalty, ..Load::default() });
+        balancer.add([balancer.member(addr(1), |_| 1)]);
+        balancer.members()[0].set_ready(true);
+        let member = balancer.get(addr(1)).unwrap();
+        let mut pick = balancer.pick().unwrap();
+        pick.answered(StatusCode::OK, &HeaderMap::new());
+        assert_eq!(member.in_flight(), 1, "its answer has not begun");
+        pick.answered(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());
+        assert_eq!(member.in_flight(), u32::from(penalty.is_none()));
+        drop(pick);
+        let load = member.load(Instant::now());
+        assert_eq!(load > 4.9, penalty.is_some(), "{load}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn unready_and_removed_members_are_not_picked() {
     let balancer = ready(3);
     balancer.get(addr(1)).unwrap().set_ready(false);

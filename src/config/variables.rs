@@ -112,7 +112,7 @@ settings! {
     LINKERD2_PROXY_INBOUND_HTTP_FAILFAST_TIMEOUT: Duration = DURATION, Some("1s"), "how long requests wait for the application";
     LINKERD2_PROXY_OUTBOUND_HTTP_QUEUE_CAPACITY: usize = COUNT, Some("10000"), "requests that wait for an endpoint of one backend; more are refused";
     LINKERD2_PROXY_OUTBOUND_TCP_QUEUE_CAPACITY: usize = COUNT, Some("10000"), "connections that wait for an endpoint of one backend; more are refused";
-    LINKERD2_PROXY_INBOUND_HTTP_QUEUE_CAPACITY: usize = COUNT, Some("10000"), "not used: requests to the application do not queue";
+    LINKERD2_PROXY_INBOUND_HTTP_QUEUE_CAPACITY: usize = COUNT, Some("10000"), "requests that wait for a connection to the application; more are refused";
     LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT: usize = COUNT, Some("100000"), "outbound requests that wait for an answer; more are refused";
     LINKERD2_PROXY_INBOUND_MAX_IN_FLIGHT: usize = COUNT, Some("100000"), "inbound requests that wait for an answer; more are refused";
 

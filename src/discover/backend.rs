@@ -7,7 +7,6 @@ use std::time::Duration;
 use linkerd2_proxy_api::destination::GetDestination;
 use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -31,8 +30,10 @@ use crate::telemetry::transport::Dialled;
 
 use super::stream::{self, Outages, Patience};
 use reach::{Among, Reach, Set};
+use waiting::Waiting;
 
 mod reach;
+mod waiting;
 mod wave;
 
 pub use reach::Pick;
@@ -65,14 +66,6 @@ pub struct Backend {
     /// Whether its balancer is among the metrics, for each [`Use`].
     shown: [OnceLock<()>; 2],
     watching: Option<JoinHandle<()>>,
-}
-
-/// Those who wait for an endpoint.
-struct Waiting {
-    failfast: Duration,
-    places: Semaphore,
-    /// Nobody was ready for a whole failfast timeout: later requests fail at once until one is.
-    shut: AtomicBool,
 }
 
 enum Members {
@@ -223,7 +216,7 @@ impl Backend {
 
     /// How long a request, or a connection, may wait for an endpoint.
     pub fn failfast(&self, used: Use) -> Duration {
-        self.waiting[used as usize].failfast
+        self.waiting[used as usize].failfast()
     }
 
     /// Whether a request would find an endpoint now.
@@ -250,25 +243,11 @@ impl Backend {
         loop {
             if let Some(picked) = balancer.pick_for(used) {
                 let reach = Arc::clone(&picked);
-                waiting.shut.store(false, Ordering::Relaxed);
+                waiting.open();
                 return Ok(Pick { reach, picked: Some(picked) });
             }
-            if waiting.shut.load(Ordering::Relaxed) {
-                return Err(Reason::LoadShed.into());
-            }
-            let _place = waiting.places.try_acquire().map_err(|_| Reason::LoadShed)?;
-            if !balancer.wait_ready(deadline).await {
-                waiting.shut.store(true, Ordering::Relaxed);
-                return Err(Reason::FailFast.into());
-            }
+            waiting.until_ready(balancer, deadline).await?;
         }
-    }
-}
-
-impl Waiting {
-    fn new(queue: Queue) -> Self {
-        let places = Semaphore::new(queue.capacity.min(Semaphore::MAX_PERMITS));
-        Self { failfast: queue.failfast, places, shut: AtomicBool::new(false) }
     }
 }
 

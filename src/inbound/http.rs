@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Version};
@@ -11,7 +10,6 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -36,7 +34,7 @@ use crate::tls::{Right, rights};
 use super::gateway::Passage;
 use super::handles::Handles;
 use super::permit::Permitted;
-use super::{Call, Inbound};
+use super::{Call, Inbound, Waiting};
 
 /// What answers permitted requests.
 pub(crate) enum Upstream {
@@ -57,7 +55,7 @@ pub(crate) struct Session {
     client_id: Option<HeaderValue>,
     pub(super) port: Arc<Port>,
     pub(super) upstream: Upstream,
-    failfast: Duration,
+    waiting: Arc<Waiting>,
     /// Places for requests that wait for their answers, of all connections.
     in_flight: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
@@ -88,7 +86,7 @@ impl Inbound {
             peer: call.peer,
             port: call.port,
             upstream,
-            failfast: self.failfast,
+            waiting: self.waiting.clone(),
             in_flight: self.in_flight.clone(),
             metrics: self.metrics.clone(),
             handles: Mutex::default(),
@@ -184,7 +182,7 @@ impl Session {
         let ended = req.body().is_end_stream();
         let sent = stream.as_mut().map(|stream| stream.body(ended)).unwrap_or_default();
         let req = RequestBody::of(req, sent);
-        let mut answer = match forward(app, req, leaves_http, self.failfast).await {
+        let mut answer = match forward(app, req, leaves_http, &self.waiting).await {
             Ok(answer) => answer,
             Err(fault) => {
                 in_flight.failed(ResponseError::of(&fault));
@@ -257,7 +255,7 @@ async fn forward(
     app: &Arc<Client>,
     mut req: Request<RequestBody>,
     leaves_http: bool,
-    failfast: Duration,
+    waiting: &Waiting,
 ) -> Result<Answer, Fault> {
     let carry = app.carry(req.version(), leaves_http);
     if carry == Carry::Http1 && !leaves_http {
@@ -267,8 +265,7 @@ async fn forward(
     loop {
         sendings += 1;
         let again = sendings < SENDINGS;
-        let ready = timeout(failfast, app.ready(carry)).await.map_err(|_| Reason::FailFast)??;
-        match ready.send(req).await {
+        match waiting.ready(app, carry).await?.send(req).await {
             Ok(answer) => return Ok(answer),
             // An idle connection had just been closed: a new one will say what is wrong, if anything.
             Err(Unanswered::Unsent(back, _)) if again => req = *back,

@@ -84,6 +84,17 @@ pub enum BackendKind {
 pub struct Load {
     pub default_rtt: Duration,
     pub decay: Duration,
+    /// How answers that are failures count; `None`: by their latency, as others do.
+    pub penalty: Option<Penalty>,
+}
+
+/// What an answer that is a failure counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Penalty {
+    /// As if it had taken so long.
+    pub latency: Duration,
+    /// Or as long as the server asks to be left alone, up to this.
+    pub max_retry_after: Duration,
 }
 
 /// How much may be in flight at each local endpoint before what comes on top goes elsewhere, and what counts as
@@ -97,7 +108,13 @@ pub struct LoadBand {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { default_rtt: Duration::from_millis(30), decay: Duration::from_secs(10) }
+        Self { default_rtt: Duration::from_millis(30), decay: Duration::from_secs(10), penalty: None }
+    }
+}
+
+impl Default for Penalty {
+    fn default() -> Self {
+        Self { latency: Duration::from_secs(5), max_retry_after: Duration::from_secs(300) }
     }
 }
 

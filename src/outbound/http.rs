@@ -261,9 +261,10 @@ fn answered(
     mut answer: Answer,
     carry: Carry,
     version: Version,
-    pick: Pick,
+    mut pick: Pick,
     in_flight: InFlight,
 ) -> (Answer, Track) {
+    pick.answered(answer.rsp.status(), answer.rsp.headers());
     if carry == Carry::OrigProto {
         orig_proto::restore(&mut answer.rsp, version);
     }

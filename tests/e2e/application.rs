@@ -81,6 +81,33 @@ impl App {
         })
     }
 
+    /// Says that it is unavailable, to every request, as HTTP or gRPC says it.
+    pub async fn failing(pod: &Pod) -> Self {
+        Self::serve(pod.listen().await, |io, _, _| async move {
+            let answer = service_fn(async |req: Request<Incoming>| {
+                let mut rsp = Response::new(whole(Bytes::new()));
+                match req.headers().get(header::CONTENT_TYPE) {
+                    Some(kind) => {
+                        rsp.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
+                        rsp.headers_mut().insert("grpc-status", HeaderValue::from_static("14"));
+                    }
+                    None => *rsp.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
+                }
+                Ok::<_, Infallible>(rsp)
+            });
+            let mut start = [0; 3];
+            while matches!(io.peek(&mut start).await, Ok(1..3)) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let io = TokioIo::new(io);
+            if &start == b"PRI" {
+                let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
+            } else {
+                let _ = http1::Builder::new().serve_connection(io, answer).await;
+            }
+        })
+    }
+
     /// Sends back whatever it gets, and ends when the client has.
     pub async fn echo(pod: &Pod) -> Self {
         Self::serve(pod.listen().await, |mut io, _, _| async move {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use causeway::model::Endpoint;
 use causeway::model::endpoint::ProtocolHint;
+use causeway::model::outbound::{BackendKind, Distribution, Load, OutboundProtocol, Penalty};
 use tonic::Code;
 
 use crate::application::App;
 use crate::client::Kind;
 use crate::every_kind;
 use crate::pair::{BB, Pair};
-use crate::policies::{add, none, remove};
+use crate::policies::{add, balance, detect, http_route, none, outbound, remove};
 use crate::raw::Wiretap;
 use crate::sandbox::{Pod, Sandbox, until};
 
@@ -83,6 +84,59 @@ every_kind! {
             pair.app.seen().is_empty()
         })
         .await;
+    }
+
+    async fn an_endpoint_that_fails_is_left_alone_where_failures_count(kind: Kind) {
+        let pair = Pair::new().await;
+        let second = pair.world.pod("bb").await;
+        let failing = App::failing(&second).await;
+        let mut backend = balance(BB);
+        backend.kind = BackendKind::Balance {
+            authority: BB.parse().unwrap(),
+            load: Load { penalty: Some(Penalty::default()), ..Load::default() },
+        };
+        pair.world.script().policy(pair.service, &detect(backend));
+        let both = vec![pair.bb.endpoint(pair.app.addr), second.endpoint(failing.addr)];
+        pair.world.script().endpoints(BB, &add(both));
+        let mut client = pair.client(kind).await;
+        until("a failure", async || !client.get("/").await.is_answered()).await;
+        pair.app.seen();
+        for _ in 0..30 {
+            client.get("/").await.assert_answered();
+        }
+        assert_eq!(pair.app.seen().len(), 30);
+    }
+
+    async fn a_backend_without_a_ready_endpoint_is_passed_over(kind: Kind) {
+        const CC: &str = "cc.demo.svc.cluster.local:8080";
+        let both = || (balance(BB), balance(CC));
+        let first = |(bb, cc)| Distribution::FirstAvailable(vec![bb, cc]);
+        let random = |(bb, cc)| Distribution::RandomAvailable(vec![(bb, 1), (cc, 1)]);
+        for backends in [first(both()), random(both())] {
+            let pair = hasty().await;
+            let script = pair.world.script();
+            let route = || {
+                let mut route = http_route(balance(BB));
+                route.rules[0].backends = backends.clone();
+                vec![route]
+            };
+            let protocol = OutboundProtocol::Detect { http1: route(), http2: route(), opaque: vec![] };
+            script.policy(pair.service, &outbound(protocol));
+            let (some, none) = (add(vec![pair.bb.endpoint(pair.app.addr)]), none());
+            for (bb, cc) in [(&none, &some), (&some, &none)] {
+                script.endpoints(BB, bb);
+                script.endpoints(CC, cc);
+                until("twenty answers in a row", async || {
+                    for _ in 0..20 {
+                        if !pair.get(kind).await.is_answered() {
+                            return false;
+                        }
+                    }
+                    true
+                })
+                .await;
+            }
+        }
     }
 
     async fn a_new_stream_begins_with_the_whole_set(kind: Kind) {
@@ -220,4 +274,34 @@ async fn an_endpoint_that_drains_fails_no_request() {
     pair.bb.shut_down();
     clients.join_all().await;
     assert!(!app.seen().is_empty());
+}
+
+#[tokio::test]
+async fn where_streams_run_out_more_connections_are_opened_and_closed_when_nobody_needs_them() {
+    let streams = [("LINKERD2_PROXY_INBOUND_SERVER_HTTP2_MAX_CONCURRENT_STREAMS", "4")];
+    let pair = Pair::with(Sandbox::new().await, &[], &streams).await;
+    let open = async || {
+        let page = crate::metrics::page(&pair.web).await;
+        let to_endpoints = page.lines().filter(|line| {
+            line.starts_with("tcp_open_connections{direction=\"outbound\"") && line.contains("peer=\"dst\"")
+        });
+        to_endpoints.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+    };
+    // As long as somebody may use the service, its endpoints are kept.
+    let mut client = pair.client(Kind::Http2).await;
+    client.get("/").await.assert_answered();
+    assert_eq!(open().await, 1);
+    pair.app.seen();
+    let mut held = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let mut client = pair.client(Kind::Http2).await;
+        held.spawn(async move { client.get("/held").await.assert_answered() });
+        // Each is with the application before the next is sent, and none of them is answered.
+        until("a request at the application", async || pair.app.seen().len() == 1).await;
+    }
+    assert_eq!(open().await, 3, "four streams each");
+    pair.app.state.release.notify_waiters();
+    held.join_all().await;
+    until("one connection", async || open().await == 1).await;
+    client.get("/").await.assert_answered();
 }

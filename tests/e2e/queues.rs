@@ -1,7 +1,9 @@
 //! Limits on how many may wait, for an endpoint and for an answer (contract 1.3, 4.6).
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
 
 use crate::client::Kind;
@@ -50,5 +52,62 @@ every_kind! {
             pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(pair.app.addr)]));
         });
         waited.assert_answered();
+    }
+
+    async fn all_who_wait_for_an_endpoint_fail_together(kind: Kind) {
+        let failfast = [("LINKERD2_PROXY_OUTBOUND_HTTP_FAILFAST_TIMEOUT", "1s")];
+        let pair = Pair::with(Sandbox::new().await, &failfast, &[]).await;
+        pair.world.script().endpoints(BB, &none());
+        let (mut first, mut second) = (pair.client(kind).await, pair.client(kind).await);
+        let (first, later) = tokio::join!(first.get("/"), async {
+            pair.world.script().endpoints.until_opened(BB, 1).await;
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            let asked = Instant::now();
+            second.get("/").await.assert_refused(kind, 504, "4");
+            asked.elapsed()
+        });
+        first.assert_refused(kind, 504, "4");
+        assert!(later < Duration::from_millis(800), "{later:?}: the backend has had its second");
+    }
+
+    async fn no_more_requests_wait_for_the_application_than_the_queue_holds(kind: Kind) {
+        let limit = [
+            ("LINKERD2_PROXY_INBOUND_HTTP_QUEUE_CAPACITY", "1"),
+            ("LINKERD2_PROXY_INBOUND_CONNECT_TIMEOUT", "2s"),
+        ];
+        let pair = Pair::with(Sandbox::new().await, &[], &limit).await;
+        // An application whose port takes no connection: its queue is full.
+        let full = FullPort::new(pair.bb.ip).await;
+        pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(full.addr)]));
+        let (mut first, mut second) = (pair.client(kind).await, pair.client(kind).await);
+        let (waited, ()) = tokio::join!(first.get("/"), async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let asked = Instant::now();
+            second.get("/").await.assert_refused(kind, 503, "14");
+            assert!(asked.elapsed() < Duration::from_millis(500), "refused without a wait");
+        });
+        waited.assert_refused(kind, 504, "4");
+    }
+}
+
+/// A port whose backlog is full, so that a connection to it is neither made nor refused.
+struct FullPort {
+    addr: SocketAddr,
+    _listener: Socket,
+    _queued: Vec<tokio::net::TcpStream>,
+}
+
+impl FullPort {
+    async fn new(ip: IpAddr) -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::new(ip, 0).into()).unwrap();
+        listener.listen(0).unwrap();
+        let addr = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut queued = Vec::new();
+        let soon = Duration::from_millis(200);
+        while let Ok(io) = tokio::time::timeout(soon, tokio::net::TcpStream::connect(addr)).await {
+            queued.push(io.unwrap());
+        }
+        Self { addr, _listener: listener, _queued: queued }
     }
 }

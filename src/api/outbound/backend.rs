@@ -9,7 +9,7 @@ use pb::backend::{BalanceP2c, EndpointDiscovery, Kind, balance_p2c};
 
 use crate::api::{InvalidPolicy, destination, duration, encode_duration, encode_resource, resource};
 use crate::model::Authority;
-use crate::model::outbound::{Backend, BackendKind, Distribution, Load};
+use crate::model::outbound::{Backend, BackendKind, Distribution, Load, Penalty};
 
 /// What filters on a backend mean while they are not modelled.
 enum Filters {
@@ -45,17 +45,25 @@ fn balance(pb: BalanceP2c) -> Result<BackendKind, InvalidPolicy> {
         balance_p2c::Load::PeakEwma(ewma) => Load {
             default_rtt: duration("default RTT", ewma.default_rtt)?,
             decay: duration("decay", ewma.decay)?,
+            penalty: None,
         },
         balance_p2c::Load::PenaltyPeakEwma(ewma) => {
-            super::ignore("load penalty", true);
             let or_default = |field, value: Option<_>, default| match value {
                 Some(_) => duration(field, value),
                 None => Ok(default),
             };
-            let default = Load::default();
+            let (default, penalty) = (Load::default(), Penalty::default());
             Load {
                 default_rtt: or_default("default RTT", ewma.default_rtt, default.default_rtt)?,
                 decay: or_default("decay", ewma.decay, default.decay)?,
+                penalty: Some(Penalty {
+                    latency: or_default("penalty", ewma.penalty, penalty.latency)?,
+                    max_retry_after: or_default(
+                        "longest retry-after",
+                        ewma.max_retry_after,
+                        penalty.max_retry_after,
+                    )?,
+                }),
             }
         }
     };
@@ -73,16 +81,26 @@ fn encode_backend(from: &Backend) -> Option<pb::Backend> {
         BackendKind::Balance { authority, load } => {
             let path = authority.to_string();
             let discovery = EndpointDiscovery { kind: Some(Discovery::Dst(DestinationGet { path })) };
-            let load = balance_p2c::PeakEwma {
-                default_rtt: encode_duration(load.default_rtt),
-                decay: encode_duration(load.decay),
-            };
-            let load = Some(balance_p2c::Load::PeakEwma(load));
-            Some(Kind::Balancer(BalanceP2c { discovery: Some(discovery), load }))
+            Some(Kind::Balancer(BalanceP2c { discovery: Some(discovery), load: Some(encode_load(load)) }))
         }
     };
     let queue = pb::Queue { capacity: QUEUE_CAPACITY, failfast_timeout: encode_duration(QUEUE_FAILFAST) };
     Some(pb::Backend { metadata: encode_resource(&from.meta), queue: Some(queue), kind })
+}
+
+fn encode_load(load: &Load) -> balance_p2c::Load {
+    let (default_rtt, decay) = (encode_duration(load.default_rtt), encode_duration(load.decay));
+    match load.penalty {
+        None => balance_p2c::Load::PeakEwma(balance_p2c::PeakEwma { default_rtt, decay }),
+        // Its own decay is not used (contract 3.9).
+        Some(penalty) => balance_p2c::Load::PenaltyPeakEwma(balance_p2c::PenaltyPeakEwma {
+            default_rtt,
+            decay,
+            penalty: encode_duration(penalty.latency),
+            max_retry_after: encode_duration(penalty.max_retry_after),
+            penalty_decay: None,
+        }),
+    }
 }
 
 /// The four kinds of route have each a `Distribution` of their own, equal but for the name.

@@ -4,11 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::strategies;
-use crate::model::outbound::{Backend, BackendKind, Distribution, Load};
+use crate::model::outbound::{Backend, BackendKind, Distribution, Load, Penalty};
 
 fn backend() -> impl Strategy<Value = Backend> {
-    let load = (strategies::duration(), strategies::duration())
-        .prop_map(|(default_rtt, decay)| Load { default_rtt, decay });
+    let penalty = (strategies::duration(), strategies::duration())
+        .prop_map(|(latency, max_retry_after)| Penalty { latency, max_retry_after });
+    let load = (strategies::duration(), strategies::duration(), option::of(penalty))
+        .prop_map(|(default_rtt, decay, penalty)| Load { default_rtt, decay, penalty });
     let kind = prop_oneof![
         (strategies::authority(), load)
             .prop_map(|(authority, load)| BackendKind::Balance { authority, load }),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -248,6 +249,15 @@ impl Pick {
     pub fn abandon(self) {
         if let Some(picked) = self.picked {
             picked.abandon();
+        }
+    }
+}
+
+impl Pick {
+    /// The head of an answer has come.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        if let Some(picked) = &mut self.picked {
+            picked.answered(status, headers);
         }
     }
 }
