@@ -50,6 +50,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Put on every socket that the proxy dials from, where redirection exempts by mark, not by user.
     pub mark: Option<u32>,
+    /// How long a client may say nothing before the server may speak first; `None`: it never may.
+    pub server_first: Option<Duration>,
     /// Values that have no effect: wrong ones that are not fatal, and those that ask for what is not
     /// carried yet. To be logged once.
     pub ignored: Vec<ConfigError>,

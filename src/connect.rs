@@ -27,7 +27,7 @@ use crate::model::protocol::HttpVersion;
 use crate::model::{DnsName, Endpoint};
 use crate::net::socket;
 use crate::net::transport_header::TransportHeader;
-use crate::tls::{self, CredentialStore, Stream};
+use crate::tls::{self, Agreed, CredentialStore, Offer, Stream};
 
 pub use client::Client;
 
@@ -106,6 +106,30 @@ impl Connector {
         dialled.unwrap_or(Err(Error::Timeout(target, self.timeout)))
     }
 
+    /// Connects for opaque traffic, of which it is not known yet whether there will be any. A far proxy of ours counts
+    /// the connection only once it is used. Others count it as soon as they have read the header: `Some(true)` then, and
+    /// `None` where that must not be, before they have read it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn dial_tentatively(
+        &self,
+        to: &Endpoint,
+        may_count: bool,
+    ) -> Result<Option<(Stream, bool)>, Error> {
+        let target = self.target(to);
+        let dialled = async {
+            let (mut stream, agreed) = self.shake(target, to, Offer::Tentative).await?;
+            if agreed == Agreed::Transport && !may_count {
+                return Ok(None);
+            }
+            write_header(&mut stream, agreed, target, to, None).await?;
+            Ok(Some((stream, agreed == Agreed::Transport)))
+        };
+        let dialled = tokio::time::timeout(self.timeout, dialled).await;
+        dialled.unwrap_or(Err(Error::Timeout(target, self.timeout)))
+    }
+
     pub fn is_local(&self, to: &Endpoint) -> bool {
         self.local.contains(&to.addr.ip())
     }
@@ -138,6 +162,19 @@ impl Connector {
         to: &Endpoint,
         session: Option<HttpVersion>,
     ) -> Result<Stream, Error> {
+        let (mut stream, agreed) = self.shake(target, to, Offer::Transport).await?;
+        write_header(&mut stream, agreed, target, to, session).await?;
+        Ok(stream)
+    }
+
+    /// A transport whose far end is who it should be, and what it has agreed to read first. `offer` is for those that
+    /// have something to agree to.
+    async fn shake(
+        &self,
+        target: SocketAddr,
+        to: &Endpoint,
+        offer: Offer,
+    ) -> Result<(Stream, Agreed), Error> {
         if self.guard.refuses(target) {
             return Err(Error::Loop(target));
         }
@@ -147,17 +184,28 @@ impl Connector {
         }
         let tcp = |error| Error::Tcp(target, error);
         let io = socket::connect(&self.options, target, self.dial_from).await.map_err(tcp)?;
-        let Some(expect) = expect else { return Ok(Stream::plain(io)) };
+        let Some(expect) = expect else { return Ok((Stream::plain(io), Agreed::Nothing)) };
         let tagged = to.inbound_port.is_some() || to.authority_override.is_some();
-        let connected = tls::client::connect(&self.store, io, expect, tagged)
+        let offer = if tagged { offer } else { Offer::Nothing };
+        let connected = tls::client::connect(&self.store, io, expect, offer)
             .await
             .map_err(|error| Error::Tls(target, error))?;
-        let mut stream = Stream::connected(connected.stream, connected.right);
-        if connected.transport {
-            stream.write_all(&transport_header(to, session).encode()).await.map_err(tcp)?;
-        }
-        Ok(stream)
+        Ok((Stream::connected(connected.stream, connected.right), connected.agreed))
     }
+}
+
+async fn write_header(
+    stream: &mut Stream,
+    agreed: Agreed,
+    target: SocketAddr,
+    to: &Endpoint,
+    session: Option<HttpVersion>,
+) -> Result<(), Error> {
+    if agreed == Agreed::Nothing {
+        return Ok(());
+    }
+    let header = transport_header(to, session).encode();
+    stream.write_all(&header).await.map_err(|error| Error::Tcp(target, error))
 }
 
 impl LoopGuard {

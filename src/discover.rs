@@ -92,6 +92,8 @@ pub struct Policy {
     pub policy: OutboundPolicy<Arc<Backend>>,
     /// The profile says that the port is opaque, whatever policy says (contract 3.3).
     pub opaque: bool,
+    /// The profile says that HTTP is spoken.
+    pub http: bool,
 }
 
 /// What to expect of a connection before its bytes are seen (contract 3.3).

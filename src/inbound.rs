@@ -7,6 +7,7 @@ pub mod gateway;
 mod handles;
 pub mod http;
 mod permit;
+mod protocol;
 pub mod tcp;
 mod waiting;
 
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::detect;
@@ -24,11 +24,10 @@ use crate::discover::ports::{Port, Ports};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::server::HttpServer;
-use crate::model::inbound::ServerProtocol;
 use crate::model::peer::NoTls;
-use crate::model::protocol::HttpVersion;
-use crate::model::{DnsName, Peer, ServerPolicy};
+use crate::model::{DnsName, Peer};
 use crate::net::{Accepted, Prefixed};
+use crate::outbound::early::Silence;
 use crate::telemetry::Metrics;
 use crate::tls::turns::Turns;
 use crate::tls::{self, CredentialStore, Stream};
@@ -36,6 +35,7 @@ use crate::tls::{self, CredentialStore, Stream};
 use apps::Apps;
 use gateway::Gateway;
 use http::Upstream;
+use protocol::Heard;
 use tcp::Onward;
 pub use waiting::Waiting;
 
@@ -50,6 +50,8 @@ pub struct Inbound {
     /// The inbound listener's own port: the direct one.
     pub own_port: u16,
     pub detect_timeout: Duration,
+    /// After which the application may speak first.
+    pub silence: Silence,
     /// The clients' handshakes take them.
     pub turns: Turns,
     /// Requests that wait for a connection to the application.
@@ -76,13 +78,6 @@ pub(crate) struct Call {
     pub(crate) silent: bool,
 }
 
-/// What the caller speaks on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detected {
-    Http(HttpVersion),
-    Opaque,
-}
-
 impl Inbound {
     /// Carries one connection and records how it ended.
     pub async fn serve(self: Arc<Self>, conn: Accepted) {
@@ -101,20 +96,15 @@ impl Inbound {
         let port = self.ports.get(conn.orig_dst.port());
         let policy = port.policy();
         let (client, target) = (conn.client, conn.orig_dst);
-        let (io, peer) = match policy.protocol {
-            ServerProtocol::Opaque => (Stream::plain(conn.io), Peer::Plaintext(NoTls::PortSkipped)),
-            _ => self.identify(Prefixed::new(conn.io), self.detect_timeout).await?, // identify
-        };
-        let (io, peer) = (Prefixed::new(io), Arc::new(peer));
-        let mut call = Call { io, client, target, peer, port, silent: false };
-        let detected = self.detect(&mut call, &policy).await?; // detect
-        debug!(%client, %target, peer = ?call.peer, ?detected, "inbound connection");
-        match detected {
-            Detected::Http(version) => {
+        let (call, Heard { http, cause, early }) = self.receive(conn, port, &policy).await?; // identify, detect
+        self.metrics.inbound.count(http, cause);
+        debug!(%client, %target, peer = ?call.peer, ?http, ?cause, "inbound connection");
+        match http {
+            Some(version) => {
                 let app = Upstream::App(self.apps.client(target));
                 self.serve_http(call, version, app).await // authorize, forward
             }
-            Detected::Opaque => self.relay_tcp(call, Onward::App).await,
+            None => self.relay_tcp(call, Onward::App, early).await,
         }
     }
 
@@ -158,33 +148,5 @@ impl Inbound {
             .map_err(|_| Reason::TlsDetectTimeout)?
             .map_err(|error| Fault::new(Reason::HandshakeFailed, error))?;
         Ok((Stream::accepted(stream, accepted.right.clone()), accepted))
-    }
-
-    /// What the connection speaks (contract 4.1, steps 6 to 9).
-    async fn detect(&self, call: &mut Call, policy: &ServerPolicy) -> Result<Detected, Fault> {
-        let meshed = !matches!(*call.peer, Peer::Plaintext(_));
-        let (timeout, otherwise) = match &policy.protocol {
-            ServerProtocol::Opaque | ServerProtocol::Tls => return Ok(Detected::Opaque),
-            ServerProtocol::Http2(_) | ServerProtocol::Grpc(_) => {
-                return Ok(Detected::Http(HttpVersion::Http2));
-            }
-            ServerProtocol::Http1(_) if !meshed => return Ok(Detected::Http(HttpVersion::Http1)),
-            // A meshed caller may carry HTTP/1 over HTTP/2.
-            ServerProtocol::Http1(_) => (self.detect_timeout, Detected::Http(HttpVersion::Http1)),
-            ServerProtocol::Detect { timeout, .. } => (*timeout, Detected::Opaque),
-        };
-        let started = Instant::now();
-        let read = detect::read_http(&mut call.io, timeout).await;
-        let detections = self.metrics.connections.detect_inbound(&policy.meta, call.target.port());
-        detections.record(&read, started.elapsed());
-        match read {
-            Ok(detect::Http::Is(version)) => Ok(Detected::Http(version)),
-            Ok(detect::Http::Not) => Ok(Detected::Opaque),
-            Ok(detect::Http::TimedOut) => {
-                call.silent = true;
-                Ok(otherwise)
-            }
-            Err(error) => Err(Fault::new(Reason::ClientBroken, error)),
-        }
     }
 }

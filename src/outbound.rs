@@ -1,5 +1,6 @@
 //! The outbound line: an application's connection, from accept to close.
 
+pub mod early;
 mod form;
 mod handles;
 pub mod http;
@@ -23,13 +24,18 @@ use crate::message::server::HttpServer;
 use crate::model::protocol::HttpVersion;
 use crate::net::{Accepted, Prefixed};
 use crate::telemetry::Metrics;
+use crate::telemetry::classes::Cause;
 use crate::telemetry::connections::Configured;
 use crate::telemetry::transport::Metered;
+
+use early::{Early, Silence};
 
 /// Carries the connections that the application opens.
 pub struct Outbound {
     pub discover: Arc<Discover>,
     pub detect_timeout: Duration,
+    /// After which the server may speak first.
+    pub silence: Silence,
     /// Serves HTTP towards the application.
     pub http: HttpServer,
     /// Whether the application sees the mesh's own headers (contract 1.3).
@@ -43,10 +49,12 @@ pub struct Outbound {
 }
 
 /// What the application speaks on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detected {
-    Http(HttpVersion),
-    Opaque,
+struct Heard {
+    /// `None`: bytes that are nobody's business.
+    http: Option<HttpVersion>,
+    cause: Cause,
+    /// To be used for such bytes.
+    early: Option<Box<Early>>,
 }
 
 impl From<Expect> for Configured {
@@ -97,44 +105,54 @@ impl Outbound {
             // Nobody is left to wait for the control plane.
             () = gone(&mut io, self.detect_timeout) => return Err(Reason::ClientBroken.into()),
         };
-        let detected = self.detect(&mut io, &routing).await?; // detect
-        debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?detected, "outbound connection");
+        let Heard { http, cause, early } = self.detect(&mut io, &dest, &routing).await?; // detect
+        self.metrics.outbound.count(http, cause);
+        debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?http, ?cause, "outbound connection");
         let transport = self.metrics.transport.accept_outbound(conn.orig_dst);
         let mut io = Metered::new(io, transport.open());
-        match detected {
-            Detected::Http(version) => self.serve_http(io, conn.client, version, dest).await, // route, balance…
-            Detected::Opaque => self.relay_tcp(&mut io, &dest, &routing).await,
+        match http {
+            Some(version) => self.serve_http(io, conn.client, version, dest).await, // route, balance…
+            None => self.relay_tcp(&mut io, &dest, &routing, early).await,
         }
     }
 
     /// What the connection speaks, looking at its bytes only where nothing else says (contract 3.3).
-    async fn detect(&self, io: &mut Prefixed<TcpStream>, routing: &Routing) -> Result<Detected, Fault> {
-        let (expect, parent) = match routing {
-            Routing::Policy(policy) => (policy.expect(), Some(&policy.policy.parent)),
+    async fn detect(
+        &self,
+        io: &mut Prefixed<TcpStream>,
+        dest: &Destination,
+        routing: &Routing,
+    ) -> Result<Heard, Fault> {
+        let (expect, policy) = match routing {
+            Routing::Policy(policy) => (policy.expect(), Some(policy)),
             _ => (Expect::Detect, None),
         };
+        let parent = policy.map(|policy| &policy.policy.parent);
         let connections = &self.metrics.connections;
         if let Some(parent) = parent {
             connections.protocol(expect.into(), parent);
         }
+        let cause = if policy.is_some_and(|policy| policy.opaque) { Cause::Profile } else { Cause::Policy };
+        let declared = |http| Ok(Heard { http, cause, early: None });
         match expect {
-            Expect::Opaque => Ok(Detected::Opaque),
-            Expect::Http1 => Ok(Detected::Http(HttpVersion::Http1)),
-            Expect::Http2 => Ok(Detected::Http(HttpVersion::Http2)),
+            Expect::Opaque => return declared(None),
+            Expect::Http1 => return declared(Some(HttpVersion::Http1)),
+            Expect::Http2 => return declared(Some(HttpVersion::Http2)),
             // Routes by SNI are not carried yet, and must not be guessed.
-            Expect::Tls => Err(Reason::NoRoute.into()),
-            Expect::Detect => {
-                let started = Instant::now();
-                let read = detect::read_http(io, self.detect_timeout).await;
-                if let Some(parent) = parent {
-                    connections.detect_outbound(parent).record(&read, started.elapsed());
-                }
-                match read.map_err(|error| Fault::new(Reason::ClientBroken, error))? {
-                    detect::Http::Is(version) => Ok(Detected::Http(version)),
-                    detect::Http::Not | detect::Http::TimedOut => Ok(Detected::Opaque),
-                }
-            }
+            Expect::Tls => return Err(Reason::NoRoute.into()),
+            Expect::Detect => {}
         }
+        let (started, until) = (Instant::now(), early::by(Instant::now(), self.detect_timeout));
+        let turn = self.turn(io, dest, routing, until).await;
+        let first = early::first(io, turn, until).await;
+        if let Some(parent) = parent {
+            connections.detect_outbound(parent).record(&first.read, started.elapsed());
+        }
+        let http = match first.read.map_err(|error| Fault::new(Reason::ClientBroken, error))? {
+            detect::Http::Is(version) => Some(version),
+            detect::Http::Not | detect::Http::TimedOut => None,
+        };
+        Ok(Heard { http, cause: first.cause, early: first.early })
     }
 
     /// One connection's HTTP: every request is routed by itself.

@@ -18,6 +18,7 @@ pub mod transport;
 pub mod requests;
 pub mod streams;
 pub mod connections;
+pub mod classes;
 pub mod balancers;
 pub mod controllers;
 pub mod authz;
@@ -34,6 +35,8 @@ pub struct Metrics {
     budget: registry::Budget,
     pub authz: authz::Authorizations,
     pub balancers: balancers::Balancers,
+    pub inbound: classes::Classes,
+    pub outbound: classes::Classes,
     pub connections: connections::Connections,
     pub controllers: controllers::Controllers,
     pub errors: errors::Errors,
@@ -55,6 +58,8 @@ impl Metrics {
         Self {
             authz: authz::Authorizations::new(&budget),
             balancers: balancers::Balancers::default(),
+            inbound: classes::Classes::new("inbound"),
+            outbound: classes::Classes::new("outbound"),
             connections: connections::Connections::new(&budget),
             controllers: controllers::Controllers::default(),
             errors: errors::Errors::new(&budget),
@@ -89,6 +94,7 @@ impl Metrics {
         let mut page = page::Page::default();
         self.authz.render(&mut page);
         self.errors.render(&mut page);
+        classes::Classes::render([&self.inbound, &self.outbound], &mut page);
         self.requests.render(&mut page);
         self.controllers.render_requests(&mut page);
         self.transport.render(&mut page);

@@ -25,12 +25,37 @@ use std::io;
 use crate::model::{DnsName, WorkloadId};
 
 pub use anchors::{InvalidAnchors, Role, TrustAnchors};
+pub use client::Offer;
 pub use credentials::{CredentialStore, Credentials, Rejected};
 pub use rights::Right;
 pub use stream::Stream;
 
-/// The only protocol name of the mesh: a transport header follows (contract 2.3).
+/// The protocol name of the mesh: a transport header follows (contract 2.3).
 pub const TRANSPORT_ALPN: &[u8] = b"transport.l5d.io/v1";
+
+/// The same, on a connection that may end unused: its client is silent, and the server may want to speak first. Our own;
+/// whoever does not know it agrees to [`TRANSPORT_ALPN`], which is offered as well.
+pub const TENTATIVE_ALPN: &[u8] = b"transport.causeway/tentative";
+
+/// What a handshake has agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreed {
+    Nothing,
+    /// A transport header comes first.
+    Transport,
+    /// The same, and the connection may end unused.
+    Tentative,
+}
+
+impl Agreed {
+    fn of(alpn: Option<&[u8]>) -> Self {
+        match alpn {
+            Some(TRANSPORT_ALPN) => Self::Transport,
+            Some(TENTATIVE_ALPN) => Self::Tentative,
+            _ => Self::Nothing,
+        }
+    }
+}
 
 /// Bytes that rustls may hold for a peer that does not take them. Its own limit of 64 KiB would cut a piece
 /// of the relay, which grows by what encryption adds, into two system calls; beyond that, more gains nothing.

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use causeway::tls::testing::{Issued, San, TestCa, expect};
-use causeway::tls::{CredentialStore, client, server};
+use causeway::tls::{CredentialStore, Offer, client, server};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -89,7 +89,7 @@ fn one(kind: &Kind, count: usize) -> anyhow::Result<(Duration, usize)> {
 
 async fn ask(store: &CredentialStore, addr: SocketAddr) {
     let Ok(io) = TcpStream::connect(addr).await else { return };
-    if let Ok(connected) = client::connect(store, io, &expect(API), false).await {
+    if let Ok(connected) = client::connect(store, io, &expect(API), Offer::Nothing).await {
         let mut stream = connected.stream;
         let _ = stream.read(&mut [0]).await;
     }

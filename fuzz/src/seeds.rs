@@ -3,6 +3,7 @@
 
 use causeway::model::protocol::HttpVersion;
 use causeway::net::transport_header::TransportHeader;
+use causeway::tls::Offer;
 use causeway::tls::testing::{TestCa, expect};
 use tokio::io::AsyncReadExt;
 
@@ -11,7 +12,7 @@ use crate::inbound::{CLIENT, mode};
 /// Inputs for a target; none for those whose input has no form of its own.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
-        "client_hello" => [true, false].map(client_hello).into(),
+        "client_hello" => [Offer::Nothing, Offer::Transport, Offer::Tentative].map(client_hello).into(),
         "http_preface" => http1().chain([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()]).collect(),
         "guard" => http1().map(|bytes| [&[3, 7], &bytes[..]].concat()).collect(),
         "transport_header" => transport_headers(),
@@ -21,7 +22,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// What a proxy of ours begins with.
-fn client_hello(alpn: bool) -> Vec<u8> {
+fn client_hello(offer: Offer) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         let store = TestCa::new("seeds").store(CLIENT);
@@ -29,7 +30,7 @@ fn client_hello(alpn: bool) -> Vec<u8> {
         let expect = expect(CLIENT);
         let mut hello = vec![0; 1 << 14];
         tokio::select! {
-            _ = causeway::tls::client::connect(&store, near, &expect, alpn) => Vec::new(),
+            _ = causeway::tls::client::connect(&store, near, &expect, offer) => Vec::new(),
             read = far.read(&mut hello) => hello[..read.unwrap_or(0)].to_vec(),
         }
     })

@@ -96,7 +96,12 @@ pub fn profile(pb: pb::DestinationProfile) -> Result<Profile, InvalidProfile> {
         tracing::debug!(routes = pb.routes.len(), "profile routes ignored");
     }
     let endpoint = pb.endpoint.map(|addr| endpoint(addr, &HashMap::new())).transpose()?;
-    Ok(Profile { name: pb.fully_qualified_name.parse().ok(), opaque: pb.opaque_protocol, endpoint })
+    Ok(Profile {
+        name: pb.fully_qualified_name.parse().ok(),
+        opaque: pb.opaque_protocol,
+        http: !pb.routes.is_empty(),
+        endpoint,
+    })
 }
 
 /// Reads one address with the labels of its set.

@@ -21,6 +21,7 @@ use crate::inbound::{Inbound, Waiting};
 use crate::message::server::HttpServer;
 use crate::message::unread::Unread;
 use crate::outbound::Outbound;
+use crate::outbound::early::Silence;
 use crate::telemetry::Metrics;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::process::{CertificateTimes, TrustCounts};
@@ -184,6 +185,7 @@ pub(super) fn outbound(
     Arc::new(Outbound {
         discover: Arc::new(Discover::new(lookups, config.outbound.discovery_idle_timeout)),
         detect_timeout: config.outbound.detect_timeout,
+        silence: Silence::new(config.server_first),
         http: HttpServer::new(&config.outbound.server_http2, unread.clone(), move || {
             given_up.errors.outbound_unread()
         }),
@@ -245,6 +247,7 @@ pub(super) fn inbound(
         ips: config.inbound.ips.iter().copied().collect(),
         own_port: bound.inbound,
         detect_timeout: config.inbound.detect_timeout,
+        silence: Silence::new(config.server_first),
         turns: Turns::new(Handle::current().metrics().num_workers()),
         waiting: Arc::new(Waiting::new(config.inbound.http_queue)),
         in_flight: places(config.inbound.max_in_flight),

@@ -11,6 +11,7 @@ use super::*;
 pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
     let mut env = Environment::new(source);
     let mark = env.optional(&CAUSEWAY_MARK);
+    let server_first: Duration = env.value(&CAUSEWAY_SERVER_FIRST_AFTER);
     let (outbound, inbound, admin) = data_plane(&mut env, mark);
     let limits = control::stream_limits(&mut env);
     let identity = identity::identity(&mut env);
@@ -45,6 +46,7 @@ pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
             shutdown,
             metrics,
             mark,
+            server_first: Some(server_first).filter(|after| !after.is_zero()),
             ignored,
         })
     })

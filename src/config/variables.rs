@@ -183,4 +183,5 @@ settings! {
     CAUSEWAY_MARK: u32 = U32, None, "SO_MARK of the connections that the proxy opens, by which redirection can tell them; needs CAP_NET_ADMIN";
     CAUSEWAY_TRUST_ANCHORS_FILE: PathBuf = PATH, None, "file of PEM certificates, whom to trust, in place of LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS; a change is in force within two seconds";
     CAUSEWAY_EXPIRED_PEERS: ExpiredPeers = EXPIRED_PEERS, Some("drain"), "connections of peers whose certificate has expired: keep all, drain HTTP, or close opaque ones too";
+    CAUSEWAY_SERVER_FIRST_AFTER: Duration = DURATION, Some("20ms"), "how long a client may say nothing on a port of which nothing is declared before the server may speak first; 0: never";
 }

@@ -16,7 +16,7 @@ use crate::model::protocol::HttpVersion;
 use crate::telemetry::transport::{Dialled, Metered};
 use crate::tls::{Right, Stream};
 
-use super::opaque::OneSided;
+use super::opaque::Held;
 use super::pulse::Tell;
 use super::{Connector, Error, h1, h2};
 
@@ -53,6 +53,13 @@ pub enum Carry {
 pub enum Ready<'a> {
     Http1(h1::Lease<'a>),
     Http2(h2::Lease),
+}
+
+/// An opaque connection that may end unused.
+pub struct Tentative {
+    pub stream: Metered<Stream>,
+    /// The far side counts it among those it let in, used or not.
+    pub counted: bool,
 }
 
 /// How often a request that peers refuse is sent. One that is refused this often is not wanted, whatever
@@ -118,18 +125,26 @@ impl Client {
         self.open(None).await
     }
 
-    /// The same, on which more is known of the endpoint's host than the kernel says.
-    ///
-    /// # Errors
-    /// The endpoint cannot be reached.
-    pub async fn opaque(&self) -> Result<OneSided<Metered<Stream>>, Error> {
-        let stream = self.open(None).await?;
-        Ok(OneSided::new(stream, self.connector.hold(&self.endpoint)))
+    /// More is known of the endpoint's host than the kernel says, for an opaque connection to it.
+    pub fn hold(&self) -> Held {
+        self.connector.hold(&self.endpoint)
     }
 
     /// The endpoint's host may be dead.
     pub fn doubt(&self) {
         self.connector.doubt(&self.endpoint);
+    }
+
+    /// The same, where it may end unused; `None` where the far side would count it nevertheless, and must not.
+    ///
+    /// # Errors
+    /// The endpoint cannot be reached.
+    pub async fn tentative(&self, may_count: bool) -> Result<Option<Tentative>, Error> {
+        let dialled = self.connector.dial_tentatively(&self.endpoint, may_count).await?;
+        Ok(dialled.map(|(stream, counted)| Tentative {
+            stream: Metered::new(stream, self.transport.open()),
+            counted,
+        }))
     }
 
     /// A connection that takes a request now: an idle one, or a new one.

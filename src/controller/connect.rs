@@ -64,7 +64,7 @@ pub(super) async fn open(
         let io =
             socket::connect(&config.socket, addr, None).await.map_err(|error| Error::Tcp { addr, error })?;
         let Some(expect) = session.expects() else { return start(io, addr, config, None).await };
-        let connected = tls::client::connect(store, io, expect, false).await;
+        let connected = tls::client::connect(store, io, expect, tls::Offer::Nothing).await;
         let connected = connected.map_err(|error| Error::Tls { addr, error })?;
         start(connected.stream, addr, config, Some(connected.right)).await
     };

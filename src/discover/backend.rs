@@ -228,24 +228,46 @@ impl Backend {
         }
     }
 
+    /// An endpoint once one is ready, for who would like one and does not count among those who wait; `None` where that
+    /// would take too long.
+    pub async fn pick_early(&self, used: Use, deadline: Instant) -> Option<Pick> {
+        loop {
+            if let Some(pick) = self.pick_ready(used) {
+                return Some(pick);
+            }
+            let Members::Balanced(balancer) = &self.members else { return None };
+            let shut = self.waiting[used as usize].is_shut();
+            if shut || !balancer.wait_ready(deadline).await {
+                return None;
+            }
+        }
+    }
+
+    fn pick_ready(&self, used: Use) -> Option<Pick> {
+        match &self.members {
+            Members::Forward(reach) => Some(Pick { reach: reach.clone(), picked: None }),
+            Members::None => None,
+            Members::Balanced(balancer) => {
+                let picked = balancer.pick_for(used)?;
+                let reach = Arc::clone(&picked);
+                Some(Pick { reach, picked: Some(picked) })
+            }
+        }
+    }
+
     /// An endpoint: at once where one is ready, else as soon as one is.
     ///
     /// # Errors
     /// None became ready before the deadline; or none was for the whole of an earlier wait, and none
     /// is now; or too many wait already.
     pub async fn pick(&self, used: Use, deadline: Instant) -> Result<Pick, Fault> {
-        let balancer = match &self.members {
-            Members::Forward(reach) => return Ok(Pick { reach: reach.clone(), picked: None }),
-            Members::None => return Err(Reason::NoBackend.into()),
-            Members::Balanced(balancer) => balancer,
-        };
         let waiting = &self.waiting[used as usize];
         loop {
-            if let Some(picked) = balancer.pick_for(used) {
-                let reach = Arc::clone(&picked);
+            if let Some(pick) = self.pick_ready(used) {
                 waiting.open();
-                return Ok(Pick { reach, picked: Some(picked) });
+                return Ok(pick);
             }
+            let Members::Balanced(balancer) = &self.members else { return Err(Reason::NoBackend.into()) };
             waiting.until_ready(balancer, deadline).await?;
         }
     }

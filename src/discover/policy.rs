@@ -179,7 +179,8 @@ impl Lookups {
             backend
         });
         *live = used;
-        Some(Routing::Policy(Policy { policy, opaque: profile.is_some_and(|p| p.opaque) }))
+        let (opaque, http) = profile.map_or((false, false), |profile| (profile.opaque, profile.http));
+        Some(Routing::Policy(Policy { policy, opaque, http }))
     }
 }
 

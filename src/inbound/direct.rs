@@ -10,7 +10,8 @@ use crate::error::{Fault, Reason};
 use crate::model::Peer;
 use crate::net::transport_header::{self, InvalidHeader, ReadError, TransportHeader};
 use crate::net::{Accepted, Prefixed};
-use crate::tls::Stream;
+use crate::telemetry::classes::Cause;
+use crate::tls::{Agreed, Stream};
 use crate::{detect, tls};
 
 use super::http::Upstream;
@@ -21,7 +22,7 @@ impl Inbound {
     /// Serves a connection made to the proxy's own port: identity, ALPN and header are mandatory.
     pub(super) async fn serve_direct(&self, conn: Accepted) -> Result<(), Fault> {
         let (client, local) = (conn.client, conn.orig_dst);
-        let (io, peer) = self.identify_direct(Prefixed::new(conn.io)).await?;
+        let (io, peer, tentative) = self.identify_direct(Prefixed::new(conn.io)).await?;
         let mut io = Prefixed::new(io);
         let header = self.read_header(&mut io).await?;
         self.metrics.connections.transport_header(&header, peer.id());
@@ -32,23 +33,25 @@ impl Inbound {
             // Judged by the policy of the gateway's own port (contract 4.2).
             let call =
                 Call { io, client, target: local, peer, port: self.ports.get(self.own_port), silent: false };
-            return Box::pin(self.serve_gateway(call, name, port, session)).await;
+            return Box::pin(self.serve_gateway(call, (name, port), session, tentative)).await;
         }
         let target = SocketAddr::new(local.ip(), port);
         let call = Call { io, client, target, peer, port: self.ports.get(port), silent: false };
+        self.metrics.inbound.count(session, Cause::Header);
         match session {
+            None if tentative => Box::pin(self.relay_tentative(call, Onward::App)).await,
             Some(version) => {
                 let app = Upstream::App(self.apps.client(target));
                 self.serve_http(call, version, app).await
             }
-            None => self.relay_tcp(call, Onward::App).await,
+            None => self.relay_tcp(call, Onward::App, None).await,
         }
     }
 
     async fn identify_direct(
         &self,
         mut io: Prefixed<tokio::net::TcpStream>,
-    ) -> Result<(Stream, Peer), Fault> {
+    ) -> Result<(Stream, Peer, bool), Fault> {
         let hello = tokio::time::timeout(self.detect_timeout, detect::read_client_hello(&mut io)).await;
         let hello = hello
             .map_err(|_| Reason::TlsDetectTimeout)?
@@ -58,12 +61,12 @@ impl Inbound {
             Some(_) => return Err(refused("TLS for another name")),
             None => return Err(refused("no TLS")),
         }
-        let (stream, tls::server::Accepted { client, transport, .. }) = self.handshake(io, true).await?;
-        if !transport {
+        let (stream, tls::server::Accepted { client, agreed, .. }) = self.handshake(io, true).await?;
+        if agreed == Agreed::Nothing {
             return Err(refused("no transport protocol was negotiated"));
         }
         let id = client.ok_or_else(|| refused("no client certificate"))?;
-        Ok((stream, Peer::Identified(id)))
+        Ok((stream, Peer::Identified(id), agreed == Agreed::Tentative))
     }
 
     async fn read_header(&self, io: &mut Prefixed<Stream>) -> Result<TransportHeader, Fault> {

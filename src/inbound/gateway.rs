@@ -20,6 +20,7 @@ use crate::model::protocol::HttpVersion;
 use crate::model::{DnsName, WorkloadId};
 use crate::outbound::http::{Carried, Session, Track};
 use crate::outbound::{Outbound, gone};
+use crate::telemetry::classes::Cause;
 use crate::tls::Right;
 
 use super::http::Upstream;
@@ -40,9 +41,9 @@ impl Inbound {
     pub(super) async fn serve_gateway(
         &self,
         mut call: Call,
-        name: DnsName,
-        port: u16,
+        (name, port): (DnsName, u16),
         session: Option<HttpVersion>,
+        tentative: bool,
     ) -> Result<(), Fault> {
         let target = Target::Name(name.clone(), port);
         let gateway = self.gateway.as_ref().filter(|gateway| gateway.suffixes.contains(&name));
@@ -54,6 +55,7 @@ impl Inbound {
             () = gone(&mut call.io, self.detect_timeout) => return Err(Reason::ClientBroken.into()),
         };
         debug!(client = %call.client, target = %dest.target, "connection for a gateway");
+        self.metrics.inbound.count(session, Cause::Header);
         if let Some(version) = session {
             let passage = Passage::new(gateway, &call, dest)?;
             return self.serve_http(call, version, Upstream::Gateway(Box::new(passage))).await;
@@ -62,7 +64,11 @@ impl Inbound {
             return Err(Reason::GatewayLoop.into());
         }
         let onward = Onward::Gateway { outbound: &gateway.outbound, dest: &dest, routing: &routing };
-        self.relay_tcp(call, onward).await
+        if tentative {
+            self.relay_tentative(call, onward).await
+        } else {
+            self.relay_tcp(call, onward, None).await
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use crate::authorize::{self, explain};
 use crate::discover::{Destination, Routing};
 use crate::error::{Fault, Reason};
 use crate::model::{Peer, ServerPolicy};
+use crate::net::Prefixed;
 use crate::net::relay::relay;
 use crate::outbound::Outbound;
+use crate::outbound::early::Early;
 use crate::telemetry::labels::InboundTarget;
 use crate::telemetry::transport::Metered;
 use crate::tls::rights;
@@ -29,7 +31,12 @@ pub(super) enum Onward<'a> {
 
 impl Inbound {
     /// Authorizes a connection and relays it, until either side ends it or policy no longer permits it.
-    pub(super) async fn relay_tcp(&self, call: Call, onward: Onward<'_>) -> Result<(), Fault> {
+    pub(super) async fn relay_tcp(
+        &self,
+        call: Call,
+        onward: Onward<'_>,
+        early: Option<Box<Early>>,
+    ) -> Result<(), Fault> {
         let Call { io, client, target, peer, port, silent } = call;
         let policy = port.policy();
         let at = InboundTarget { target, peer: &peer, server: &policy.meta };
@@ -56,7 +63,7 @@ impl Inbound {
             }
         }
         tokio::select! {
-            carried = self.forward(&mut io, target, onward) => carried, // forward
+            carried = self.forward(&mut io, target, onward, early) => carried, // forward
             () = rights::closed(right.as_ref()) => Err(Reason::RightEnded.into()),
             () = denied(changes, client.ip(), &peer) => {
                 self.metrics.authz.tcp_terminate(&at).incr();
@@ -74,17 +81,21 @@ impl Inbound {
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         target: SocketAddr,
         onward: Onward<'_>,
+        early: Option<Box<Early>>,
     ) -> Result<(), Fault> {
         match onward {
             Onward::App => {
-                let mut upstream = self.apps.client(target).stream().await?;
+                let mut upstream = match early.and_then(|early| early.taken()) {
+                    Some((_, upstream)) => upstream,
+                    None => Prefixed::new(self.apps.client(target).stream().await?),
+                };
                 if let Err(broken) = relay(io, &mut upstream).await {
                     debug!(%target, ?broken, "an opaque connection broke");
                 }
                 Ok(())
             }
             Onward::Gateway { outbound, dest, routing } => {
-                Box::pin(outbound.relay_tcp(io, dest, routing)).await
+                Box::pin(outbound.relay_tcp(io, dest, routing, early)).await
             }
         }
     }

@@ -42,6 +42,11 @@ impl ResourceRef {
         matches!(self, Self::Default { name } if &**name == "audit")
     }
 
+    /// Whether nobody made it: it is there where nothing is.
+    pub fn is_default(&self) -> bool {
+        matches!(self, Self::Default { .. })
+    }
+
     pub fn group(&self) -> &str {
         match self {
             Self::Default { .. } => "",

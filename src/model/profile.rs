@@ -10,6 +10,8 @@ pub struct Profile {
     pub name: Option<DnsName>,
     /// The target's port is opaque, whatever policy says (contract 3.3).
     pub opaque: bool,
+    /// The ServiceProfile has routes, which are HTTP's. Only read: what is written has the routes themselves.
+    pub http: bool,
     /// Set for single addresses: forward there.
     pub endpoint: Option<Endpoint>,
 }

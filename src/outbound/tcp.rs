@@ -11,20 +11,22 @@ use crate::connect::opaque::OneSided;
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing};
 use crate::error::{Fault, Reason};
+use crate::net::Prefixed;
 use crate::net::relay::{Broken, relay};
 use crate::telemetry::balancers::Use;
-use crate::telemetry::transport::Metered;
-use crate::tls::{Stream, rights};
+use crate::tls::rights;
 
+use super::early::{Early, Upstream};
 use super::{Outbound, route};
 
 impl Outbound {
-    /// Relays one opaque connection to an endpoint of its route's backend.
+    /// Relays one opaque connection to an endpoint of its route's backend: over the `early` one, if it still stands.
     pub(crate) async fn relay_tcp(
         &self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         dest: &Destination,
         routing: &Routing,
+        early: Option<Box<Early>>,
     ) -> Result<(), Fault> {
         let taken = route::opaque(routing)?; // route
         let target = (dest.target.ip(), dest.target.port());
@@ -34,7 +36,7 @@ impl Outbound {
         if let Ok(backend) = &backend {
             backend.show(&self.metrics, Use::Tcp, taken.parent);
         }
-        let carried = async { carry(io, backend?).await }.await;
+        let carried = async { carry(io, backend?, early).await }.await;
         counts.close(match &carried {
             Ok(ended) => ended.as_ref().err().map(reason),
             Err(fault) => Some(fault.reason),
@@ -59,9 +61,15 @@ fn reason(broken: &Broken) -> Reason {
 async fn carry(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     backend: &Backend,
+    early: Option<Box<Early>>,
 ) -> Result<Result<(), Broken>, Fault> {
-    let (pick, mut upstream) = connect(backend).await?; // balance, connect
-    let (held, right) = (upstream.held().clone(), upstream.get_ref().get_ref().right().cloned());
+    let taken = early.and_then(|early| early.taken()).and_then(|(pick, upstream)| Some((pick?, upstream)));
+    let (pick, upstream) = match taken {
+        Some(taken) => taken,
+        None => connect(backend).await?, // balance, connect
+    };
+    let (held, right) = (pick.client().hold(), upstream.get_ref().get_ref().right().cloned());
+    let mut upstream = OneSided::new(upstream, held.clone());
     let ended = tokio::select! {
         biased;
         ended = relay(io, &mut upstream) => Ok(ended), // relay
@@ -74,14 +82,14 @@ async fn carry(
 
 /// A connection to one endpoint of a backend. An endpoint that cannot be reached costs only the time
 /// of the attempt: another is tried until the failfast timeout has passed.
-async fn connect(backend: &Backend) -> Result<(Pick, OneSided<Metered<Stream>>), Fault> {
+async fn connect(backend: &Backend) -> Result<(Pick, Upstream), Fault> {
     let deadline = Instant::now() + backend.failfast(Use::Tcp);
     loop {
         let mut pick = backend.pick(Use::Tcp, deadline).await?;
-        match pick.client().opaque().await {
+        match pick.client().stream().await {
             Ok(stream) => {
                 pick.reached();
-                return Ok((pick, stream));
+                return Ok((pick, Prefixed::new(stream)));
             }
             Err(error) => give_up_or_retry(pick, error, deadline)?,
         }

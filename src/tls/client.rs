@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::read_ahead::ReadAhead;
-use super::{CredentialStore, Error, Right, Role, TRANSPORT_ALPN, WRITE_LIMIT, subject};
+use super::{Agreed, CredentialStore, Error, Right, Role, WRITE_LIMIT, subject};
 use crate::model::endpoint::EndpointTls;
 
 pub type ClientStream<IO> = tokio_rustls::client::TlsStream<ReadAhead<IO>>;
@@ -14,20 +14,30 @@ pub type ClientStream<IO> = tokio_rustls::client::TlsStream<ReadAhead<IO>>;
 #[derive(Debug)]
 pub struct Connected<IO> {
     pub stream: ClientStream<IO>,
-    /// The far end agreed to read a transport header first.
-    pub transport: bool,
+    /// What the far end will read first.
+    pub agreed: Agreed,
     /// How long the far end may keep the connection.
     pub right: Right,
 }
 
+/// What the far end is asked to agree to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    Nothing,
+    /// To read a transport header first.
+    Transport,
+    /// The same, and if it knows how, to count nothing before the connection is used.
+    Tentative,
+}
+
 /// Shakes hands over `io`, presenting our certificate if there is one, with `expect.server_name` as SNI.
-/// The far end must prove `expect.id`, exactly; before that no byte of ours is written. With `alpn` the
-/// transport protocol is offered, otherwise none. The caller bounds the time.
+/// The far end must prove `expect.id`, exactly; before that no byte of ours is written. The caller bounds the
+/// time.
 pub async fn connect<IO>(
     store: &CredentialStore,
     io: IO,
     expect: &EndpointTls,
-    alpn: bool,
+    offer: Offer,
 ) -> Result<Connected<IO>, Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -36,7 +46,7 @@ where
         .map_err(|_| Error::ServerName(expect.server_name.clone()))?
         .to_owned();
     let held = store.held();
-    let stream = TlsConnector::from(held.client_config(alpn))
+    let stream = TlsConnector::from(held.client_config(offer))
         .connect_with(pki_types::ServerName::DnsName(sni), ReadAhead::new(io), |session| {
             session.set_buffer_limit(Some(WRITE_LIMIT));
         })
@@ -49,6 +59,6 @@ where
         return Err(wrong(names.into_iter().next()));
     }
     let right = store.admit(&held, Role::Server, chain)?.ok_or_else(|| wrong(None))?;
-    let transport = session.alpn_protocol() == Some(TRANSPORT_ALPN);
-    Ok(Connected { stream, transport, right })
+    let agreed = Agreed::of(session.alpn_protocol());
+    Ok(Connected { stream, agreed, right })
 }

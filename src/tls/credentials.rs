@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::anchors::{Role, TrustAnchors};
 use super::rights::{Peers, Right};
-use super::{Error, TRANSPORT_ALPN, crypto, subject};
+use super::{Error, Offer, TENTATIVE_ALPN, TRANSPORT_ALPN, crypto, subject};
 use crate::config::ExpiredPeers;
 use crate::model::WorkloadId;
 
@@ -68,6 +68,7 @@ pub enum Rejected {
 struct ClientConfigs {
     plain: Arc<ClientConfig>,
     transport: Arc<ClientConfig>,
+    tentative: Arc<ClientConfig>,
 }
 
 impl CredentialStore {
@@ -212,9 +213,13 @@ impl Held {
         Self { anchors, anonymous, current: current.map(Arc::new) }
     }
 
-    pub(super) fn client_config(&self, transport: bool) -> Arc<ClientConfig> {
+    pub(super) fn client_config(&self, offer: Offer) -> Arc<ClientConfig> {
         let configs = self.current.as_ref().map_or(&self.anonymous, |credentials| &credentials.client);
-        if transport { configs.transport.clone() } else { configs.plain.clone() }
+        match offer {
+            Offer::Nothing => configs.plain.clone(),
+            Offer::Transport => configs.transport.clone(),
+            Offer::Tentative => configs.tentative.clone(),
+        }
     }
 
     pub(super) fn server_config(&self, direct: bool) -> Option<Arc<ServerConfig>> {
@@ -233,7 +238,7 @@ impl Credentials {
         let client = client_builder(anchors).with_client_auth_cert(chain.clone(), key.clone_key())?;
         let server = server_config(anchors, chain.clone(), key.clone_key())?;
         let mut direct = server.clone();
-        direct.alpn_protocols = vec![TRANSPORT_ALPN.to_vec()];
+        direct.alpn_protocols = vec![TENTATIVE_ALPN.to_vec(), TRANSPORT_ALPN.to_vec()];
         Ok(Self {
             chain,
             expiry,
@@ -260,7 +265,9 @@ impl ClientConfigs {
         config.resumption = Resumption::disabled();
         let mut transport = config.clone();
         transport.alpn_protocols = vec![TRANSPORT_ALPN.to_vec()];
-        Self { plain: config.into(), transport: transport.into() }
+        let mut tentative = config.clone();
+        tentative.alpn_protocols = vec![TENTATIVE_ALPN.to_vec(), TRANSPORT_ALPN.to_vec()];
+        Self { plain: config.into(), transport: transport.into(), tentative: tentative.into() }
     }
 }
 

@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::read_ahead::ReadAhead;
-use super::{CredentialStore, Error, Right, Role, TRANSPORT_ALPN, WRITE_LIMIT, subject};
+use super::{Agreed, CredentialStore, Error, Right, Role, WRITE_LIMIT, subject};
 use crate::model::WorkloadId;
 
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<ReadAhead<IO>>;
@@ -14,8 +14,8 @@ pub type ServerStream<IO> = tokio_rustls::server::TlsStream<ReadAhead<IO>>;
 pub struct Accepted {
     /// The first usable name of its certificate; `None` if it presented none, or one without a usable name.
     pub client: Option<WorkloadId>,
-    /// The client will send a transport header first.
-    pub transport: bool,
+    /// What the client will send first.
+    pub agreed: Agreed,
     /// How long the client may keep the connection; `None` where it has proven nothing.
     pub right: Option<Right>,
 }
@@ -40,6 +40,6 @@ where
     let chain = session.peer_certificates().unwrap_or_default();
     let client = chain.first().and_then(|leaf| subject::client(leaf));
     let right = store.admit(&held, Role::Client, chain)?;
-    let transport = session.alpn_protocol() == Some(TRANSPORT_ALPN);
-    Ok((stream, Accepted { client, transport, right }))
+    let agreed = Agreed::of(session.alpn_protocol());
+    Ok((stream, Accepted { client, agreed, right }))
 }

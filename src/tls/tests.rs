@@ -25,7 +25,7 @@ struct Handshake<'a> {
     client: &'a CredentialStore,
     server: &'a CredentialStore,
     expected: &'a str,
-    alpn: bool,
+    offer: Offer,
     direct: bool,
 }
 
@@ -36,7 +36,7 @@ impl Handshake<'_> {
         let expected = expect(self.expected);
         let connect = async {
             let io = TcpStream::connect(addr).await.unwrap();
-            client::connect(self.client, io, &expected, self.alpn).await
+            client::connect(self.client, io, &expected, self.offer).await
         };
         let accept = async {
             let (io, _) = listener.accept().await.unwrap();
@@ -47,7 +47,7 @@ impl Handshake<'_> {
 }
 
 fn from_web<'a>(client: &'a CredentialStore, server: &'a CredentialStore) -> Handshake<'a> {
-    Handshake { client, server, expected: API, alpn: false, direct: false }
+    Handshake { client, server, expected: API, offer: Offer::Nothing, direct: false }
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn both_ends_learn_who_the_other_is() {
     let ca = TestCa::new("root");
     let (client, server) = from_web(&ca.store(WEB), &ca.store(API)).run().await;
     let (mut near, (mut far, accepted)) = (client.unwrap().stream, server.unwrap());
-    assert_eq!((accepted.client, accepted.transport), (Some(WEB.parse().unwrap()), false));
+    assert_eq!((accepted.client, accepted.agreed), (Some(WEB.parse().unwrap()), Agreed::Nothing));
 
     near.write_all(b"ping").await.unwrap();
     near.shutdown().await.unwrap();
@@ -199,10 +199,17 @@ async fn before_the_first_certificate_a_client_is_anonymous_and_a_server_refuses
 async fn the_transport_protocol_needs_both_ends() {
     let ca = TestCa::new("root");
     let (web, api) = (ca.store(WEB), ca.store(API));
-    for (alpn, direct) in [(false, false), (false, true), (true, false), (true, true)] {
-        let (client, server) = Handshake { alpn, direct, ..from_web(&web, &api) }.run().await;
-        assert_eq!(client.unwrap().transport, alpn && direct);
-        assert_eq!(server.unwrap().1.transport, alpn && direct);
+    for (offer, direct, agreed) in [
+        (Offer::Nothing, false, Agreed::Nothing),
+        (Offer::Nothing, true, Agreed::Nothing),
+        (Offer::Transport, false, Agreed::Nothing),
+        (Offer::Transport, true, Agreed::Transport),
+        (Offer::Tentative, false, Agreed::Nothing),
+        (Offer::Tentative, true, Agreed::Tentative),
+    ] {
+        let (client, server) = Handshake { offer, direct, ..from_web(&web, &api) }.run().await;
+        assert_eq!(client.unwrap().agreed, agreed);
+        assert_eq!(server.unwrap().1.agreed, agreed);
     }
 }
 
@@ -307,7 +314,7 @@ async fn a_piece_of_the_relay_is_one_offer_to_the_socket() {
     let io = Offered { io, sizes: sizes.clone() };
     let sent = vec![7; relay::PIECE];
     let send = async {
-        let mut near = client::connect(&web, io, &expect(API), false).await.unwrap().stream;
+        let mut near = client::connect(&web, io, &expect(API), Offer::Nothing).await.unwrap().stream;
         near.write_all(&sent).await.unwrap();
         near.shutdown().await.unwrap();
     };

@@ -171,7 +171,13 @@ impl App {
 
     /// How many connections were ever made to it.
     pub fn connections(&self) -> usize {
-        *self.state.connections.lock()
+        self.state.connections()
+    }
+}
+
+impl State {
+    pub fn connections(&self) -> usize {
+        *self.connections.lock()
     }
 }
 

@@ -5,7 +5,7 @@ use causeway::model::endpoint::EndpointTls;
 use causeway::model::protocol::HttpVersion;
 use causeway::net::transport_header::TransportHeader;
 use causeway::tls::client::{ClientStream, connect};
-use causeway::tls::{self, CredentialStore};
+use causeway::tls::{self, CredentialStore, Offer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -21,11 +21,11 @@ pub async fn shake_hands(
     pod: &Pod,
     store: &CredentialStore,
     name: &str,
-    alpn: bool,
+    offer: Offer,
 ) -> Result<ClientStream<TcpStream>, tls::Error> {
     let io = TcpStream::connect(pod.inbound).await.unwrap();
     let expect = EndpointTls { id: pod.id.parse().unwrap(), server_name: name.parse().unwrap() };
-    within("a handshake", connect(store, io, &expect, alpn)).await.map(|connected| connected.stream)
+    within("a handshake", connect(store, io, &expect, offer)).await.map(|connected| connected.stream)
 }
 
 fn header(port: u16, session: Option<HttpVersion>) -> Bytes {
@@ -35,7 +35,7 @@ fn header(port: u16, session: Option<HttpVersion>) -> Bytes {
 /// What comes back for these bytes, from a client with identity and transport protocol.
 async fn answer_to(pair: &Pair, bytes: &[u8]) -> String {
     let store = pair.world.ca.store(&identity("raw"));
-    let mut io = shake_hands(&pair.bb, &store, &pair.bb.id, true).await.unwrap();
+    let mut io = shake_hands(&pair.bb, &store, &pair.bb.id, Offer::Transport).await.unwrap();
     let _ = io.write_all(bytes).await;
     String::from_utf8(read_to_end(&mut io).await).unwrap()
 }
@@ -69,7 +69,7 @@ async fn plaintext_is_refused() {
 async fn tls_without_the_transport_protocol_is_refused() {
     let pair = Pair::new().await;
     let store = pair.world.ca.store(&identity("raw"));
-    let io = shake_hands(&pair.bb, &store, &pair.bb.id, false).await.unwrap();
+    let io = shake_hands(&pair.bb, &store, &pair.bb.id, Offer::Nothing).await.unwrap();
     assert_eq!(exchange(io, GET).await, "");
     assert_eq!(pair.app.connections(), 0);
 }
@@ -78,7 +78,7 @@ async fn tls_without_the_transport_protocol_is_refused() {
 async fn tls_without_a_client_certificate_is_refused() {
     let pair = Pair::new().await;
     let store = pair.world.ca.empty_store(&identity("raw"));
-    let mut io = shake_hands(&pair.bb, &store, &pair.bb.id, true).await.unwrap();
+    let mut io = shake_hands(&pair.bb, &store, &pair.bb.id, Offer::Transport).await.unwrap();
     let request = [&header(pair.app.addr.port(), Some(HttpVersion::Http1))[..], GET.as_bytes()].concat();
     let _ = io.write_all(&request).await;
     assert_eq!(read_to_end(&mut io).await, b"");
@@ -89,7 +89,7 @@ async fn tls_without_a_client_certificate_is_refused() {
 async fn tls_for_another_name_is_refused() {
     let pair = Pair::new().await;
     let store = pair.world.ca.store(&identity("raw"));
-    assert!(shake_hands(&pair.bb, &store, "elsewhere.example", true).await.is_err());
+    assert!(shake_hands(&pair.bb, &store, "elsewhere.example", Offer::Transport).await.is_err());
 }
 
 #[tokio::test]

@@ -2,11 +2,13 @@
 //! of `bb`'s cluster.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use causeway::model::endpoint::ProtocolHint;
 use causeway::model::protocol::HttpVersion;
 use causeway::model::{Endpoint, Profile};
 use causeway::net::transport_header::TransportHeader;
+use causeway::tls::Offer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -79,7 +81,7 @@ impl Gate {
     /// What comes back for these bytes, after a header, from a client with this identity.
     async fn answer_to(&self, id: &str, header: &TransportHeader, bytes: &str) -> String {
         let store = self.world.ca.store(id);
-        let mut io = shake_hands(&self.gateway, &store, &self.gateway.id, true).await.unwrap();
+        let mut io = shake_hands(&self.gateway, &store, &self.gateway.id, Offer::Transport).await.unwrap();
         let _ = io.write_all(&[&header.encode()[..], bytes.as_bytes()].concat()).await;
         String::from_utf8(read_to_end(&mut io).await).unwrap()
     }
@@ -330,7 +332,7 @@ async fn names_beyond_the_suffixes_and_those_without_profile_end_the_connection(
     }
     // A pod that is no gateway leads nobody anywhere.
     let store = gate.world.ca.store(&raw);
-    let mut io = shake_hands(&gate.bb, &store, &gate.bb.id, true).await.unwrap();
+    let mut io = shake_hands(&gate.bb, &store, &gate.bb.id, Offer::Transport).await.unwrap();
     let _ = io.write_all(&asks_for(TARGET, HTTP1).encode()).await;
     assert_eq!(read_to_end(&mut io).await, b"");
     assert_eq!(gate.app.connections(), 0);
@@ -437,7 +439,7 @@ async fn a_client_that_gives_up_waiting_for_the_control_plane_is_let_go() {
     let target = "silent.demo.svc.cluster.local:80";
     gate.world.script().profiles.fall_silent(target);
     let store = gate.world.ca.store(&identity("raw"));
-    let mut io = shake_hands(&gate.gateway, &store, &gate.gateway.id, true).await.unwrap();
+    let mut io = shake_hands(&gate.gateway, &store, &gate.gateway.id, Offer::Transport).await.unwrap();
     let _ = io.write_all(&asks_for(target, HTTP1).encode()).await;
     gate.world.script().profiles.until_opened(target, 1).await;
     // What comes while it waits is no reason to look away.
@@ -445,4 +447,14 @@ async fn a_client_that_gives_up_waiting_for_the_control_plane_is_let_go() {
     let _ = io.flush().await;
     drop(io);
     until("nobody asks any more", async || gate.world.script().profiles.open(target) == 0).await;
+}
+
+#[tokio::test]
+async fn a_server_may_speak_first_behind_it() {
+    let gate = Gate::of(async |pod| App::greeting(pod, b"220 ready\r\n").await).await;
+    let mut io = gate.web.connect(gate.mirror).await;
+    let greeting = tokio::time::timeout(Duration::from_secs(5), read_until(&mut io, "\r\n")).await;
+    assert_eq!(greeting.expect("a greeting before detection ends"), "220 ready\r\n");
+    io.write_all(b"HELO").await.unwrap();
+    read_until(&mut io, "HELO").await;
 }

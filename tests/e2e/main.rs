@@ -40,6 +40,7 @@ mod refusals;
 mod queues;
 mod requests;
 mod spoofing;
+mod speaks_first;
 mod streams;
 mod strict;
 mod trust;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use causeway::model::endpoint::EndpointTls;
 use causeway::net::transport_header::TransportHeader;
+use causeway::tls::Offer;
 use causeway::tls::client::{ClientStream, connect};
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +24,7 @@ async fn shake_hands(world: &World) -> ClientStream<TcpStream> {
 
 async fn shake_hands_as(world: &World, store: &causeway::tls::CredentialStore) -> ClientStream<TcpStream> {
     let expect = EndpointTls { id: ID.parse().unwrap(), server_name: ID.parse().unwrap() };
-    connect(store, world.dial(Side::Direct).await, &expect, true).await.unwrap().stream
+    connect(store, world.dial(Side::Direct).await, &expect, Offer::Transport).await.unwrap().stream
 }
 
 /// Waits until the proxy has closed a connection.
@@ -94,7 +95,7 @@ async fn client_hello() -> Vec<u8> {
     let store = ca.store("nobody.demo.serviceaccount.identity.linkerd.cluster.local");
     let expect = EndpointTls { id: ID.parse().unwrap(), server_name: ID.parse().unwrap() };
     let client = tokio::spawn(async move {
-        let _ = connect(&store, TcpStream::connect(to).await.unwrap(), &expect, true).await;
+        let _ = connect(&store, TcpStream::connect(to).await.unwrap(), &expect, Offer::Transport).await;
     });
     let (mut io, _) = listener.accept().await.unwrap();
     let mut hello = vec![0; 5];

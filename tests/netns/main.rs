@@ -25,5 +25,6 @@ mod pod;
 mod redirect;
 mod rotation;
 mod ruin;
+mod speaks_first;
 mod wire;
 mod world;

@@ -247,7 +247,12 @@ pub(crate) fn serve_echo(pod: &Namespace, port: u16) -> mpsc::Receiver<Vec<u8>> 
     seen
 }
 
-fn each_connection(pod: &Namespace, port: u16, serve: impl Fn(TcpStream) + Clone + Send + 'static) {
+/// Serves a port of a pod, each connection on a thread of its own.
+pub(crate) fn each_connection(
+    pod: &Namespace,
+    port: u16,
+    serve: impl Fn(TcpStream) + Clone + Send + 'static,
+) {
     let listener: TcpListener = pod.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

@@ -23,6 +23,7 @@ use causeway::model::inbound::{Authentication, Authorization, InboundRoute, Netw
 use causeway::model::name::Host;
 use causeway::model::{ResourceRef, ServerPolicy};
 use causeway::telemetry::{Metrics, RETAIN_IDLE};
+use causeway::outbound::early::Silence;
 use causeway::tls::client::ClientStream;
 use causeway::tls::testing::TestCa;
 use causeway::tls::turns::Turns;
@@ -84,6 +85,7 @@ impl Setting {
             ips: Vec::new(),
             own_port: 1,
             detect_timeout: TIMEOUT,
+            silence: Silence::new(None),
             turns: Turns::new(1),
             failfast: TIMEOUT,
             in_flight: Arc::new(Semaphore::new(1024)),
@@ -100,7 +102,7 @@ impl Setting {
     pub(super) async fn shake_hands(&self, io: TcpStream) -> Result<ClientStream<TcpStream>, tls::Error> {
         let id = SERVER.parse().expect("an identity");
         let expect = EndpointTls { id, server_name: SERVER.parse().expect("a name") };
-        Ok(tls::client::connect(&self.client, io, &expect, false).await?.stream)
+        Ok(tls::client::connect(&self.client, io, &expect, tls::Offer::Nothing).await?.stream)
     }
 }
 

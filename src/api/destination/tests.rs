@@ -149,7 +149,7 @@ proptest! {
         opaque: bool,
         endpoint in prop::option::of(strategies::endpoint()),
     ) {
-        let sent = Profile { name: name.map(|n| n.parse().unwrap()), opaque, endpoint };
+        let sent = Profile { name: name.map(|n| n.parse().unwrap()), opaque, http: false, endpoint };
         prop_assert_eq!(profile(encode_profile(&sent, None)), Ok(sent));
     }
 }

@@ -104,7 +104,7 @@ impl Reach {
         let store = self.credentials(anchors)?;
         let name = self.server_identity.clone();
         let expect = EndpointTls { id: WorkloadId::Dns(name.clone()), server_name: name };
-        let shaken = timeout(LIMIT, tls::client::connect(&store, io, &expect, false)).await;
+        let shaken = timeout(LIMIT, tls::client::connect(&store, io, &expect, tls::Offer::Nothing)).await;
         let shaken = shaken.map_err(|_| Error::Late { addr })?;
         let error = |error| Error::Tls { addr, error: Box::new(error) };
         channel(addr, shaken.map_err(error)?.stream, true).await

@@ -73,7 +73,7 @@ impl Ask<'_> {
         let Some(identity) = self.identity else { return self.get(io).await };
         let name: DnsName = identity.parse().map_err(|_| Failure::Identity(identity.to_owned()))?;
         let expect = EndpointTls { id: WorkloadId::Dns(name.clone()), server_name: name };
-        let connected = tls::client::connect(us, io, &expect, false).await;
+        let connected = tls::client::connect(us, io, &expect, tls::Offer::Nothing).await;
         self.get(connected.map_err(|error| Failure::Tls(addr, error))?.stream).await
     }
 

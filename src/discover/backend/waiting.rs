@@ -38,6 +38,11 @@ impl Waiting {
         }
     }
 
+    /// Whether requests fail at once that find no endpoint ready.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed)
+    }
+
     /// Waits until an endpoint is ready.
     ///
     /// # Errors
@@ -48,7 +53,7 @@ impl Waiting {
         balancer: &Balancer<T>,
         deadline: Instant,
     ) -> Result<(), Reason> {
-        if self.shut.load(Ordering::Relaxed) {
+        if self.is_shut() {
             return Err(Reason::LoadShed);
         }
         let (_place, since) = self.place().ok_or(Reason::LoadShed)?;

@@ -123,6 +123,13 @@ fn process() -> Vec<Case> {
         case("CAUSEWAY_LOCAL_FIRST_CONNECTIONS", get!(outbound.local_first[1]), ("50-100", Is("Some(LoadBand { low: 50, high: 100 })")), ("100", FATAL), FATAL),
         case("CAUSEWAY_OUTBOUND_PING_AFTER", get!(outbound.ping.map(|ping| ping.after)), ("0", Is("None")), ("1", FATAL), FATAL),
         case("CAUSEWAY_OUTBOUND_PING_TIMEOUT", get!(outbound.ping.map(|ping| ping.timeout)), ("1s", Is("Some(1s)")), ("1", FATAL), FATAL),
+        case(
+            "CAUSEWAY_SERVER_FIRST_AFTER",
+            get!(server_first),
+            ("0", Is("None")),
+            ("20", FATAL),
+            FATAL,
+        ),
         case("CAUSEWAY_MARK", get!(mark), ("2102", Is("Some(2102)")), ("0x2", FATAL), FATAL),
     ]
 }
