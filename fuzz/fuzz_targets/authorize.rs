@@ -8,9 +8,9 @@ use causeway::authorize;
 use causeway::model::inbound::{
     Authentication, Authorization, IdentityMatch, InboundRoute, NetworkMatch, ServerProtocol,
 };
-use causeway::model::matching::{PathMatch, RequestMatch};
+use causeway::model::matching::{Head, PathMatch, RequestMatch};
 use causeway::model::{Peer, ResourceRef, ServerPolicy};
-use http::Method;
+use http::Request;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
@@ -36,15 +36,18 @@ libfuzzer_sys::fuzz_target!(|input: Input<'_>| {
 
 fn allowed(routes: Vec<InboundRoute>, client: IpAddr, peer: &Peer, path: &str) -> bool {
     let meta = ResourceRef::default_named("fuzz");
-    let policy = ServerPolicy { meta, protocol: ServerProtocol::Http2(routes), authorizations: Vec::new() };
-    authorize::http(&policy, client, peer, &Method::GET, path).is_ok()
+    let protocol = ServerProtocol::Http2(routes);
+    let policy = ServerPolicy { meta, protocol, authorizations: Vec::new(), rate_limit: None };
+    let req = Request::get(path).body(());
+    req.is_ok_and(|req| authorize::http(&policy, client, peer, &Head::of(&req)).is_ok())
 }
 
 fn route(prefix: &str, ids: &[&str]) -> InboundRoute {
+    let matched = RequestMatch { path: Some(PathMatch::Prefix(prefix.into())), ..RequestMatch::default() };
+    let authorizations = ids.iter().map(|id| authorization(id)).collect();
     InboundRoute {
-        meta: ResourceRef::default_named("route"),
-        rules: vec![vec![RequestMatch { path: Some(PathMatch::Prefix(prefix.into())), method: None }]],
-        authorizations: ids.iter().map(|id| authorization(id)).collect(),
+        rules: vec![vec![matched].into()],
+        ..InboundRoute::everything(ResourceRef::default_named("route"), authorizations)
     }
 }
 
