@@ -114,12 +114,21 @@ impl Callers {
             Caller::Anonymous => {
                 let io = world.connect_from(self.from, app, bb).await;
                 let store = world.ca.empty_store(&identity("nobody"));
-                Box::new(causeway::tls::client::connect(&store, io, &expect, false).await.unwrap().stream)
+                Box::new(
+                    causeway::tls::client::connect(&store, io, &expect, causeway::tls::Offer::Nothing)
+                        .await
+                        .unwrap()
+                        .stream,
+                )
             }
             Caller::Identified(id) => {
                 let store = self.stores.entry(id.clone()).or_insert_with(|| world.ca.store(id)).clone();
                 let io = world.connect_from(self.from, bb.inbound, bb).await;
-                let mut io = causeway::tls::client::connect(&store, io, &expect, true).await.unwrap().stream;
+                let mut io =
+                    causeway::tls::client::connect(&store, io, &expect, causeway::tls::Offer::Transport)
+                        .await
+                        .unwrap()
+                        .stream;
                 let session = match spoken {
                     Spoken::Opaque => None,
                     Spoken::Http(Kind::Http1) => Some(HttpVersion::Http1),

@@ -71,7 +71,7 @@ async fn ask(pair: &Pair, issued: Issued) -> Option<u16> {
     store.force(std::iter::once(issued.leaf).chain(issued.intermediates).collect(), &issued.key);
     let expect = EndpointTls { id: pair.bb.id.parse().unwrap(), server_name: pair.bb.id.parse().unwrap() };
     let io = pair.world.connect_unmeshed(pair.app.addr, &pair.bb).await;
-    let io = tls::client::connect(&store, io, &expect, false).await.ok()?.stream;
+    let io = tls::client::connect(&store, io, &expect, tls::Offer::Nothing).await.ok()?.stream;
     let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.ok()?;
     tokio::spawn(driver);
     let req = http::Request::get("/").header("host", "bb").body(Empty::<bytes::Bytes>::new()).unwrap();
@@ -126,7 +126,9 @@ async fn tls_that_asks_for_somebody_else_passes_untouched() {
     let expect =
         EndpointTls { id: pair.bb.id.parse().unwrap(), server_name: "somebody.example".parse().unwrap() };
     let (near, mut far) = tokio::io::duplex(1 << 14);
-    tokio::spawn(async move { tls::client::connect(&store, near, &expect, false).await.map(drop) });
+    tokio::spawn(
+        async move { tls::client::connect(&store, near, &expect, tls::Offer::Nothing).await.map(drop) },
+    );
     let mut hello = vec![0; 1 << 14];
     let length = within("a ClientHello", far.read(&mut hello)).await.unwrap();
     hello.truncate(length);

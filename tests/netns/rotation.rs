@@ -266,7 +266,7 @@ impl Peer {
         pod: &Running,
     ) -> Option<ClientStream<TcpStream>> {
         let io = pod.pod.namespace().socket(at).unwrap().connect(at).await.ok()?;
-        Some(connect(store, io, expect, true).await.ok()?.stream)
+        Some(connect(store, io, expect, causeway::tls::Offer::Transport).await.ok()?.stream)
     }
 
     /// All of its connections end: what has nothing to finish at once, the rest within a minute.
