@@ -245,14 +245,14 @@ async fn what_policy_calls_grpc_is_counted_as_grpc() {
         page.lines().any(|line| line.starts_with(family) && line.contains(label) && !line.ends_with(" 0"))
     };
     until("the sender's counts", async || {
-        pair.get(Kind::Grpc).await.assert_answered();
+        pair.client(Kind::Grpc).await.get("/bb.Bb/Get").await.assert_answered();
         let page = page(&pair.web).await;
         counted(&page, "outbound_grpc_route_request_statuses_total{", r#"grpc_status="OK",error="""#)
             && counted(&page, "outbound_grpc_route_backend_requests_total{", "")
     })
     .await;
     until("the receiver's counts", async || {
-        pair.get(Kind::Grpc).await.assert_answered();
+        pair.client(Kind::Grpc).await.get("/bb.Bb/Get").await.assert_answered();
         let page = page(&pair.bb).await;
         counted(&page, "inbound_grpc_requests_total{", "")
             && counted(&page, "inbound_grpc_statuses_total{", r#"status="0""#)
