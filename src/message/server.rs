@@ -7,7 +7,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -148,7 +148,9 @@ impl HttpServer {
                 req.extensions_mut().insert(Refused(reason));
             }
             let connect = req.method() == Method::CONNECT;
-            let is_last = || drain.is_signaled() || close.is_cancelled();
+            // An HTTP/1.0 client expects the end unless it is told otherwise.
+            let (expects, close) = (req.version() == Version::HTTP_10, &close);
+            let is_last = move || drain.is_signaled() || (close.is_cancelled() && !expects);
             let answer = http1_answer(is_last, &verdict, connect, respond(req));
             async move { Ok::<_, E>(answer.await?.map(|body| Counted::new(body, account))) }
         });

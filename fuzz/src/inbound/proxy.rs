@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway::backoff::Backoff;
-use causeway::config::ServerHttp2;
+use causeway::config::{Queue, ServerHttp2};
 use causeway::connect::client::HttpSettings;
 use causeway::connect::{Connector, LoopGuard, h1, h2};
 use causeway::controller::resolve::{Dns, Names};
@@ -14,16 +14,16 @@ use causeway::controller::{Controller, ControllerConfig};
 use causeway::discover::ports::{Ports, PortsConfig};
 use causeway::discover::{Limits, Patience};
 use causeway::drain::Drain;
-use causeway::inbound::Inbound;
 use causeway::inbound::apps::Apps;
+use causeway::inbound::{Inbound, Waiting};
 use causeway::message::server::HttpServer;
 use causeway::message::unread::Unread;
 use causeway::model::endpoint::{EndpointTls, FlowControl};
 use causeway::model::inbound::{Authentication, Authorization, InboundRoute, NetworkMatch, ServerProtocol};
 use causeway::model::name::Host;
 use causeway::model::{ResourceRef, ServerPolicy};
-use causeway::telemetry::{Metrics, RETAIN_IDLE};
 use causeway::outbound::early::Silence;
+use causeway::telemetry::{Metrics, RETAIN_IDLE};
 use causeway::tls::client::ClientStream;
 use causeway::tls::testing::TestCa;
 use causeway::tls::turns::Turns;
@@ -77,6 +77,7 @@ impl Setting {
             guard: LoopGuard::Off,
             local: Vec::new(),
             dial_from: None,
+            opaque: Default::default(),
         };
         let inbound = Inbound {
             ports: self.ports.clone(),
@@ -87,7 +88,7 @@ impl Setting {
             detect_timeout: TIMEOUT,
             silence: Silence::new(None),
             turns: Turns::new(1),
-            failfast: TIMEOUT,
+            waiting: Arc::new(Waiting::new(Queue { capacity: 1024, failfast: TIMEOUT })),
             in_flight: Arc::new(Semaphore::new(1024)),
             http: HttpServer::new(&server_http2(), Unread::new(None), || {}),
             apps: Apps::new(Arc::new(connector), http_settings(), metrics.clone()),
@@ -173,7 +174,7 @@ fn server_http2() -> ServerHttp2 {
 
 fn http_settings() -> HttpSettings {
     HttpSettings {
-        h1: h1::PoolSettings { max_idle: 4, idle_timeout: TIMEOUT },
-        h2: h2::Settings { stream_window: 1 << 16, connection_window: 1 << 20, keep_alive: None },
+        h1: h1::PoolSettings { max_idle: 4, idle_timeout: TIMEOUT, resends: false },
+        h2: h2::Settings { stream_window: 1 << 16, connection_window: 1 << 20, keep_alive: None, ping: None },
     }
 }
