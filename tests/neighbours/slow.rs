@@ -18,6 +18,9 @@ const STREAMS: usize = 100;
 /// Connections of HTTP/1, each of which has buffers of its own.
 const HTTP1: usize = 300;
 
+/// How often each takes a little.
+const ROUND: Duration = Duration::from_millis(200);
+
 /// How long the slow ones stay.
 const STAY: Duration = Duration::from_secs(8);
 
@@ -48,10 +51,12 @@ fn besiege(name: &str, side: Side, begin: impl AsyncFn(&World) -> Vec<TcpStream>
     Siege::new(&name, side, counted).over_http2().run(&world, |world| {
         world.runtime.block_on(async {
             let mut all = begin(world).await;
+            let pause = ROUND / all.len() as u32;
             let until = tokio::time::Instant::now() + STAY;
             while tokio::time::Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(200)).await;
                 for io in &mut all {
+                    // Each in its own time: whatever wakes hundreds at once is a burst for anybody.
+                    tokio::time::sleep(pause).await;
                     let mut little = [0; 512];
                     let _ = tokio::time::timeout(Duration::from_millis(1), io.read(&mut little)).await;
                 }
