@@ -98,7 +98,7 @@ struct Best<'p> {
 fn best<'p>(routes: &'p [InboundRoute], head: &Head<'_>) -> Option<Best<'p>> {
     let mut best = None;
     for route in routes {
-        let host = route.hosts.iter().filter_map(|wanted| wanted.rank(head.host()?)).max();
+        let host = matching::best_host(&route.hosts, || head.host());
         if host.is_none() && !route.hosts.is_empty() {
             continue;
         }

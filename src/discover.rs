@@ -77,7 +77,7 @@ pub struct Destination {
 
 /// How connections to a target are treated, until the next answer.
 pub enum Routing {
-    Policy(Policy),
+    Policy(Box<Policy>),
     /// An answer that could not be understood: HTTP gets 500, connections are closed.
     Invalid,
     /// The control plane refused the look-up.

@@ -39,6 +39,16 @@ pub enum Reason {
     InvalidPolicy,
     /// The control plane refused to say where the target is.
     Discovery,
+    /// The request took longer, from its arrival on, than its route allows.
+    RequestTimeout,
+    /// No answer had come to its end in time after the request's.
+    ResponseTimeout,
+    /// The head of an answer did not come in time, where another attempt might have brought one.
+    HeadersTimeout,
+    /// Nothing passed for too long while a request or its answer was under way.
+    IdleTimeout,
+    /// The connection names no server, and its routes are chosen by that.
+    NoServerName,
     ConnectTimeout,
     ConnectFailed,
     /// The far side could not prove the identity that discovery expects.
@@ -151,6 +161,11 @@ impl Reason {
             Self::Forbidden        => row(S::FORBIDDEN, 7, "unexpected", "forbidden", true, false, "the route forbids this destination; is the port declared by the Service?"),
             Self::InvalidPolicy    => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "invalid-policy", true, false, "unexpected error: the policy from the control plane could not be understood"),
             Self::Discovery        => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "discovery", true, false, "unexpected error: the control plane refused the look-up"),
+            Self::RequestTimeout   => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "request-timeout", false, false, "the request took longer than its route allows"),
+            Self::ResponseTimeout  => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "response-timeout", false, false, "the answer took longer than the route allows"),
+            Self::HeadersTimeout   => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "response-headers-timeout", false, false, "no attempt was answered in the time that the route's retries allow"),
+            Self::IdleTimeout      => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "idle-timeout", false, false, "nothing passed for longer than the route allows"),
+            Self::NoServerName     => row(S::NOT_FOUND, 5, "unexpected", "no-server-name", true, false, "the connection is no TLS or names no server, and its routes are chosen by that name"),
             Self::ConnectTimeout   => row(S::GATEWAY_TIMEOUT, 4, "i/o", "connect-timeout", true, true, "timed out connecting; is the port open between the clusters?"),
             Self::ConnectFailed    => row(S::BAD_GATEWAY, 14, "i/o", "connect-failed", true, true, "could not connect; is the pod running?"),
             Self::IdentityMismatch => row(S::BAD_GATEWAY, 14, "i/o", "identity-mismatch", true, true, "the far side did not prove the expected identity; do both clusters share a trust anchor?"),
@@ -195,7 +210,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 54] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -205,6 +220,11 @@ impl Reason {
         Self::Forbidden,
         Self::InvalidPolicy,
         Self::Discovery,
+        Self::RequestTimeout,
+        Self::ResponseTimeout,
+        Self::HeadersTimeout,
+        Self::IdleTimeout,
+        Self::NoServerName,
         Self::ConnectTimeout,
         Self::ConnectFailed,
         Self::IdentityMismatch,

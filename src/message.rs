@@ -2,6 +2,7 @@
 //! upgrades, and answers of our own. Named so that it is never mistaken for the crate `http`.
 
 pub mod body;
+pub mod clock;
 pub mod filters;
 pub mod frames;
 pub mod framing;
@@ -16,4 +17,5 @@ pub mod uri;
 pub mod upgrade;
 pub mod vet;
 
-pub use body::{Body, Claim, End, Observe, RequestBody};
+pub use body::{Body, Claim, End, Extra, Observe, Replay, RequestBody};
+pub use loan::Allowance;

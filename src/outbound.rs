@@ -4,8 +4,12 @@ pub mod early;
 mod form;
 mod handles;
 pub mod http;
+mod retry;
 pub mod route;
+mod rule;
 pub mod tcp;
+mod terms;
+mod timeout;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +24,9 @@ use crate::detect;
 use crate::discover::{Destination, Discover, Expect, Routing, Target};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
+use crate::message::Allowance;
 use crate::message::server::HttpServer;
+use crate::model::DnsName;
 use crate::model::protocol::HttpVersion;
 use crate::net::{Accepted, Prefixed};
 use crate::telemetry::Metrics;
@@ -44,6 +50,8 @@ pub struct Outbound {
     pub hostname_labels: bool,
     /// Places for requests that wait for their answers.
     pub in_flight: Arc<Semaphore>,
+    /// Bytes of requests that are kept to be sent again, of all.
+    pub replays: Arc<Allowance>,
     pub metrics: Arc<Metrics>,
     pub drain: Drain,
 }
@@ -52,6 +60,8 @@ pub struct Outbound {
 struct Heard {
     /// `None`: bytes that are nobody's business.
     http: Option<HttpVersion>,
+    /// Whom TLS asks for, where routes are chosen by that.
+    server_name: Option<DnsName>,
     cause: Cause,
     /// To be used for such bytes.
     early: Option<Box<Early>>,
@@ -105,14 +115,15 @@ impl Outbound {
             // Nobody is left to wait for the control plane.
             () = gone(&mut io, self.detect_timeout) => return Err(Reason::ClientBroken.into()),
         };
-        let Heard { http, cause, early } = self.detect(&mut io, &dest, &routing).await?; // detect
+        let heard = self.detect(&mut io, &dest, &routing).await?; // detect
+        let Heard { http, server_name, cause, early } = heard;
         self.metrics.outbound.count(http, cause);
         debug!(client = %conn.client, orig_dst = %conn.orig_dst, ?http, ?cause, "outbound connection");
         let transport = self.metrics.transport.accept_outbound(conn.orig_dst);
         let mut io = Metered::new(io, transport.open());
         match http {
             Some(version) => self.serve_http(io, conn.client, version, dest).await, // route, balance…
-            None => self.relay_tcp(&mut io, &dest, &routing, early).await,
+            None => self.relay_tcp(&mut io, &dest, &routing, server_name.as_ref(), early).await,
         }
     }
 
@@ -133,13 +144,15 @@ impl Outbound {
             connections.protocol(expect.into(), parent);
         }
         let cause = if policy.is_some_and(|policy| policy.opaque) { Cause::Profile } else { Cause::Policy };
-        let declared = |http| Ok(Heard { http, cause, early: None });
+        let declared = |http| Ok(Heard { http, server_name: None, cause, early: None });
         match expect {
             Expect::Opaque => return declared(None),
             Expect::Http1 => return declared(Some(HttpVersion::Http1)),
             Expect::Http2 => return declared(Some(HttpVersion::Http2)),
-            // Routes by SNI are not carried yet, and must not be guessed.
-            Expect::Tls => return Err(Reason::NoRoute.into()),
+            Expect::Tls => {
+                let server_name = Some(self.server_name(io).await?);
+                return Ok(Heard { http: None, server_name, cause, early: None });
+            }
             Expect::Detect => {}
         }
         let (started, until) = (Instant::now(), early::by(Instant::now(), self.detect_timeout));
@@ -152,7 +165,16 @@ impl Outbound {
             detect::Http::Is(version) => Some(version),
             detect::Http::Not | detect::Http::TimedOut => None,
         };
-        Ok(Heard { http, cause: first.cause, early: first.early })
+        Ok(Heard { http, server_name: None, cause: first.cause, early: first.early })
+    }
+
+    /// Whom a connection asks for that is TLS by policy. Its bytes stay as they are.
+    async fn server_name(&self, io: &mut Prefixed<TcpStream>) -> Result<DnsName, Fault> {
+        let until = early::by(Instant::now(), self.detect_timeout);
+        let hello = tokio::time::timeout_at(until, detect::read_client_hello(io)).await;
+        let name = hello.map_err(|_| Reason::TlsDetectTimeout)?;
+        let name = name.map_err(|error| Fault::new(Reason::ClientBroken, error))?;
+        name.ok_or_else(|| Reason::NoServerName.into())
     }
 
     /// One connection's HTTP: every request is routed by itself.

@@ -70,9 +70,9 @@ impl Service {
         let backend = Backend { meta: meta.clone(), kind };
         let to = || Distribution::FirstAvailable(vec![backend.clone()]);
         let default = ResourceRef::default_named("default");
-        let rule = || HttpRule { matches: Vec::new(), backends: to() };
-        let http = || vec![HttpRoute { meta: default.clone(), rules: vec![rule()] }];
-        let opaque = vec![OpaqueRoute { meta: default.clone(), refusal: None, backends: to() }];
+        let rule = || HttpRule::new(Vec::new(), to());
+        let http = || vec![HttpRoute::new(default.clone(), vec![rule()])].into();
+        let opaque = vec![OpaqueRoute::new(default.clone(), to())];
         let protocol = match self.opaque {
             true => OutboundProtocol::Opaque(opaque),
             false => OutboundProtocol::Detect { http1: http(), http2: http(), opaque },

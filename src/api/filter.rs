@@ -1,43 +1,79 @@
-//! Filters of inbound routes (contract 3.11).
+//! Filters of routes, inbound and outbound (contract 3.11).
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue, StatusCode};
 use linkerd2_proxy_api::http_route::path_modifier::Replace;
 use linkerd2_proxy_api::http_route::{
-    self as pb, HttpFailureInjector, RequestHeaderModifier, RequestRedirect,
+    self as pb, HttpFailureInjector, RequestHeaderModifier, RequestRedirect, ResponseHeaderModifier,
 };
 use linkerd2_proxy_api::http_types::{self, headers::Header};
-use linkerd2_proxy_api::{grpc_route, inbound};
+use linkerd2_proxy_api::{grpc_route, inbound, outbound};
 
 use super::InvalidPolicy;
 use crate::model::filter::{Failure, FailureKind, Filter, HeaderChange, PathChange, Ratio, Redirect};
 
 type Http = inbound::http_route::filter::Kind;
 type Grpc = inbound::grpc_route::filter::Kind;
+type OutboundHttp = outbound::http_route::filter::Kind;
+type OutboundGrpc = outbound::grpc_route::filter::Kind;
 
-/// Reads a filter of an HTTP route.
+/// Reads a filter of an inbound HTTP route.
 pub(super) fn http(pb: inbound::http_route::Filter) -> Result<Filter, InvalidPolicy> {
     Ok(match pb.kind {
         None => Filter::Unknown,
-        Some(Http::FailureInjector(HttpFailureInjector { status, message, ratio: part })) => {
-            let kind = FailureKind::Http(status_code(status)?);
-            Filter::Failure(Failure { kind, message, ratio: ratio(part)? })
-        }
-        Some(Http::RequestHeaderModifier(change)) => Filter::RequestHeaders(header_change(change)?),
+        Some(Http::FailureInjector(injector)) => http_failure(injector)?,
+        Some(Http::RequestHeaderModifier(change)) => request_headers(change)?,
         Some(Http::Redirect(to)) => Filter::Redirect(redirect(to)?),
     })
 }
 
-/// Reads a filter of a gRPC route.
+/// Reads a filter of an inbound gRPC route.
 pub(super) fn grpc(pb: inbound::grpc_route::Filter) -> Result<Filter, InvalidPolicy> {
     Ok(match pb.kind {
         None => Filter::Unknown,
-        Some(Grpc::FailureInjector(grpc_route::GrpcFailureInjector { code, message, ratio: part })) => {
-            let code = u16::try_from(code).map_err(|_| field("failure", "a code of gRPC"))?;
-            Filter::Failure(Failure { kind: FailureKind::Grpc(code), message, ratio: ratio(part)? })
-        }
-        Some(Grpc::RequestHeaderModifier(change)) => Filter::RequestHeaders(header_change(change)?),
+        Some(Grpc::FailureInjector(injector)) => grpc_failure(injector)?,
+        Some(Grpc::RequestHeaderModifier(change)) => request_headers(change)?,
     })
+}
+
+/// Reads a filter of an outbound HTTP route. One of a kind that is not known makes the whole policy invalid, as there.
+pub(super) fn outbound_http(pb: outbound::http_route::Filter) -> Result<Filter, InvalidPolicy> {
+    Ok(match pb.kind.ok_or(UNKNOWN)? {
+        OutboundHttp::FailureInjector(injector) => http_failure(injector)?,
+        OutboundHttp::RequestHeaderModifier(change) => request_headers(change)?,
+        OutboundHttp::Redirect(to) => Filter::Redirect(redirect(to)?),
+        OutboundHttp::ResponseHeaderModifier(ResponseHeaderModifier { add, set, remove }) => {
+            Filter::ResponseHeaders(header_change(add, set, remove)?)
+        }
+    })
+}
+
+/// The same of a gRPC route.
+pub(super) fn outbound_grpc(pb: outbound::grpc_route::Filter) -> Result<Filter, InvalidPolicy> {
+    Ok(match pb.kind.ok_or(UNKNOWN)? {
+        OutboundGrpc::FailureInjector(injector) => grpc_failure(injector)?,
+        OutboundGrpc::RequestHeaderModifier(change) => request_headers(change)?,
+    })
+}
+
+const UNKNOWN: InvalidPolicy = InvalidPolicy::Unsupported("a filter of an unknown kind");
+
+fn http_failure(pb: HttpFailureInjector) -> Result<Filter, InvalidPolicy> {
+    let kind = FailureKind::Http(status_code(pb.status)?);
+    Ok(Filter::Failure(Failure { kind, message: pb.message, ratio: ratio(pb.ratio)? }))
+}
+
+fn grpc_failure(pb: grpc_route::GrpcFailureInjector) -> Result<Filter, InvalidPolicy> {
+    let code = u16::try_from(pb.code).map_err(|_| field("failure", "a code of gRPC"))?;
+    Ok(Filter::Failure(Failure {
+        kind: FailureKind::Grpc(code),
+        message: pb.message,
+        ratio: ratio(pb.ratio)?,
+    }))
+}
+
+fn request_headers(pb: RequestHeaderModifier) -> Result<Filter, InvalidPolicy> {
+    header_change(pb.add, pb.set, pb.remove).map(Filter::RequestHeaders)
 }
 
 fn field(field: &'static str, expected: &'static str) -> InvalidPolicy {
@@ -55,7 +91,11 @@ fn ratio(pb: Option<pb::Ratio>) -> Result<Ratio, InvalidPolicy> {
     Ratio::new(numerator, denominator).ok_or_else(|| field("ratio", "a part of one"))
 }
 
-fn header_change(pb: RequestHeaderModifier) -> Result<HeaderChange, InvalidPolicy> {
+fn header_change(
+    add: Option<http_types::Headers>,
+    set: Option<http_types::Headers>,
+    remove: Vec<String>,
+) -> Result<HeaderChange, InvalidPolicy> {
     let name =
         |name: String| HeaderName::try_from(name).map_err(|_| field("header modifier", "names of headers"));
     let pairs = |headers: Option<http_types::Headers>| {
@@ -67,9 +107,9 @@ fn header_change(pb: RequestHeaderModifier) -> Result<HeaderChange, InvalidPolic
         pairs.collect::<Result<Vec<_>, InvalidPolicy>>()
     };
     Ok(HeaderChange {
-        add: pairs(pb.add)?,
-        set: pairs(pb.set)?,
-        remove: pb.remove.into_iter().map(name).collect::<Result<_, _>>()?,
+        add: pairs(add)?,
+        set: pairs(set)?,
+        remove: remove.into_iter().map(name).collect::<Result<_, _>>()?,
     })
 }
 
@@ -93,37 +133,64 @@ fn redirect(pb: RequestRedirect) -> Result<Redirect, InvalidPolicy> {
     })
 }
 
-/// Writes a filter of an HTTP route; a failure of gRPC's has no form there, and is unknown.
+/// Writes a filter of an inbound HTTP route; what has no form there is unknown.
 pub(super) fn encode_http(from: &Filter) -> inbound::http_route::Filter {
     let kind = match from {
-        Filter::Failure(Failure { kind: FailureKind::Http(status), message, ratio }) => {
-            Some(Http::FailureInjector(HttpFailureInjector {
-                status: status.as_u16().into(),
-                message: message.clone(),
-                ratio: encode_ratio(*ratio),
-            }))
-        }
+        Filter::Failure(failure) => encode_http_failure(failure).map(Http::FailureInjector),
         Filter::RequestHeaders(change) => Some(Http::RequestHeaderModifier(encode_change(change))),
         Filter::Redirect(to) => Some(Http::Redirect(encode_redirect(to))),
-        Filter::Failure(_) | Filter::Unknown => None,
+        Filter::ResponseHeaders(_) | Filter::Unknown => None,
     };
     inbound::http_route::Filter { kind }
 }
 
-/// Writes a filter of a gRPC route; what has no form there is unknown.
+/// Writes a filter of an inbound gRPC route; what has no form there is unknown.
 pub(super) fn encode_grpc(from: &Filter) -> inbound::grpc_route::Filter {
     let kind = match from {
-        Filter::Failure(Failure { kind: FailureKind::Grpc(code), message, ratio }) => {
-            Some(Grpc::FailureInjector(grpc_route::GrpcFailureInjector {
-                code: (*code).into(),
-                message: message.clone(),
-                ratio: encode_ratio(*ratio),
-            }))
-        }
+        Filter::Failure(failure) => encode_grpc_failure(failure).map(Grpc::FailureInjector),
         Filter::RequestHeaders(change) => Some(Grpc::RequestHeaderModifier(encode_change(change))),
-        Filter::Failure(_) | Filter::Redirect(_) | Filter::Unknown => None,
+        Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Unknown => None,
     };
     inbound::grpc_route::Filter { kind }
+}
+
+/// Writes a filter of an outbound HTTP route; what has no form there is unknown.
+pub(super) fn encode_outbound_http(from: &Filter) -> outbound::http_route::Filter {
+    let kind = match from {
+        Filter::Failure(failure) => encode_http_failure(failure).map(OutboundHttp::FailureInjector),
+        Filter::RequestHeaders(change) => Some(OutboundHttp::RequestHeaderModifier(encode_change(change))),
+        Filter::ResponseHeaders(change) => {
+            let RequestHeaderModifier { add, set, remove } = encode_change(change);
+            Some(OutboundHttp::ResponseHeaderModifier(ResponseHeaderModifier { add, set, remove }))
+        }
+        Filter::Redirect(to) => Some(OutboundHttp::Redirect(encode_redirect(to))),
+        Filter::Unknown => None,
+    };
+    outbound::http_route::Filter { kind }
+}
+
+/// Writes a filter of an outbound gRPC route; what has no form there is unknown.
+pub(super) fn encode_outbound_grpc(from: &Filter) -> outbound::grpc_route::Filter {
+    let kind = match from {
+        Filter::Failure(failure) => encode_grpc_failure(failure).map(OutboundGrpc::FailureInjector),
+        Filter::RequestHeaders(change) => Some(OutboundGrpc::RequestHeaderModifier(encode_change(change))),
+        Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Unknown => None,
+    };
+    outbound::grpc_route::Filter { kind }
+}
+
+/// `None` where it is one of gRPC's.
+fn encode_http_failure(from: &Failure) -> Option<HttpFailureInjector> {
+    let FailureKind::Http(status) = from.kind else { return None };
+    let (message, ratio) = (from.message.clone(), encode_ratio(from.ratio));
+    Some(HttpFailureInjector { status: status.as_u16().into(), message, ratio })
+}
+
+/// `None` where it is one of HTTP's.
+fn encode_grpc_failure(from: &Failure) -> Option<grpc_route::GrpcFailureInjector> {
+    let FailureKind::Grpc(code) = from.kind else { return None };
+    let (message, ratio) = (from.message.clone(), encode_ratio(from.ratio));
+    Some(grpc_route::GrpcFailureInjector { code: code.into(), message, ratio })
 }
 
 fn encode_ratio(from: Ratio) -> Option<pb::Ratio> {
@@ -211,5 +278,7 @@ mod tests {
         assert_eq!(grpc(inbound::grpc_route::Filter { kind: None }), Ok(Filter::Unknown));
         let code = grpc_route::GrpcFailureInjector { code: 65_536, ..Default::default() };
         assert!(grpc(inbound::grpc_route::Filter { kind: Some(Grpc::FailureInjector(code)) }).is_err());
+        assert_eq!(outbound_http(outbound::http_route::Filter { kind: None }), Err(UNKNOWN));
+        assert_eq!(outbound_grpc(outbound::grpc_route::Filter { kind: None }), Err(UNKNOWN));
     }
 }

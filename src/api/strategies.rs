@@ -10,6 +10,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
+use crate::backoff::Backoff;
 use crate::model::endpoint::{EndpointTls, FlowControl, Http2Params, KeepAlive, ProtocolHint};
 use crate::model::filter::{Failure, FailureKind, Filter, HeaderChange, PathChange, Ratio, Redirect};
 use crate::model::inbound::{NetworkMatch, RateLimit, RateOverride};
@@ -129,10 +130,10 @@ fn failure(kind: impl Strategy<Value = FailureKind>) -> impl Strategy<Value = Fi
     })
 }
 
-fn header_change() -> impl Strategy<Value = Filter> {
+fn header_change(of: fn(HeaderChange) -> Filter) -> impl Strategy<Value = Filter> {
     let pairs = || vec((header_name(), "[a-z]{0,4}".prop_map(|v| HeaderValue::try_from(v).unwrap())), 0..3);
     (pairs(), pairs(), vec(header_name(), 0..3))
-        .prop_map(|(add, set, remove)| Filter::RequestHeaders(HeaderChange { add, set, remove }))
+        .prop_map(move |(add, set, remove)| of(HeaderChange { add, set, remove }))
 }
 
 fn redirect() -> impl Strategy<Value = Filter> {
@@ -149,14 +150,38 @@ fn redirect() -> impl Strategy<Value = Filter> {
     })
 }
 
+fn http_failure() -> impl Strategy<Value = Filter> {
+    failure((100u16..1000).prop_map(|status| FailureKind::Http(StatusCode::from_u16(status).unwrap())))
+}
+
+fn grpc_failure() -> impl Strategy<Value = Filter> {
+    failure(any::<u16>().prop_map(FailureKind::Grpc))
+}
+
 pub(super) fn http_filters() -> impl Strategy<Value = Vec<Filter>> {
-    let status = (100u16..1000).prop_map(|status| FailureKind::Http(StatusCode::from_u16(status).unwrap()));
-    vec(prop_oneof![Just(Filter::Unknown), failure(status), header_change(), redirect()], 0..3)
+    let change = header_change(Filter::RequestHeaders);
+    vec(prop_oneof![Just(Filter::Unknown), http_failure(), change, redirect()], 0..3)
 }
 
 pub(super) fn grpc_filters() -> impl Strategy<Value = Vec<Filter>> {
-    let code = any::<u16>().prop_map(FailureKind::Grpc);
-    vec(prop_oneof![Just(Filter::Unknown), failure(code), header_change()], 0..3)
+    vec(prop_oneof![Just(Filter::Unknown), grpc_failure(), header_change(Filter::RequestHeaders)], 0..3)
+}
+
+pub(super) fn outbound_http_filters() -> impl Strategy<Value = Vec<Filter>> {
+    let changes = prop_oneof![header_change(Filter::RequestHeaders), header_change(Filter::ResponseHeaders)];
+    vec(prop_oneof![http_failure(), changes, redirect()], 0..3)
+}
+
+pub(super) fn outbound_grpc_filters() -> impl Strategy<Value = Vec<Filter>> {
+    vec(prop_oneof![grpc_failure(), header_change(Filter::RequestHeaders)], 0..3)
+}
+
+pub(super) fn backoff() -> impl Strategy<Value = Backoff> {
+    let times = (0u64..1_000, 1u64..1_000_000);
+    (times, 0u8..=100).prop_map(|((min, more), jitter)| {
+        let ms = Duration::from_millis;
+        Backoff::new(ms(min), ms(min + more), jitter.into()).unwrap()
+    })
 }
 
 pub(super) fn rate_limit() -> impl Strategy<Value = RateLimit> {

@@ -18,6 +18,7 @@ use crate::identity::{Identity, IdentityConfig, IdentityState};
 use crate::inbound::apps::Apps;
 use crate::inbound::gateway::Gateway;
 use crate::inbound::{Inbound, Waiting};
+use crate::message::Allowance;
 use crate::message::server::HttpServer;
 use crate::message::unread::Unread;
 use crate::outbound::Outbound;
@@ -192,10 +193,14 @@ pub(super) fn outbound(
         informational_headers: config.outbound.informational_headers,
         hostname_labels: config.metrics.hostname_labels,
         in_flight: places(config.outbound.max_in_flight),
+        replays: Allowance::new(REPLAYS),
         metrics: metrics.clone(),
         drain: drain.clone(),
     })
 }
+
+/// Bytes of requests that are kept for retries: of 512 with the 64 KiB that policy allows each.
+const REPLAYS: usize = 32 << 20;
 
 /// Ports that the inbound side must know: its own, and the admin listener's.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@ pub(super) fn policy(profile: Option<&Profile>, port: u16, policy: &Answer) -> O
     let backend = backend(profile, port)?;
     let to = || Distribution::FirstAvailable(vec![backend.clone()]);
     let meta = ResourceRef::default_named("gateway");
-    let http = || HttpRoute { meta: meta.clone(), rules: vec![HttpRule { matches: vec![], backends: to() }] };
+    let http = || vec![HttpRoute::new(meta.clone(), vec![HttpRule::new(vec![], to())])].into();
     let opaque = match policy {
         Answer::Policy(policy) => opaque(&policy.protocol),
         Answer::Unknown if profile.endpoint.is_some() => vec![opaque_route(None, to())],
@@ -25,7 +25,7 @@ pub(super) fn policy(profile: Option<&Profile>, port: u16, policy: &Answer) -> O
     };
     Some(OutboundPolicy {
         parent: backend.meta.clone(),
-        protocol: OutboundProtocol::Detect { http1: vec![http()], http2: vec![http()], opaque },
+        protocol: OutboundProtocol::Detect { http1: http(), http2: http(), opaque },
     })
 }
 
@@ -54,7 +54,7 @@ fn refusal() -> OpaqueRoute {
 }
 
 fn opaque_route(refusal: Option<OpaqueRefusal>, backends: Distribution) -> OpaqueRoute {
-    OpaqueRoute { meta: ResourceRef::default_named("gateway"), refusal, backends }
+    OpaqueRoute { refusal, ..OpaqueRoute::new(ResourceRef::default_named("gateway"), backends) }
 }
 
 /// The Service that a name is of, as metrics call it.
@@ -86,10 +86,10 @@ mod tests {
         let policy = policy(Some(profile), 8080, answer).unwrap();
         let OutboundProtocol::Detect { http1, http2, opaque } = policy.protocol else { panic!("detects") };
         assert_eq!(http1, http2);
-        let Distribution::FirstAvailable(backends) = &http1[0].rules[0].backends else {
+        let Distribution::FirstAvailable(backends) = &http1.routes[0].rules[0].backends else {
             panic!("one backend")
         };
-        (backends[0].kind.clone(), opaque[0].clone())
+        (backends[0].backend.kind.clone(), opaque[0].clone())
     }
 
     fn policy_of(protocol: OutboundProtocol) -> Answer {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_policy_does_not_say_of_opaque_connections_is_not_guessed() {
-        for answer in [Answer::Unknown, Answer::Invalid, policy_of(OutboundProtocol::Http1(vec![]))] {
+        for answer in [Answer::Unknown, Answer::Invalid, policy_of(OutboundProtocol::Http1(vec![].into()))] {
             assert_eq!(routes(&named(), &answer).1.refusal, Some(OpaqueRefusal::Invalid));
         }
     }

@@ -173,14 +173,14 @@ impl Lookups {
             (Target::Addr(addr), Answer::Unknown) => forward_policy(*addr, profile),
         };
         let mut used = Vec::new();
-        let policy = policy.map(&mut |spec: BackendSpec| {
+        let policy = policy.map(&mut |spec: BackendSpec, _| {
             let backend = self.backends.reuse_or_start(live, &used, spec, outages);
             used.push(backend.clone());
             backend
         });
         *live = used;
         let (opaque, http) = profile.map_or((false, false), |profile| (profile.opaque, profile.http));
-        Some(Routing::Policy(Policy { policy, opaque, http }))
+        Some(Routing::Policy(Box::new(Policy { policy, opaque, http })))
     }
 }
 
@@ -215,10 +215,10 @@ fn forward_policy(target: SocketAddr, profile: Option<&Profile>) -> OutboundPoli
         kind: BackendKind::Forward(Box::new(endpoint.unwrap_or_else(|| Endpoint::plain(target)))),
     };
     let to = || Distribution::FirstAvailable(vec![backend.clone()]);
-    let http = || HttpRoute { meta: meta.clone(), rules: vec![HttpRule { matches: vec![], backends: to() }] };
-    let opaque = OpaqueRoute { meta: meta.clone(), refusal: None, backends: to() };
+    let http = || vec![HttpRoute::new(meta.clone(), vec![HttpRule::new(vec![], to())])].into();
+    let opaque = vec![OpaqueRoute::new(meta.clone(), to())];
     OutboundPolicy {
-        protocol: OutboundProtocol::Detect { http1: vec![http()], http2: vec![http()], opaque: vec![opaque] },
+        protocol: OutboundProtocol::Detect { http1: http(), http2: http(), opaque },
         parent: meta,
     }
 }
@@ -263,9 +263,9 @@ mod tests {
         let profile = Profile { endpoint: Some(endpoint.clone()), ..Profile::default() };
         let policy = forward_policy(endpoint.addr, Some(&profile));
         let OutboundProtocol::Detect { http1, .. } = policy.protocol else { panic!("detects") };
-        let Distribution::FirstAvailable(backends) = &http1[0].rules[0].backends else {
+        let Distribution::FirstAvailable(backends) = &http1.routes[0].rules[0].backends else {
             panic!("one backend")
         };
-        assert_eq!(backends[0].kind, BackendKind::Forward(Box::new(endpoint)));
+        assert_eq!(backends[0].backend.kind, BackendKind::Forward(Box::new(endpoint)));
     }
 }

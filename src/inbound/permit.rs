@@ -8,7 +8,7 @@ use tracing::{Level, enabled, info};
 
 use crate::authorize::{self, HttpPermit, Refusal, explain};
 use crate::error::{Fault, Reason};
-use crate::message::filters::{self, Redirected};
+use crate::message::filters::{self, Instead, Redirected};
 use crate::model::ServerPolicy;
 use crate::model::inbound::ServerProtocol;
 use crate::model::matching::Head;
@@ -39,8 +39,11 @@ impl Session {
         if permit.authz.is_audit() {
             self.audit(policy, &permit);
         }
-        if let Some(redirected) = filters::apply(&permit.rule.filters, permit.matched, req)? {
-            return Ok(Permitted::Redirected(redirected));
+        match filters::apply(&permit.rule.filters, permit.matched, req)? {
+            None => {}
+            Some(Instead::Redirected(to)) => return Ok(Permitted::Redirected(to)),
+            // Whatever it is to fail as (contract 9.52).
+            Some(Instead::Failed(_)) => return Err(Reason::InjectedFailure.into()),
         }
         self.limit(policy)?;
         Ok(Permitted::Passes(counts))

@@ -95,7 +95,7 @@ impl Inbound {
                 Ok(())
             }
             Onward::Gateway { outbound, dest, routing } => {
-                Box::pin(outbound.relay_tcp(io, dest, routing, early)).await
+                Box::pin(outbound.relay_tcp(io, dest, routing, None, early)).await
             }
         }
     }

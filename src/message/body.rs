@@ -1,6 +1,8 @@
 //! Bodies on their way through: relayed frame by frame, or empty, with an observer of the end.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,7 +13,8 @@ use hyper::body::Incoming;
 use crate::error::Reason;
 use crate::telemetry::streams::Sent;
 
-use super::loan::Loan;
+use super::clock::{Clock, Progress};
+use super::loan::{Allowance, Loan};
 use super::unread::Interest;
 use super::{respond, vet};
 
@@ -20,6 +23,9 @@ use super::{respond, vet};
 pub enum Error {
     #[error("the body's stream broke")]
     Stream(#[source] hyper::Error),
+    /// An answer that took longer than its route allows.
+    #[error("the answer was cut short: {}", .0.row().message)]
+    TimedOut(Reason),
     /// A request that nobody waits for any more.
     #[error("the answer was given up, because nobody reads it")]
     GivenUp,
@@ -57,6 +63,19 @@ pub struct Body<W: Observe> {
     grpc: bool,
     /// Of a request: whether its answer is still wanted.
     interest: Option<Interest>,
+    /// Where a rule of its route says more than where it goes.
+    extra: Option<Box<Extra>>,
+}
+
+/// What a rule adds to a body.
+#[derive(Debug, Default)]
+pub struct Extra {
+    /// What was looked at already, to be passed on before the rest.
+    pub ahead: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
+    /// How long it may take.
+    pub clock: Option<Clock>,
+    /// Is told how far it has come.
+    pub progress: Option<Arc<Progress>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +83,8 @@ enum Inner {
     Relayed(Incoming),
     /// Relayed, and perhaps had back.
     Lent(Loan),
+    /// The same, for whoever sends the request again as a whole: it may be lent in turn.
+    Replayed(Loan),
     /// Made here.
     Whole(Bytes),
     Ended,
@@ -102,14 +123,56 @@ impl RequestBody {
         let loan = match &self.inner {
             Inner::Ended => return (self, Claim(None)),
             Inner::Lent(loan) => loan.clone(),
-            Inner::Relayed(_) | Inner::Whole(_) => Loan::new(self),
+            Inner::Relayed(_) | Inner::Whole(_) | Inner::Replayed(_) => Loan::new(self),
         };
         (Self::lent(loan.clone()), Claim(Some(loan)))
     }
 
+    /// The same body, and the claim to it for as long as it is not longer than `most` bytes, and all that are kept are
+    /// not more than is allowed.
+    pub fn replayed(self, most: usize, allowance: &Arc<Allowance>) -> (Self, Replay) {
+        if let Inner::Ended = self.inner {
+            return (self, Replay(None));
+        }
+        let loan = Loan::keeping(self, most, allowance);
+        (Self::unwatched(Inner::Replayed(loan.clone())), Replay(Some(loan)))
+    }
+
+    /// The same, which tells how far it has come.
+    pub fn telling(mut self, progress: Arc<Progress>) -> Self {
+        if http_body::Body::is_end_stream(&self) {
+            progress.sent();
+        } else {
+            self.extra.get_or_insert_default().progress = Some(progress);
+        }
+        self
+    }
+
     /// What watches the body is lent with it.
     fn lent(loan: Loan) -> Self {
-        Self { inner: Inner::Lent(loan), observer: None, grpc: false, interest: None }
+        Self::unwatched(Inner::Lent(loan))
+    }
+
+    fn unwatched(inner: Inner) -> Self {
+        Self { inner, observer: None, grpc: false, interest: None, extra: None }
+    }
+}
+
+/// The claim to a body that may be sent again.
+#[derive(Debug)]
+pub struct Replay(Option<Loan>);
+
+impl Replay {
+    /// Whether all of it was read.
+    pub fn is_whole(&self) -> bool {
+        self.0.as_ref().is_none_or(Loan::is_end_stream)
+    }
+
+    /// The body from its beginning, and the claim to it. `None` if more of it was read than could be kept.
+    pub fn again(&self) -> Option<(RequestBody, Self)> {
+        let Some(loan) = &self.0 else { return Some((RequestBody::empty(Sent::default()), Self(None))) };
+        let again = loan.back()?;
+        Some((RequestBody::unwatched(Inner::Replayed(again.clone())), Self(Some(again))))
     }
 }
 
@@ -144,12 +207,16 @@ impl Drop for Claim {
 
 impl<W: Observe> Body<W> {
     pub fn relay(inner: Incoming, observer: W) -> Self {
-        let ended = http_body::Body::is_end_stream(&inner);
-        if ended {
+        Self::relay_with(inner, observer, None)
+    }
+
+    pub fn relay_with(inner: Incoming, observer: W, extra: Option<Box<Extra>>) -> Self {
+        let ahead = extra.as_ref().is_some_and(|extra| !extra.ahead.is_empty());
+        if http_body::Body::is_end_stream(&inner) && !ahead {
             // Nobody will poll a body that says it has ended.
             return Self::empty(observer);
         }
-        Self { inner: Inner::Relayed(inner), observer: Some(observer), grpc: false, interest: None }
+        Self { inner: Inner::Relayed(inner), observer: Some(observer), grpc: false, interest: None, extra }
     }
 
     /// The same, where `grpc` for a client who is told in trailers that its own cannot be passed on.
@@ -163,12 +230,19 @@ impl<W: Observe> Body<W> {
         if bytes.is_empty() {
             return Self::empty(observer);
         }
-        Self { inner: Inner::Whole(bytes), observer: Some(observer), grpc: false, interest: None }
+        Self {
+            inner: Inner::Whole(bytes),
+            observer: Some(observer),
+            grpc: false,
+            interest: None,
+            extra: None,
+        }
     }
 
     /// A body without bytes; the observer sees its end at once.
     pub fn empty(observer: W) -> Self {
-        let mut body = Self { inner: Inner::Ended, observer: Some(observer), grpc: false, interest: None };
+        let mut body =
+            Self { inner: Inner::Ended, observer: Some(observer), grpc: false, interest: None, extra: None };
         body.finish(End::Complete(None));
         body
     }
@@ -196,6 +270,27 @@ impl<W: Observe> Body<W> {
             observer.end(end);
         }
     }
+
+    /// Ends here. A reader of gRPC is told in trailers.
+    fn cut(&mut self, error: Error, reason: Reason) -> Option<Result<Frame<Bytes>, Error>> {
+        self.finish(End::Failed(&error));
+        self.inner = Inner::Ended;
+        self.extra = None;
+        Some(if self.grpc { Ok(Frame::trailers(respond::trailers(reason))) } else { Err(error) })
+    }
+}
+
+impl Extra {
+    /// A piece has passed, or the end.
+    fn moved(&self, ended: bool) {
+        let progress = self.progress.as_ref();
+        if let Some(progress) = progress.or_else(|| self.clock.as_ref().and_then(Clock::progress)) {
+            progress.moved();
+        }
+        if let (Some(progress), true) = (&self.progress, ended) {
+            progress.sent();
+        }
+    }
 }
 
 impl<W: Observe + Unpin> http_body::Body for Body<W> {
@@ -210,9 +305,14 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
             this.interest = None;
             return Poll::Ready(Some(Err(Error::GivenUp)));
         }
-        let inner = match &mut this.inner {
-            Inner::Relayed(inner) => inner,
+        let ahead = this.extra.as_mut().and_then(|extra| extra.ahead.pop_front());
+        let polled = match &mut this.inner {
+            Inner::Relayed(inner) => match ahead {
+                Some(frame) => Poll::Ready(Some(bounded(frame))),
+                None => Pin::new(inner).poll_frame(cx).map(|frame| frame.map(bounded)),
+            },
             Inner::Lent(loan) => return loan.poll_frame(cx),
+            Inner::Replayed(loan) => loan.poll_frame(cx),
             Inner::Ended => return Poll::Ready(None),
             Inner::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -221,21 +321,33 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         };
-        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)).map(bounded);
-        // With a content length the reader may stop after the last data, without asking for the end.
-        let ended = http_body::Body::is_end_stream(inner);
-        this.observe(&frame, ended);
-        if this.grpc && matches!(frame, Some(Err(Error::TrailersTooLarge))) {
-            this.inner = Inner::Ended;
-            return Poll::Ready(Some(Ok(Frame::trailers(respond::trailers(Reason::AnswerTooLarge)))));
+        let Poll::Ready(frame) = polled else {
+            let Some(clock) = this.extra.as_mut().and_then(|extra| extra.clock.as_mut()) else {
+                return Poll::Pending;
+            };
+            let reason = ready!(clock.poll(cx));
+            return Poll::Ready(this.cut(Error::TimedOut(reason), reason));
+        };
+        if let Some(Err(Error::TrailersTooLarge)) = frame {
+            return Poll::Ready(this.cut(Error::TrailersTooLarge, Reason::AnswerTooLarge));
         }
+        // With a content length the reader may stop after the last data, without asking for the end.
+        let ended = http_body::Body::is_end_stream(&*this);
+        if let Some(extra) = &this.extra {
+            let last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+            extra.moved(ended || last);
+        }
+        this.observe(&frame, ended);
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.inner {
-            Inner::Relayed(inner) => http_body::Body::is_end_stream(inner),
-            Inner::Lent(loan) => loan.is_end_stream(),
+            Inner::Relayed(inner) => {
+                let ahead = self.extra.as_ref().is_some_and(|extra| !extra.ahead.is_empty());
+                !ahead && http_body::Body::is_end_stream(inner)
+            }
+            Inner::Lent(loan) | Inner::Replayed(loan) => loan.is_end_stream(),
             Inner::Whole(_) => false,
             Inner::Ended => true,
         }
@@ -243,8 +355,12 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
-            Inner::Relayed(inner) => http_body::Body::size_hint(inner),
-            Inner::Lent(loan) => loan.size_hint(),
+            Inner::Relayed(inner) => match &self.extra {
+                // A length that is less than what is still to come would be taken for the whole.
+                Some(extra) if !extra.ahead.is_empty() => SizeHint::default(),
+                _ => http_body::Body::size_hint(inner),
+            },
+            Inner::Lent(loan) | Inner::Replayed(loan) => loan.size_hint(),
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             // That it has ended says it; a length here would add a `content-length` that was not sent.
             Inner::Ended => SizeHint::default(),

@@ -1,7 +1,7 @@
-//! What a route does to a request before it is passed on, or instead (contract 3.11, 4.4).
+//! What a route does to a request before it is passed on, or instead, and to its answer (contract 3.11, 4.4).
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri};
 
 use crate::error::{Fault, Reason};
 use crate::model::filter::{Failure, Filter, PathChange, Redirect};
@@ -14,32 +14,48 @@ pub struct Redirected {
     pub location: Uri,
 }
 
+/// What a filter has in store for a request in place of being passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instead<'f> {
+    Redirected(Redirected),
+    Failed(&'f Failure),
+}
+
 /// Takes the filters in order, up to one that answers the request. `matched` is the match that led to them.
 ///
 /// # Errors
-/// A filter fails the request, or cannot be taken.
-pub fn apply<B>(
-    filters: &[Filter],
+/// A filter cannot be taken.
+pub fn apply<'f, B>(
+    filters: &'f [Filter],
     matched: Option<&RequestMatch>,
     req: &mut Request<B>,
-) -> Result<Option<Redirected>, Fault> {
+) -> Result<Option<Instead<'f>>, Fault> {
     for filter in filters {
         match filter {
             Filter::RequestHeaders(change) => change.apply(req.headers_mut()),
-            Filter::Failure(failure) if is_hit(failure) => return Err(Reason::InjectedFailure.into()),
-            Filter::Failure(_) => {}
+            Filter::Failure(failure) if is_hit(failure) => return Ok(Some(Instead::Failed(failure))),
+            Filter::Failure(_) | Filter::ResponseHeaders(_) => {}
             Filter::Redirect(redirect) => {
                 let location = location(redirect, matched, req.uri())
                     .ok_or_else(|| Fault::new(Reason::InvalidPolicy, "a redirect that leads nowhere"))?;
                 if location != *req.uri() {
                     let status = redirect.status.unwrap_or(StatusCode::MOVED_PERMANENTLY);
-                    return Ok(Some(Redirected { status, location }));
+                    return Ok(Some(Instead::Redirected(Redirected { status, location })));
                 }
             }
             Filter::Unknown => return Err(Fault::new(Reason::InvalidPolicy, "a filter of an unknown kind")),
         }
     }
     Ok(None)
+}
+
+/// Takes the filters that are for answers, in order.
+pub fn apply_to_answer(filters: &[Filter], headers: &mut HeaderMap) {
+    for filter in filters {
+        if let Filter::ResponseHeaders(change) = filter {
+            change.apply(headers);
+        }
+    }
 }
 
 fn is_hit(failure: &Failure) -> bool {
@@ -165,15 +181,17 @@ mod tests {
         let ends = |filters: &[Filter]| {
             let mut req = Request::get("http://bb/").header("x", "0").body(()).unwrap();
             let end = apply(filters, None, &mut req).map_err(|fault| fault.reason);
-            (
-                end.map(|answer| answer.map(|to| to.status.as_u16())),
-                req.headers()["x"].to_str().unwrap().to_owned(),
-            )
+            let end = end.map(|instead| match instead {
+                None => "passed",
+                Some(Instead::Redirected(to)) => to.status.as_str().to_owned().leak(),
+                Some(Instead::Failed(_)) => "failed",
+            });
+            (end, req.headers()["x"].to_str().unwrap().to_owned())
         };
-        assert_eq!(ends(&[]), (Ok(None), "0".into()));
-        assert_eq!(ends(&[set("1"), here, fail(0), set("2")]), (Ok(None), "2".into()));
-        assert_eq!(ends(&[set("1"), fail(1), set("2")]), (Err(Reason::InjectedFailure), "1".into()));
-        assert_eq!(ends(&[away, Filter::Unknown]), (Ok(Some(301)), "0".into()));
+        assert_eq!(ends(&[]), (Ok("passed"), "0".into()));
+        assert_eq!(ends(&[set("1"), here, fail(0), set("2")]), (Ok("passed"), "2".into()));
+        assert_eq!(ends(&[set("1"), fail(1), set("2")]), (Ok("failed"), "1".into()));
+        assert_eq!(ends(&[away, Filter::Unknown]), (Ok("301"), "0".into()));
         assert_eq!(ends(&[Filter::Unknown, set("2")]), (Err(Reason::InvalidPolicy), "0".into()));
     }
 
@@ -186,9 +204,16 @@ mod tests {
             remove: vec!["gone".parse().unwrap(), "old".parse().unwrap()],
         };
         let mut req = Request::get("/").header("added", "1").header("old", "1").body(()).unwrap();
-        apply(&[Filter::RequestHeaders(change)], None, &mut req).unwrap();
+        let filters = [Filter::RequestHeaders(change.clone()), Filter::ResponseHeaders(change)];
+        apply(&filters, None, &mut req).unwrap();
         let headers: Vec<_> =
             req.headers().iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
         assert_eq!(headers, ["added=1", "added=2", "both=2"]);
+        let mut answer = HeaderMap::new();
+        apply_to_answer(&filters, &mut answer);
+        assert_eq!(
+            (answer.len(), &answer["added"], &answer["both"]),
+            (2, &"2".parse().unwrap(), &"2".parse().unwrap())
+        );
     }
 }

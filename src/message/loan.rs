@@ -1,12 +1,15 @@
-//! A request's body that can be had back, as long as the peer may still say that it never looked at the
-//! request (RFC 9113, 8.7).
+//! A request's body that can be had back: while the peer may still say that it never looked at the request (RFC 9113,
+//! 8.7), or while a route's rule may want it sent again (contract 3.11).
 
 use std::collections::VecDeque;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 
@@ -18,6 +21,23 @@ use super::{RequestBody, body, vet};
 /// has usually not been sent whole by then, and what was sent of it is not worth this memory.
 const KEPT: usize = 16 * 1024;
 
+/// What a kept piece takes beside its bytes.
+const PIECE: usize = 64;
+
+/// Bytes of bodies that may be kept for retries, of all requests together.
+#[derive(Debug)]
+pub struct Allowance {
+    most: usize,
+    used: AtomicUsize,
+}
+
+/// A part of an [`Allowance`], until this is dropped.
+#[derive(Debug)]
+struct Room {
+    allowance: Arc<Allowance>,
+    bytes: usize,
+}
+
 /// A body on loan to a connection. Clones are the same body.
 #[derive(Clone, Debug)]
 pub(super) struct Loan(Arc<Mutex<Option<Lent>>>);
@@ -25,30 +45,82 @@ pub(super) struct Loan(Arc<Mutex<Option<Lent>>>);
 #[derive(Debug)]
 struct Lent {
     /// To be read before the rest: what an earlier connection had read.
-    ahead: VecDeque<Bytes>,
+    ahead: Pieces,
     rest: RequestBody,
+    /// The rest has been read to its end.
+    ended: bool,
     /// What was read so far; `None` once it is not all there any more, or nobody wants it back.
-    read: Option<VecDeque<Bytes>>,
+    read: Option<Read>,
     /// What was wrong with it.
     blame: Option<Reason>,
 }
 
-impl Loan {
-    pub(super) fn new(body: RequestBody) -> Self {
-        Self::of(Lent { ahead: VecDeque::new(), rest: body, read: Some(VecDeque::new()), blame: None })
+#[derive(Debug, Default)]
+struct Pieces {
+    data: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+/// What was read, and how much may be.
+#[derive(Debug)]
+struct Read {
+    pieces: Pieces,
+    bytes: usize,
+    most: usize,
+    room: Option<Room>,
+}
+
+impl Allowance {
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, used: AtomicUsize::new(0) })
     }
 
-    fn of(lent: Lent) -> Self {
-        Self(Arc::new(Mutex::new(Some(lent))))
+    /// Bytes that are kept now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Room {
+    /// Whether there was room for so many bytes more.
+    fn grow(&mut self, more: usize) -> bool {
+        let fits = |used: usize| used.checked_add(more).filter(|sum| *sum <= self.allowance.most);
+        let grown = self.allowance.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        self.bytes += if grown { more } else { 0 };
+        grown
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.allowance.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Loan {
+    pub(super) fn new(body: RequestBody) -> Self {
+        Self::of(body, KEPT, None)
+    }
+
+    /// Keeps up to `most` bytes, as long as all who keep some have room.
+    pub(super) fn keeping(body: RequestBody, most: usize, allowance: &Arc<Allowance>) -> Self {
+        Self::of(body, most, Some(Room { allowance: allowance.clone(), bytes: 0 }))
+    }
+
+    fn of(rest: RequestBody, most: usize, room: Option<Room>) -> Self {
+        let read = Some(Read { pieces: Pieces::default(), bytes: 0, most, room });
+        Lent { ahead: Pieces::default(), rest, ended: false, read, blame: None }.into()
     }
 
     /// The body from its beginning, for another connection: the borrower finds nothing any more. `None` if
     /// more was read than is kept.
     pub(super) fn back(&self) -> Option<Self> {
-        let Lent { ahead, rest, read, .. } = self.0.lock().take()?;
-        let mut again = read?;
-        again.extend(ahead);
-        Some(Self::of(Lent { ahead: again, rest, read: Some(VecDeque::new()), blame: None }))
+        let Lent { ahead, rest, ended, read, .. } = self.0.lock().take()?;
+        let mut read = read?;
+        let mut again = mem::take(&mut read.pieces);
+        again.data.extend(ahead.data);
+        again.trailers = again.trailers.or(ahead.trailers);
+        Some(Lent { ahead: again, rest, ended, read: Some(read), blame: None }.into())
     }
 
     pub(super) fn blame(&self) -> Option<Reason> {
@@ -70,13 +142,13 @@ impl Loan {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        self.0.lock().as_ref().is_none_or(|lent| lent.ahead.is_empty() && lent.rest.is_end_stream())
+        self.0.lock().as_ref().is_none_or(Lent::is_end_stream)
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let lent = self.0.lock();
         let Some(lent) = lent.as_ref() else { return SizeHint::with_exact(0) };
-        let ahead: usize = lent.ahead.iter().map(Bytes::len).sum();
+        let ahead: usize = lent.ahead.data.iter().map(Bytes::len).sum();
         match lent.rest.size_hint().exact() {
             Some(rest) => SizeHint::with_exact(rest + ahead as u64),
             None => SizeHint::default(),
@@ -84,35 +156,77 @@ impl Loan {
     }
 }
 
+impl From<Lent> for Loan {
+    fn from(lent: Lent) -> Self {
+        Self(Arc::new(Mutex::new(Some(lent))))
+    }
+}
+
 impl Lent {
+    fn is_end_stream(&self) -> bool {
+        self.ahead.data.is_empty()
+            && self.ahead.trailers.is_none()
+            && (self.ended || self.rest.is_end_stream())
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        if let Some(data) = self.ahead.pop_front() {
-            self.keep(&data);
+        // What is read again was counted when it was read first.
+        if let Some(data) = self.ahead.data.pop_front() {
+            if let Some(read) = &mut self.read {
+                read.pieces.data.push_back(data.clone());
+            }
             return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if let Some(trailers) = self.ahead.trailers.take() {
+            if let Some(read) = &mut self.read {
+                read.pieces.trailers = Some(trailers.clone());
+            }
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        if self.ended {
+            return Poll::Ready(None);
         }
         let frame = ready!(Pin::new(&mut self.rest).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) => match frame.data_ref() {
-                Some(data) => self.keep(data),
-                // Trailers: rare enough in requests.
-                None => self.read = None,
+            Some(Ok(frame)) => match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => self.keep(data),
+                (None, Some(trailers)) => {
+                    self.keep_trailers(trailers);
+                    self.ended = true;
+                }
+                (None, None) => self.read = None,
             },
             Some(Err(error)) => {
                 self.read = None;
                 self.blame = vet::to_blame(error);
             }
-            None => {}
+            None => self.ended = true,
         }
         Poll::Ready(frame)
     }
 
     fn keep(&mut self, data: &Bytes) {
-        let Some(read) = &mut self.read else { return };
-        let kept: usize = read.iter().map(Bytes::len).sum();
-        if kept + data.len() > KEPT {
+        let Some(read) = self.read.as_mut().filter(|_| !data.is_empty()) else { return };
+        if read.fits(data.len()) {
+            read.pieces.data.push_back(data.clone());
+        } else {
             self.read = None;
-        } else if !data.is_empty() {
-            read.push_back(data.clone());
         }
+    }
+
+    fn keep_trailers(&mut self, trailers: &HeaderMap) {
+        let Some(read) = &mut self.read else { return };
+        if read.fits(vet::list_size(trailers)) {
+            read.pieces.trailers = Some(trailers.clone());
+        } else {
+            self.read = None;
+        }
+    }
+}
+
+impl Read {
+    fn fits(&mut self, more: usize) -> bool {
+        self.bytes += more;
+        self.bytes <= self.most && self.room.as_mut().is_none_or(|room| room.grow(more + PIECE))
     }
 }

@@ -4,6 +4,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode, Version};
 
 use crate::error::{Fault, Reason};
+use crate::model::filter::{Failure, FailureKind};
 
 use super::filters::Redirected;
 use super::headers::{GRPC_MESSAGE, GRPC_STATUS, PROXY_CONNECTION, PROXY_ERROR, REASON};
@@ -64,6 +65,37 @@ pub fn redirect(asked: Asked, to: &Redirected) -> Response<()> {
     rsp
 }
 
+/// The answer of an outbound route that was told to fail, as it was told to (contract 5).
+pub fn injected(asked: Asked, failure: &Failure) -> Response<()> {
+    let (status, code) = match failure.kind {
+        FailureKind::Http(status) => (status, FAILED_PRECONDITION),
+        // What gRPC does not define is unknown.
+        FailureKind::Grpc(code) => (StatusCode::OK, if code <= 16 { code } else { 2 }),
+    };
+    let mut rsp = Response::new(());
+    *rsp.version_mut() = asked.version;
+    let headers = rsp.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    let grpc = asked.grpc && asked.version == Version::HTTP_2;
+    if grpc {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(code));
+    }
+    if asked.informational {
+        let message = HeaderValue::try_from(&failure.message);
+        let message = message.unwrap_or(HeaderValue::from_static("unexpected error"));
+        if grpc {
+            headers.insert(GRPC_MESSAGE, message.clone());
+        }
+        headers.insert(PROXY_ERROR, message);
+        headers.insert(REASON, HeaderValue::from_static(Reason::InjectedFailure.row().name));
+    }
+    *rsp.status_mut() = if grpc { StatusCode::OK } else { status };
+    rsp
+}
+
+const FAILED_PRECONDITION: u16 = 9;
+
 /// Trailers that end a gRPC answer which cannot be passed on whole.
 pub fn trailers(reason: Reason) -> HeaderMap {
     let row = reason.row();
@@ -90,6 +122,7 @@ fn explain(headers: &mut HeaderMap, reason: Reason, grpc: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::filter::Ratio;
 
     fn asked(version: Version, grpc: bool) -> Asked {
         Asked { version, grpc, orig_proto: false, informational: true }
@@ -131,6 +164,28 @@ mod tests {
         let rsp = redirect(asked(Version::HTTP_2, true), &to);
         assert_eq!((rsp.status(), &rsp.headers()[GRPC_STATUS]), (StatusCode::OK, &HeaderValue::from(5)));
         assert!(!rsp.headers().contains_key(header::LOCATION));
+    }
+
+    #[test]
+    fn an_injected_failure_is_what_policy_says() {
+        let failure = |kind, message: &str| Failure { kind, message: message.into(), ratio: Ratio::ALL };
+        let teapot = failure(FailureKind::Http(StatusCode::IM_A_TEAPOT), "as told");
+        let rsp = injected(asked(Version::HTTP_11, false), &teapot);
+        assert_eq!(
+            (rsp.status(), &rsp.headers()[PROXY_ERROR]),
+            (StatusCode::IM_A_TEAPOT, &"as told".parse().unwrap())
+        );
+        let rsp = injected(asked(Version::HTTP_2, true), &teapot);
+        assert_eq!((rsp.status(), &rsp.headers()[GRPC_STATUS]), (StatusCode::OK, &HeaderValue::from(9)));
+        let rsp = injected(asked(Version::HTTP_2, true), &failure(FailureKind::Grpc(99), "two\nlines"));
+        assert_eq!(
+            (&rsp.headers()[GRPC_STATUS], &rsp.headers()[GRPC_MESSAGE]),
+            (&HeaderValue::from(2), &"unexpected error".parse().unwrap())
+        );
+        assert_eq!(
+            injected(asked(Version::HTTP_11, false), &failure(FailureKind::Grpc(5), "")).status(),
+            StatusCode::OK
+        );
     }
 
     #[test]

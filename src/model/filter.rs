@@ -1,4 +1,4 @@
-//! What a route does to its requests before they are passed on, or instead (contract 3.11).
+//! What a route does to its requests before they are passed on, or instead, and to their answers (contract 3.11).
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub enum Filter {
     Failure(Failure),
     RequestHeaders(HeaderChange),
+    /// Of answers; only outbound HTTP routes have it.
+    ResponseHeaders(HeaderChange),
     Redirect(Redirect),
     /// A kind that this version does not know: such requests fail.
     Unknown,

@@ -162,5 +162,14 @@ pub fn best<'m>(matches: &'m [RequestMatch], head: &Head<'_>) -> Option<(Rank, O
     matches.iter().filter_map(|m| Some((m.rank(head)?, Some(m)))).max_by_key(|(rank, _)| *rank)
 }
 
+/// The rank of the best of `hosts` for a request's own, which is looked at where there are any.
+pub fn best_host<'h>(hosts: &[HostMatch], own: impl FnOnce() -> Option<&'h str>) -> Option<HostRank> {
+    if hosts.is_empty() {
+        return None;
+    }
+    let own = own()?;
+    hosts.iter().filter_map(|wanted| wanted.rank(own)).max()
+}
+
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ use crate::detect;
 use crate::discover::backend::Pick;
 use crate::discover::{Destination, Policy, Routing, Target};
 use crate::drain::Drain;
-use crate::model::outbound::{HttpRoute, OutboundProtocol};
+use crate::model::outbound::{HttpRoutes, OutboundProtocol};
 use crate::net::Prefixed;
 use crate::telemetry::balancers::Use;
 use crate::telemetry::classes::Cause;
@@ -135,10 +135,7 @@ pub(crate) async fn first<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, turn: Tu
     }
 }
 
-/// The end of a time that may be longer than the clock can hold: a year then, which is never.
-pub(crate) fn by(from: Instant, time: Duration) -> Instant {
-    from.checked_add(time).unwrap_or_else(|| from + Duration::from_secs(86_400 * 365))
-}
+pub(crate) use crate::message::clock::after as by;
 
 impl Early {
     /// To the application of this pod.
@@ -249,7 +246,7 @@ impl Outbound {
 
 /// Whether nobody has said what is spoken: no protocol, no route that somebody made, no route of a profile.
 fn is_undeclared(policy: &Policy) -> bool {
-    let made = |routes: &[HttpRoute<_>]| routes.iter().any(|route| !route.meta.is_default());
+    let made = |http: &HttpRoutes<_>| http.routes.iter().any(|route| !route.meta.is_default());
     match &policy.policy.protocol {
         OutboundProtocol::Detect { http1, http2, .. } => !policy.http && !made(http1) && !made(http2),
         _ => false,

@@ -35,6 +35,18 @@ impl Handles {
         hostname: Option<DnsName>,
         since: tokio::time::Instant,
     ) -> Stream {
+        let (by_route, by_backend) = self.counts(metrics, taken, backend, hostname);
+        Stream::outbound(taken.spoken, by_route, by_backend, since)
+    }
+
+    /// What counts requests of this route, and those of them that go to this backend.
+    pub(super) fn counts(
+        &mut self,
+        metrics: &Metrics,
+        taken: &Taken<'_>,
+        backend: Option<&ResourceRef>,
+        hostname: Option<DnsName>,
+    ) -> (Arc<OutboundRoute>, Option<Arc<RouteBackend>>) {
         let (parent, route, spoken) = (taken.parent, taken.route, taken.spoken);
         let same = |leg: &Leg| {
             leg.parent == *parent
@@ -57,7 +69,6 @@ impl Handles {
             });
             self.0.len() - 1
         });
-        let (by_route, by_backend) = self.0[index].counts.clone();
-        Stream::outbound(spoken, by_route, by_backend, since)
+        self.0[index].counts.clone()
     }
 }

@@ -1,10 +1,11 @@
 //! Requests of one application connection: each is routed, balanced and sent by itself.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use ::http::uri::Authority;
-use ::http::{HeaderValue, Request, Response, Uri, Version};
+use ::http::{HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
@@ -21,17 +22,19 @@ use crate::discover::{Backend, Destination, Routing};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
-use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
+use crate::message::{Allowance, Body, Extra, RequestBody, headers, orig_proto, upgrade, uri, vet};
+use crate::model::DnsName;
 use crate::telemetry::Metrics;
 use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
-use crate::telemetry::streams::Stream;
+use crate::telemetry::streams::{RouteBackend, Stream};
 use crate::tls::{Right, rights};
 
 use super::form::Form;
 use super::handles::Handles;
 use super::route::Taken;
 use super::tcp::give_up_or_retry;
+use super::timeout::Attempt;
 use super::{Outbound, form, route};
 
 /// One connection's requests, and what they share.
@@ -40,9 +43,10 @@ pub(crate) struct Session {
     client: SocketAddr,
     informational: bool,
     hostname_labels: bool,
+    pub(super) replays: Arc<Allowance>,
     /// Places for requests that wait for their answers, of all connections.
     in_flight: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     handles: Mutex<Handles>,
     drain: Drain,
     /// Ends the application's connection gracefully.
@@ -51,6 +55,14 @@ pub(crate) struct Session {
 
 /// Of an answer of an endpoint; of none that was picked, for an application's or our own.
 pub(crate) type Track = track::Track<Option<Pick>>;
+
+/// What must be known of a request once its answer is there.
+pub(super) struct Origin {
+    pub(super) method: Method,
+    pub(super) grpc: bool,
+    pub(super) upgraded: Option<OnUpgrade>,
+    pub(super) right: Option<Right>,
+}
 
 /// A request on its way to an endpoint.
 pub(crate) struct Carried {
@@ -69,6 +81,7 @@ impl Session {
             client,
             informational: outbound.informational_headers,
             hostname_labels: outbound.hostname_labels,
+            replays: outbound.replays.clone(),
             in_flight: outbound.in_flight.clone(),
             metrics: outbound.metrics.clone(),
             handles: Mutex::default(),
@@ -82,12 +95,7 @@ impl Session {
     /// # Errors
     /// The endpoint reset an HTTP/2 stream: so is the application's.
     pub(super) async fn respond(&self, req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
-        let asked = Asked {
-            version: req.version(),
-            grpc: is_grpc(req.headers()),
-            orig_proto: false,
-            informational: self.informational,
-        };
+        let asked = self.asked(&req);
         let fault = match self.request(req).await {
             Ok(rsp) => return Ok(rsp),
             Err(fault) => fault,
@@ -102,6 +110,15 @@ impl Session {
             self.close.cancel();
         }
         Ok(respond::fault(asked, &fault).map(|()| Body::empty(Track::none())))
+    }
+
+    pub(super) fn asked<B>(&self, req: &Request<B>) -> Asked {
+        Asked {
+            version: req.version(),
+            grpc: is_grpc(req.headers()),
+            orig_proto: false,
+            informational: self.informational,
+        }
     }
 
     async fn request(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
@@ -120,47 +137,85 @@ impl Session {
     pub(crate) async fn carry(
         &self,
         routing: &Routing,
-        Carried { req, arrived, upgraded, right }: Carried,
+        carried: Carried,
     ) -> Result<Response<Body<Track>>, Fault> {
-        let leaves_http = upgraded.is_some();
-        let taken = route::http(routing, &req)?; // route
-        let backend = taken.backend();
+        let taken = route::http(routing, &carried.req)?; // route
+        let to = taken.backend();
+        if !taken.rule.is_plain() || to.as_ref().is_ok_and(|to| !to.filters.is_empty()) {
+            return Box::pin(self.carry_by_rule(&taken, carried)).await;
+        }
+        let Carried { req, arrived, upgraded, right } = carried;
+        let backend = to.map(|to| &to.backend);
         let mut stream = self.count(&taken, backend.as_ref().ok().copied(), req.uri(), arrived);
-        let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
+        let origin = Origin { method: req.method().clone(), grpc: is_grpc(req.headers()), upgraded, right };
         let sent = stream.body(req.body().is_end_stream());
         let req = RequestBody::of(req, sent);
-        let carried = async { send(backend?, req, leaves_http).await }; // balance, connect, relay
-        let (mut answer, mut track) = match carried.await {
-            Ok(answered) => answered,
+        let leaves_http = origin.upgraded.is_some();
+        let carried = async { send(backend?, req, leaves_http, None).await }; // balance, connect, relay
+        match carried.await {
+            Ok((answer, mut track)) => {
+                stream.head(answer.rsp.status(), answer.rsp.headers());
+                track.record(stream);
+                Ok(self.pass_on(answer, track, None, origin))
+            }
             Err(fault) => {
                 stream.fault(&fault);
-                return Err(fault);
+                Err(fault)
             }
-        };
-        stream.head(answer.rsp.status(), answer.rsp.headers());
-        track.record(stream);
+        }
+    }
+
+    /// Passes an answer on, or what comes after it if both sides want to leave HTTP.
+    pub(super) fn pass_on(
+        &self,
+        mut answer: Answer,
+        track: Track,
+        extra: Option<Box<Extra>>,
+        origin: Origin,
+    ) -> Response<Body<Track>> {
+        let Origin { method, grpc, upgraded, right } = origin;
         if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
             upgrade::strip_framing(&method, answer.rsp.headers_mut());
             let server = hyper::upgrade::on(&mut answer.rsp);
             let rights = [right, answer.right.take()];
             self.drain.spawn(upgrade::splice(client, server, rights::either_closed(rights)));
-            return Ok(answer.rsp.map(|_| Body::empty(track)));
+            return answer.rsp.map(|_| Body::empty(track));
         }
         headers::strip_connection(answer.rsp.headers_mut());
         answer.rsp.headers_mut().remove(headers::PROXY_ERROR);
         answer.rsp.headers_mut().remove(headers::PROXY_CONNECTION);
-        Ok(answer.rsp.map(|body| Body::relay(body, track).for_grpc(grpc)))
+        answer.rsp.map(|body| Body::relay_with(body, track, extra).for_grpc(grpc))
     }
 
     /// What records a request of this route.
-    fn count(&self, taken: &Taken<'_>, backend: Option<&Arc<Backend>>, uri: &Uri, since: Instant) -> Stream {
+    pub(super) fn count(
+        &self,
+        taken: &Taken<'_>,
+        backend: Option<&Arc<Backend>>,
+        uri: &Uri,
+        since: Instant,
+    ) -> Stream {
         if let Some(backend) = backend {
             backend.show(&self.metrics, Use::Http, taken.parent);
         }
-        let hostname =
-            if self.hostname_labels { uri.host().and_then(|host| host.parse().ok()) } else { None };
         let backend = backend.map(|backend| backend.meta());
-        self.handles.lock().stream(&self.metrics, taken, backend, hostname, since)
+        self.handles.lock().stream(&self.metrics, taken, backend, self.hostname(uri), since)
+    }
+
+    /// What records those of this route that go to this backend.
+    pub(super) fn count_at(
+        &self,
+        taken: &Taken<'_>,
+        backend: &Backend,
+        uri: &Uri,
+    ) -> Option<Arc<RouteBackend>> {
+        backend.show(&self.metrics, Use::Http, taken.parent);
+        let hostname = self.hostname(uri);
+        self.handles.lock().counts(&self.metrics, taken, Some(backend.meta()), hostname).1
+    }
+
+    fn hostname(&self, uri: &Uri) -> Option<DnsName> {
+        if self.hostname_labels { uri.host().and_then(|host| host.parse().ok()) } else { None }
     }
 
     /// Brings a request into the form that routes look at (contract 3.7).
@@ -181,27 +236,36 @@ impl Session {
 
 /// Sends a request to an endpoint of the backend. What provably never reached one goes to another,
 /// until the failfast timeout has passed; so does what an endpoint refused unread, and what its connection took with it
-/// when it died, if doing it twice does no harm.
-async fn send(
+/// when it died, if doing it twice does no harm. `limits` are what its rule allows it to take.
+pub(super) async fn send(
     backend: &Backend,
     mut req: Request<RequestBody>,
     leaves_http: bool,
+    limits: Option<&Attempt>,
 ) -> Result<(Answer, Track), Fault> {
     let mut deadline = Instant::now() + backend.failfast(Use::Http);
     let mut sendings = 1;
+    // Who sends it again as a whole would multiply what is sent again here.
+    let retried = limits.is_some_and(Attempt::is_retried);
     let version = req.version();
     let required = req.headers_mut().remove(headers::REQUIRE_ID);
     loop {
-        let mut pick = backend.pick(Use::Http, deadline).await?;
+        let picking = pin!(backend.pick(Use::Http, deadline));
+        let mut pick = match limits {
+            None => picking.await?,
+            Some(limits) => Box::pin(limits.before(picking)).await??,
+        };
         let client = pick.client().clone();
         require_identity(&client, required.as_ref())?;
         let carry = client.carry(version, leaves_http);
-        let ready = match timeout_at(deadline, client.ready(carry)).await {
+        let until = limits.and_then(Attempt::deadline).map_or(deadline, |end| end.min(deadline));
+        let ready = match timeout_at(until, client.ready(carry)).await {
             Ok(Ok(ready)) => ready,
             Ok(Err(error)) => {
                 give_up_or_retry(pick, error, deadline)?;
                 continue;
             }
+            Err(_) if until < deadline => return Err(Reason::RequestTimeout.into()),
             Err(_) => return Err(Reason::FailFast.into()),
         };
         pick.reached();
@@ -209,7 +273,18 @@ async fn send(
         let came = Form::of(&req, gateway);
         form::carry_as(&mut req, carry, leaves_http, gateway);
         let in_flight = pick.requests().start(req.headers());
-        match ready.send(req).await {
+        let sending = pin!(ready.send(req));
+        let sent = match limits {
+            None => sending.await,
+            Some(limits) => match Box::pin(limits.head(sending)).await {
+                Ok(sent) => sent,
+                Err(reason) => {
+                    in_flight.failed(ResponseError::Timeout);
+                    return Err(reason.into());
+                }
+            },
+        };
+        match sent {
             Ok(answer) => {
                 let (answer, track) = answered(answer, carry, version, pick, in_flight);
                 vet::answer(&answer.rsp, client.endpoint.tls.is_some())?;
@@ -222,7 +297,7 @@ async fn send(
                 pick.abandon();
                 req = came.restore(*back);
             }
-            Err(Unanswered::Refused(back, _)) if sendings < SENDINGS => {
+            Err(Unanswered::Refused(back, _)) if sendings < SENDINGS && !retried => {
                 pick.abandon();
                 req = came.restore(*back);
                 sendings += 1;

@@ -11,6 +11,7 @@ use crate::connect::opaque::OneSided;
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing};
 use crate::error::{Fault, Reason};
+use crate::model::DnsName;
 use crate::net::Prefixed;
 use crate::net::relay::{Broken, relay};
 use crate::telemetry::balancers::Use;
@@ -20,17 +21,26 @@ use super::early::{Early, Upstream};
 use super::{Outbound, route};
 
 impl Outbound {
-    /// Relays one opaque connection to an endpoint of its route's backend: over the `early` one, if it still stands.
+    /// Relays one opaque connection to an endpoint of its route's backend: over the `early` one, if it still stands. The
+    /// route is that of the `server_name`, where routes have such.
     pub(crate) async fn relay_tcp(
         &self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         dest: &Destination,
         routing: &Routing,
+        server_name: Option<&DnsName>,
         early: Option<Box<Early>>,
     ) -> Result<(), Fault> {
-        let taken = route::opaque(routing)?; // route
+        let taken = match server_name {
+            Some(name) => route::tls(routing, name)?, // route
+            None => route::opaque(routing)?,
+        };
         let target = (dest.target.ip(), dest.target.port());
-        let counts = self.metrics.connections.opaque_route(taken.parent, taken.route, target);
+        let connections = &self.metrics.connections;
+        let counts = match server_name {
+            Some(_) => connections.tls_route(taken.parent, taken.route, target),
+            None => connections.opaque_route(taken.parent, taken.route, target),
+        };
         counts.open();
         let backend = taken.backend();
         if let Ok(backend) = &backend {

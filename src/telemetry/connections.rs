@@ -25,6 +25,7 @@ pub struct Connections {
     headers: Family<Counter>,
     protocols: Family<Counter>,
     routes: Family<OpaqueRoute>,
+    tls_routes: Family<OpaqueRoute>,
     costs: [ZoneCost; 3],
 }
 
@@ -159,6 +160,7 @@ impl Connections {
             headers: budget.family("inbound_tcp_transport_header_connections"),
             protocols: budget.family("outbound_tcp_protocol_connections"),
             routes: budget.family("outbound_tcp_route"),
+            tls_routes: budget.family("outbound_tls_route"),
             costs: Default::default(),
         }
     }
@@ -199,13 +201,17 @@ impl Connections {
         route: &ResourceRef,
         target: (Option<IpAddr>, u16),
     ) -> Arc<OpaqueRoute> {
-        let (ip, port) = target;
-        let labels = Labels::new().parent(parent).namespaced_route(route);
-        let labels = match (parent, ip) {
-            (ResourceRef::Default { .. }, Some(ip)) => labels.chosen("target_ip", ip),
-            _ => labels.with("target_ip", ""),
-        };
-        self.routes.get(&labels.chosen("target_port", port))
+        self.routes.get(&route_labels(parent, route, target))
+    }
+
+    /// The same of a route that is chosen by the server that TLS asks for.
+    pub fn tls_route(
+        &self,
+        parent: &ResourceRef,
+        route: &ResourceRef,
+        target: (Option<IpAddr>, u16),
+    ) -> Arc<OpaqueRoute> {
+        self.tls_routes.get(&route_labels(parent, route, target))
     }
 
     /// What bytes to an endpoint with these labels count towards.
@@ -226,15 +232,8 @@ impl Connections {
     }
 
     pub fn render_routes(&self, page: &mut Page) {
-        let routes = self.routes.scrape();
-        page.totals("outbound_tcp_route_open", "Connections that took a route.", &routes, |labels, one| {
-            [(labels.to_owned(), one.opened.value())]
-        });
-        let help = "Connections of a route that ended, and why.";
-        page.totals("outbound_tcp_route_close", help, &routes, |labels, one| {
-            CloseError::ALL
-                .map(|error| (format!("{labels},error=\"{}\"", error.label()), one.closed.get(error).value()))
-        });
+        render_routes(page, "outbound_tcp_route", &self.routes.scrape());
+        render_routes(page, "outbound_tls_route", &self.tls_routes.scrape());
         self.render_costs(page);
     }
 
@@ -257,6 +256,27 @@ impl Connections {
 
 /// In the order of [`Locality`] and of [`Connections::costs`].
 const LOCALITIES: [&str; 3] = ["Unknown", "Local", "Remote"];
+
+fn route_labels(parent: &ResourceRef, route: &ResourceRef, target: (Option<IpAddr>, u16)) -> Labels {
+    let (ip, port) = target;
+    let labels = Labels::new().parent(parent).namespaced_route(route);
+    let labels = match (parent, ip) {
+        (ResourceRef::Default { .. }, Some(ip)) => labels.chosen("target_ip", ip),
+        _ => labels.with("target_ip", ""),
+    };
+    labels.chosen("target_port", port)
+}
+
+fn render_routes(page: &mut Page, prefix: &str, routes: &[Scraped<OpaqueRoute>]) {
+    page.totals(&format!("{prefix}_open"), "Connections that took a route.", routes, |labels, one| {
+        [(labels.to_owned(), one.opened.value())]
+    });
+    let help = "Connections of a route that ended, and why.";
+    page.totals(&format!("{prefix}_close"), help, routes, |labels, one| {
+        CloseError::ALL
+            .map(|error| (format!("{labels},error=\"{}\"", error.label()), one.closed.get(error).value()))
+    });
+}
 
 fn single(labels: &str, counter: &Counter) -> [(String, u64); 1] {
     [(labels.to_owned(), counter.value())]

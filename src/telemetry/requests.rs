@@ -16,7 +16,7 @@ use super::labels::{InboundTarget, Labels};
 use super::metric::{ByKey, Counter, Histogram, LatencyMs};
 use super::page::Page;
 use super::registry::{Budget, Family, Metric, Scraped};
-use crate::error::causes;
+use crate::error::{Reason, causes};
 use crate::message::body;
 use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, ResourceRef};
@@ -255,6 +255,9 @@ impl ResponseError {
         if causes(error).any(|cause| matches!(cause.downcast_ref(), Some(body::Error::TrailersTooLarge))) {
             return Self::TooLarge;
         }
+        if timed_out(error).is_some() {
+            return Self::Timeout;
+        }
         http2_error(error).and_then(h2::Error::reason).map_or(Self::Unclassified, Self::H2)
     }
 
@@ -312,6 +315,14 @@ impl Class {
 /// The HTTP/2 error among an error and its causes.
 pub(super) fn http2_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a h2::Error> {
     causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// Which timeout cut an answer short, if one did.
+pub(super) fn timed_out(error: &(dyn Error + 'static)) -> Option<Reason> {
+    causes(error).find_map(|cause| match cause.downcast_ref() {
+        Some(body::Error::TimedOut(reason)) => Some(*reason),
+        _ => None,
+    })
 }
 
 const GRPC_UNKNOWN: u16 = 2;

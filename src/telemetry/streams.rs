@@ -53,6 +53,19 @@ pub struct OutboundRoute {
     statuses: ByKey<(Status, StreamError), Counter>,
     durations: Histogram<Coarse>,
     frames: Arc<Histogram<FrameSizes>>,
+    /// Once it has retried.
+    retries: OnceLock<Box<Retries>>,
+}
+
+/// What came of trying again.
+#[derive(Debug, Default)]
+pub struct Retries {
+    pub requests: Counter,
+    pub successes: Counter,
+    /// Requests that were tried as often as they may be.
+    pub limit_exceeded: Counter,
+    /// Requests that no backend was ready for.
+    pub overflow: Counter,
 }
 
 /// The counts of one backend of a route.
@@ -180,6 +193,30 @@ impl Streams {
         statuses(page, (&name("request_statuses"), spoken), "Requests that ended.", &series, |one| {
             &one.statuses
         });
+        self.render_retries(page, &series, &name);
+    }
+
+    fn render_retries(
+        &self,
+        page: &mut Page,
+        series: &[Scraped<OutboundRoute>],
+        name: &dyn Fn(&str) -> String,
+    ) {
+        let retried = |(_, one): &&Scraped<OutboundRoute>| one.retries.get().is_some();
+        let series: Vec<_> = series.iter().filter(retried).cloned().collect();
+        let mut show = |what: &str, help: &str, count: fn(&Retries) -> &Counter| {
+            page.totals(&name(what), help, &series, |labels, one| {
+                one.retries.get().map(|all| (labels.to_owned(), count(all).value()))
+            });
+        };
+        show("retry_requests", "Requests that were sent again.", |all| &all.requests);
+        show("retry_successes", "Requests that succeeded when they were sent again.", |all| &all.successes);
+        show("retry_limit_exceeded", "Requests that failed as often as they may be sent.", |all| {
+            &all.limit_exceeded
+        });
+        show("retry_overflow", "Requests that were not sent again: no backend was ready.", |all| {
+            &all.overflow
+        });
     }
 
     fn render_backend(&self, page: &mut Page, spoken: Spoken) {
@@ -246,6 +283,8 @@ pub struct Stream {
     since: Instant,
     /// When the request's body had passed; none where it had no body.
     sent: Option<Arc<OnceLock<Instant>>>,
+    /// When it was sent again.
+    again: Option<Instant>,
     status: Status,
 }
 
@@ -270,7 +309,7 @@ impl Stream {
     /// A request that was let in.
     pub fn inbound(spoken: Spoken, route: Arc<InboundRoute>, since: Instant) -> Self {
         route.requests.incr();
-        Self { level: Level::Inbound(route), spoken, since, sent: None, status: Status::NONE }
+        Self::new(Level::Inbound(route), spoken, since)
     }
 
     /// A request that has a route.
@@ -283,7 +322,50 @@ impl Stream {
         if let Some(backend) = &backend {
             backend.requests.incr();
         }
-        Self { level: Level::Outbound(route, backend), spoken, since, sent: None, status: Status::NONE }
+        Self::new(Level::Outbound(route, backend), spoken, since)
+    }
+
+    fn new(level: Level, spoken: Spoken, since: Instant) -> Self {
+        Self { level, spoken, since, sent: None, again: None, status: Status::NONE }
+    }
+
+    /// An attempt goes to this backend; the first one, or one after another that is over.
+    pub fn attempt(&mut self, backend: Arc<RouteBackend>) {
+        if let Level::Outbound(_, to) = &mut self.level {
+            backend.requests.incr();
+            if to.replace(backend).is_some() {
+                self.again = Some(Instant::now());
+            }
+        }
+    }
+
+    /// The answer to an attempt, whose head has come, is not passed on. It counts at its backend alone.
+    pub fn attempt_ended(&mut self, trailers: Option<&HeaderMap>) {
+        if let (Spoken::Grpc, Some(trailers)) = (self.spoken, trailers) {
+            self.status = grpc(trailers);
+        }
+        self.attempt_over(StreamError::None);
+    }
+
+    /// An attempt failed, and will not be the last.
+    pub fn attempt_failed(&mut self, fault: &Fault) {
+        let error = self.failure(fault);
+        self.attempt_over(error);
+    }
+
+    fn attempt_over(&mut self, error: StreamError) {
+        if let Level::Outbound(_, Some(backend)) = &self.level {
+            self.record_backend(backend, error, self.response_time(Instant::now()));
+        }
+        self.status = Status::NONE;
+    }
+
+    /// What is counted of sending a request of its route again.
+    pub fn retries(&self) -> Option<&Retries> {
+        match &self.level {
+            Level::Outbound(route, _) => Some(route.retries.get_or_init(Box::default)),
+            Level::Inbound(_) => None,
+        }
     }
 
     /// What watches the request's body; `empty` where it has none.
@@ -328,6 +410,17 @@ impl Stream {
     /// There is no answer but what the proxy makes of a failure. What fails at the endpoint is counted by
     /// the status of that, as the reference does.
     pub fn fault(mut self, fault: &Fault) {
+        let error = self.failure(fault);
+        self.record(error, Instant::now());
+    }
+
+    /// A filter of the route answers, with this status or code.
+    pub fn answered(mut self, status: u16) {
+        self.status = Status::of(status);
+        self.record(StreamError::None, Instant::now());
+    }
+
+    fn failure(&mut self, fault: &Fault) -> StreamError {
         let error = StreamError::of_fault(fault);
         if error == StreamError::None {
             let row = fault.reason.row();
@@ -336,7 +429,7 @@ impl Stream {
                 Spoken::Grpc => row.grpc.into(),
             });
         }
-        self.record(error, Instant::now());
+        error
     }
 
     /// Not all of the answer came.
@@ -346,11 +439,7 @@ impl Stream {
 
     fn record(&self, error: StreamError, at: Instant) {
         let request = nanos(at.saturating_duration_since(self.since));
-        let response = match &self.sent {
-            None => request,
-            // As the reference: an answer that ends before its request took no time.
-            Some(sent) => sent.get().map_or(0, |sent| nanos(at.saturating_duration_since(*sent))),
-        };
+        let response = self.response_time(at);
         match &self.level {
             Level::Inbound(route) => {
                 route.statuses.get(self.status).incr();
@@ -361,11 +450,26 @@ impl Stream {
                 route.statuses.get((self.status, error)).incr();
                 route.durations.observe(request);
                 if let Some(backend) = backend {
-                    backend.statuses.get((self.status, error)).incr();
-                    backend.durations.observe(response);
+                    self.record_backend(backend, error, response);
                 }
             }
         }
+    }
+
+    fn record_backend(&self, backend: &RouteBackend, error: StreamError, response: u64) {
+        backend.statuses.get((self.status, error)).incr();
+        backend.durations.observe(response);
+    }
+
+    /// Nanoseconds from the end of the request.
+    fn response_time(&self, at: Instant) -> u64 {
+        let since = match (&self.sent, self.again) {
+            (_, Some(again)) => Some(again),
+            (None, None) => Some(self.since),
+            (Some(sent), None) => sent.get().copied(),
+        };
+        // As the reference: an answer that ends before its request took no time.
+        since.map_or(0, |since| nanos(at.saturating_duration_since(since)))
     }
 }
 

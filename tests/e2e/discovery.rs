@@ -87,9 +87,9 @@ every_kind! {
         let mut route = http_route(balance(BB));
         route.rules[0].matches =
             vec![RequestMatch { path: Some(PathMatch::Exact("/known".into())), ..RequestMatch::default() }];
-        let routes = vec![route];
         let opaque = vec![opaque_route(balance(BB))];
-        let protocol = OutboundProtocol::Detect { http1: routes.clone(), http2: routes, opaque };
+        let (http1, http2) = (vec![route.clone()].into(), vec![route].into());
+        let protocol = OutboundProtocol::Detect { http1, http2, opaque };
         pair.world.script().policy(pair.service, &outbound(protocol));
         let mut client = pair.client(kind).await;
         client.get("/unknown").await.assert_refused(kind, 404, "5");
@@ -134,7 +134,7 @@ every_kind! {
         let pair = Pair::new().await;
         let mut client = pair.client(kind).await;
         client.get("/").await.assert_answered();
-        let protocol = OutboundProtocol::Detect { http1: vec![], http2: vec![], opaque: vec![] };
+        let protocol = OutboundProtocol::Detect { http1: vec![].into(), http2: vec![].into(), opaque: vec![] };
         pair.world.script().policy(pair.service, &outbound(protocol));
         let gone = |a: &crate::client::Answer| a.is_refused(kind, 404, "5");
         crate::pair::until_answer(&mut client, "/", "no route", gone).await;
@@ -146,7 +146,7 @@ every_kind! {
 
     async fn a_policy_of_one_protocol_needs_no_detection(kind: Kind) {
         let pair = Pair::new().await;
-        let routes = vec![http_route(balance(BB))];
+        let routes = vec![http_route(balance(BB))].into();
         let protocol = match kind {
             Kind::Http1 => OutboundProtocol::Http1(routes),
             Kind::Http2 => OutboundProtocol::Http2(routes),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use causeway::model::Endpoint;
 use causeway::model::endpoint::ProtocolHint;
-use causeway::model::outbound::{BackendKind, Distribution, Load, OutboundProtocol, Penalty};
+use causeway::model::outbound::{BackendKind, Distribution, HttpRule, Load, OutboundProtocol, Penalty};
 use tonic::Code;
 
 use crate::application::App;
@@ -117,8 +117,8 @@ every_kind! {
             let script = pair.world.script();
             let route = || {
                 let mut route = http_route(balance(BB));
-                route.rules[0].backends = backends.clone();
-                vec![route]
+                route.rules = vec![HttpRule::new(vec![], backends.clone())];
+                vec![route].into()
             };
             let protocol = OutboundProtocol::Detect { http1: route(), http2: route(), opaque: vec![] };
             script.policy(pair.service, &outbound(protocol));

@@ -233,7 +233,7 @@ async fn a_page_introduces_each_family_once_and_ends_with_the_mark() {
 fn grpc_policy() -> OutboundPolicy {
     use causeway::model::outbound::OutboundProtocol;
     let route = crate::policies::http_route(balance(BB));
-    outbound(OutboundProtocol::Grpc(vec![route]))
+    outbound(OutboundProtocol::Grpc(vec![route].into()))
 }
 
 #[tokio::test]

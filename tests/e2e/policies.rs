@@ -25,7 +25,7 @@ pub fn forward(endpoint: Endpoint) -> Backend {
 
 /// Detects, and sends everything to one backend.
 pub fn detect(backend: Backend) -> OutboundPolicy {
-    let http = || vec![http_route(backend.clone())];
+    let http = || vec![http_route(backend.clone())].into();
     let opaque = vec![opaque_route(backend.clone())];
     outbound(OutboundProtocol::Detect { http1: http(), http2: http(), opaque })
 }
@@ -40,13 +40,13 @@ pub fn outbound(protocol: OutboundProtocol) -> OutboundPolicy {
 }
 
 pub fn http_route(backend: Backend) -> HttpRoute {
-    let rule = HttpRule { matches: vec![], backends: Distribution::FirstAvailable(vec![backend]) };
-    HttpRoute { meta: ResourceRef::default_named("http"), rules: vec![rule] }
+    let rule = HttpRule::new(vec![], Distribution::FirstAvailable(vec![backend]));
+    HttpRoute::new(ResourceRef::default_named("http"), vec![rule])
 }
 
 pub fn opaque_route(backend: Backend) -> OpaqueRoute {
     let backends = Distribution::FirstAvailable(vec![backend]);
-    OpaqueRoute { meta: ResourceRef::default_named("opaque"), refusal: None, backends }
+    OpaqueRoute::new(ResourceRef::default_named("opaque"), backends)
 }
 
 /// What a port speaks.

@@ -158,7 +158,8 @@ async fn a_server_that_hangs_up_has_not_said_what_the_client_speaks() {
 async fn nobody_is_connected_to_where_http_is_declared() {
     let pair = pair(async |pod| App::echo(pod).await).await;
     let made = ResourceRef::object("gateway.networking.k8s.io", "HTTPRoute", "bb");
-    let routes = vec![causeway::model::outbound::HttpRoute { meta: made, ..http_route(balance(BB)) }];
+    let route = causeway::model::outbound::HttpRoute { meta: made, ..http_route(balance(BB)) };
+    let routes = causeway::model::outbound::HttpRoutes::from(vec![route]);
     let opaque = vec![opaque_route(balance(BB))];
     let detected = OutboundProtocol::Detect { http1: routes.clone(), http2: routes.clone(), opaque };
     let mut held = Vec::new();

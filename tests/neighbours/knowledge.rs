@@ -30,9 +30,9 @@ impl control::World for Knowledge {
         let kind = BackendKind::Forward(Box::new(Endpoint::plain(self.endpoint)));
         let backends =
             || Distribution::FirstAvailable(vec![Backend { meta: meta.clone(), kind: kind.clone() }]);
-        let rule = || HttpRule { matches: Vec::new(), backends: backends() };
-        let http = || vec![HttpRoute { meta: meta.clone(), rules: vec![rule()] }];
-        let opaque = vec![OpaqueRoute { meta: meta.clone(), refusal: None, backends: backends() }];
+        let rule = || HttpRule::new(Vec::new(), backends());
+        let http = || vec![HttpRoute::new(meta.clone(), vec![rule()])].into();
+        let opaque = vec![OpaqueRoute::new(meta.clone(), backends())];
         let protocol = OutboundProtocol::Detect { http1: http(), http2: http(), opaque };
         Ok(OutboundPolicy { parent: ResourceRef::object("core", "Service", "neighbour"), protocol })
     }

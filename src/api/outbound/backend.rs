@@ -7,32 +7,64 @@ use linkerd2_proxy_api::outbound as pb;
 use pb::backend::endpoint_discovery::{DestinationGet, Kind as Discovery};
 use pb::backend::{BalanceP2c, EndpointDiscovery, Kind, balance_p2c};
 
-use crate::api::{InvalidPolicy, destination, duration, encode_duration, encode_resource, resource};
+use crate::api::{InvalidPolicy, destination, duration, encode_duration, encode_resource, filter, resource};
 use crate::model::Authority;
-use crate::model::outbound::{Backend, BackendKind, Distribution, Load, Penalty};
+use crate::model::outbound::{Backend, BackendKind, Distribution, Load, Penalty, RouteBackend};
 
-/// What filters on a backend mean while they are not modelled.
-enum Filters {
-    /// They may change requests: refused.
-    Refused,
-    /// Every kind there is closes the connection, as a backend that always fails does.
-    Close,
-}
-
-fn backend(pb: Option<pb::Backend>, filters: Option<Filters>) -> Result<Backend, InvalidPolicy> {
+fn backend(pb: Option<pb::Backend>) -> Result<Backend, InvalidPolicy> {
     let pb = pb.ok_or(InvalidPolicy::Missing("backend"))?;
     let meta = resource(pb.metadata)?;
     let queue = pb.queue.ok_or(InvalidPolicy::Missing("queue"))?;
     duration("queue failfast timeout", queue.failfast_timeout)?;
-    let kind = match (pb.kind, filters) {
-        (None, _) | (Some(_), Some(Filters::Close)) => BackendKind::Fail,
-        (Some(_), Some(Filters::Refused)) => return Err(InvalidPolicy::Unsupported("a backend filter")),
-        (Some(Kind::Forward(addr)), None) => {
+    let kind = match pb.kind {
+        None => BackendKind::Fail,
+        Some(Kind::Forward(addr)) => {
             BackendKind::Forward(destination::endpoint(addr, &HashMap::new())?.into())
         }
-        (Some(Kind::Balancer(balancer)), None) => balance(balancer)?,
+        Some(Kind::Balancer(balancer)) => balance(balancer)?,
     };
     Ok(Backend { meta, kind })
+}
+
+fn of_http(pb: pb::http_route::RouteBackend) -> Result<RouteBackend, InvalidPolicy> {
+    let filters = pb.filters.into_iter().map(filter::outbound_http).collect::<Result<_, _>>()?;
+    Ok(RouteBackend { filters, backend: backend(pb.backend)? })
+}
+
+fn of_grpc(pb: pb::grpc_route::RouteBackend) -> Result<RouteBackend, InvalidPolicy> {
+    let filters = pb.filters.into_iter().map(filter::outbound_grpc).collect::<Result<_, _>>()?;
+    Ok(RouteBackend { filters, backend: backend(pb.backend)? })
+}
+
+fn of_opaque(pb: pb::opaque_route::RouteBackend) -> Result<Backend, InvalidPolicy> {
+    Ok(closed(backend(pb.backend)?, !pb.filters.is_empty()))
+}
+
+fn of_tls(pb: pb::tls_route::RouteBackend) -> Result<Backend, InvalidPolicy> {
+    Ok(closed(backend(pb.backend)?, !pb.filters.is_empty()))
+}
+
+/// Every kind of filter that there is on such a backend closes connections, as one that always fails does.
+fn closed(backend: Backend, filtered: bool) -> Backend {
+    if filtered { Backend { kind: BackendKind::Fail, ..backend } } else { backend }
+}
+
+fn encode_of_http(from: &RouteBackend) -> pb::http_route::RouteBackend {
+    let filters = from.filters.iter().map(filter::encode_outbound_http).collect();
+    pb::http_route::RouteBackend { backend: encode_backend(&from.backend), filters, ..Default::default() }
+}
+
+fn encode_of_grpc(from: &RouteBackend) -> pb::grpc_route::RouteBackend {
+    let filters = from.filters.iter().map(filter::encode_outbound_grpc).collect();
+    pb::grpc_route::RouteBackend { backend: encode_backend(&from.backend), filters, ..Default::default() }
+}
+
+fn encode_of_opaque(from: &Backend) -> pb::opaque_route::RouteBackend {
+    pb::opaque_route::RouteBackend { backend: encode_backend(from), ..Default::default() }
+}
+
+fn encode_of_tls(from: &Backend) -> pb::tls_route::RouteBackend {
+    pb::tls_route::RouteBackend { backend: encode_backend(from), ..Default::default() }
 }
 
 fn balance(pb: BalanceP2c) -> Result<BackendKind, InvalidPolicy> {
@@ -105,21 +137,17 @@ fn encode_load(load: &Load) -> balance_p2c::Load {
 
 /// The four kinds of route have each a `Distribution` of their own, equal but for the name.
 macro_rules! distribution_of {
-    ($route:ident, $filters:expr) => {
+    ($route:ident, $item:ident, $one:ident, $encode_one:ident) => {
         pub(super) mod $route {
             use linkerd2_proxy_api::outbound::$route as pb;
             use pb::distribution::{Empty, FirstAvailable, Kind, RandomAvailable};
 
-            use super::{Backend, Distribution, Filters, InvalidPolicy, backend, encode_backend};
-
-            fn one(pb: pb::RouteBackend) -> Result<Backend, InvalidPolicy> {
-                backend(pb.backend, (!pb.filters.is_empty()).then_some($filters))
-            }
+            use super::{Distribution, InvalidPolicy, $encode_one as encode_one, $item as Item, $one as one};
 
             /// Backends of weight 0 are dropped; with nothing left, the route serves nobody.
             pub(in super::super) fn distribution(
                 pb: Option<pb::Distribution>,
-            ) -> Result<Distribution, InvalidPolicy> {
+            ) -> Result<Distribution<Item>, InvalidPolicy> {
                 let empty = InvalidPolicy::Field { field: "distribution", expected: "at least one backend" };
                 match pb.and_then(|d| d.kind).ok_or(InvalidPolicy::Missing("distribution"))? {
                     Kind::Empty(_) => Ok(Distribution::Empty),
@@ -144,18 +172,14 @@ macro_rules! distribution_of {
                 }
             }
 
-            fn encode_one(from: &Backend) -> pb::RouteBackend {
-                pb::RouteBackend { backend: encode_backend(from), ..Default::default() }
-            }
-
-            pub(in super::super) fn encode(from: &Distribution) -> Option<pb::Distribution> {
+            pub(in super::super) fn encode(from: &Distribution<Item>) -> Option<pb::Distribution> {
                 let kind = match from {
                     Distribution::Empty => Kind::Empty(Empty {}),
                     Distribution::FirstAvailable(backends) => Kind::FirstAvailable(FirstAvailable {
                         backends: backends.iter().map(encode_one).collect(),
                     }),
                     Distribution::RandomAvailable(backends) => {
-                        let weighted = |(from, weight): &(Backend, u32)| pb::WeightedRouteBackend {
+                        let weighted = |(from, weight): &(Item, u32)| pb::WeightedRouteBackend {
                             backend: Some(encode_one(from)),
                             weight: *weight,
                         };
@@ -169,7 +193,7 @@ macro_rules! distribution_of {
     };
 }
 
-distribution_of!(http_route, Filters::Refused);
-distribution_of!(grpc_route, Filters::Refused);
-distribution_of!(opaque_route, Filters::Close);
-distribution_of!(tls_route, Filters::Close);
+distribution_of!(http_route, RouteBackend, of_http, encode_of_http);
+distribution_of!(grpc_route, RouteBackend, of_grpc, encode_of_grpc);
+distribution_of!(opaque_route, Backend, of_opaque, encode_of_opaque);
+distribution_of!(tls_route, Backend, of_tls, encode_of_tls);

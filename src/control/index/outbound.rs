@@ -6,7 +6,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::matching::{PathMatch, RequestMatch};
 use crate::model::name::Host;
 use crate::model::outbound::{
-    Backend, BackendKind, Distribution, HttpRoute, HttpRule, Load, OpaqueRefusal, OpaqueRoute,
+    Backend, BackendKind, Distribution, HttpRoute, HttpRoutes, HttpRule, Load, OpaqueRefusal, OpaqueRoute,
     OutboundProtocol,
 };
 use crate::model::{Authority, OutboundPolicy, ResourceRef};
@@ -66,7 +66,7 @@ fn service_protocol(
 ) -> OutboundProtocol {
     let app_protocol = service.and_then(|service| service.tcp_port(port)?.app_protocol.as_deref());
     let distribution = Distribution::FirstAvailable(vec![backend]);
-    let http = || vec![http_route("http", distribution.clone())];
+    let http = || vec![http_route("http", distribution.clone())].into();
     let opaque = || vec![opaque_route("opaq", distribution.clone())];
     match app_protocol.map(str::to_ascii_lowercase).as_deref() {
         None if is_opaque(world, service, port) => OutboundProtocol::Opaque(opaque()),
@@ -96,12 +96,12 @@ fn default_backend(world: &World, name: &ObjectName, port: u16) -> Option<Backen
 
 fn http_route(name: &str, backends: Distribution) -> HttpRoute {
     let everything = RequestMatch { path: Some(PathMatch::Prefix("/".into())), ..RequestMatch::default() };
-    let rule = HttpRule { matches: vec![everything], backends };
-    HttpRoute { meta: ResourceRef::default_named(name), rules: vec![rule] }
+    let rule = HttpRule::new(vec![everything], backends);
+    HttpRoute::new(ResourceRef::default_named(name), vec![rule])
 }
 
 fn opaque_route(name: &str, backends: Distribution) -> OpaqueRoute {
-    OpaqueRoute { meta: ResourceRef::default_named(name), refusal: None, backends }
+    OpaqueRoute::new(ResourceRef::default_named(name), backends)
 }
 
 /// A Service's address at a port that it does not have: refused.
@@ -118,8 +118,8 @@ fn fallback(addr: SocketAddr) -> OutboundPolicy {
     let kind = BackendKind::Forward(Box::new(endpoint));
     let backend = Backend { meta: ResourceRef::default_named(NAME), kind };
     let backends = Distribution::FirstAvailable(vec![backend]);
-    let rule = HttpRule { matches: vec![RequestMatch::default()], backends: backends.clone() };
-    let http = vec![HttpRoute { meta: ResourceRef::default_named(NAME), rules: vec![rule] }];
+    let rule = HttpRule::new(vec![RequestMatch::default()], backends.clone());
+    let http = HttpRoutes::from(vec![HttpRoute::new(ResourceRef::default_named(NAME), vec![rule])]);
     let opaque = vec![opaque_route(NAME, backends)];
     OutboundPolicy {
         parent: ResourceRef::default_named(NAME),

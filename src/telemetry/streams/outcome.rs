@@ -4,7 +4,7 @@ use std::error::Error;
 
 use super::Spoken;
 use crate::error::{Fault, Reason};
-use crate::telemetry::requests::http2_error;
+use crate::telemetry::requests::{http2_error, timed_out};
 
 /// An HTTP status or a gRPC code, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub enum StreamError {
     None,
     FailFast,
     LoadShed,
+    RequestTimeout,
+    HeadersTimeout,
+    ResponseTimeout,
+    IdleTimeout,
     Cancel,
     Refused,
     EnhanceYourCalm,
@@ -71,6 +75,9 @@ fn grpc_name(code: u16) -> &'static str {
 impl StreamError {
     /// What an error in the middle of an answer means.
     pub fn of(error: &(dyn Error + 'static)) -> Self {
+        if let Some(reason) = timed_out(error) {
+            return Self::of_timeout(reason);
+        }
         match http2_error(error) {
             Some(error) if error.is_reset() => match error.reason() {
                 Some(h2::Reason::CANCEL) => Self::Cancel,
@@ -90,6 +97,10 @@ impl StreamError {
         match fault.reason {
             Reason::FailFast => Self::FailFast,
             Reason::LoadShed => Self::LoadShed,
+            Reason::RequestTimeout
+            | Reason::HeadersTimeout
+            | Reason::ResponseTimeout
+            | Reason::IdleTimeout => Self::of_timeout(fault.reason),
             Reason::StreamReset => match Self::of(fault) {
                 Self::Unknown => Self::Reset,
                 known => known,
@@ -99,11 +110,25 @@ impl StreamError {
         }
     }
 
+    fn of_timeout(reason: Reason) -> Self {
+        match reason {
+            Reason::RequestTimeout => Self::RequestTimeout,
+            Reason::HeadersTimeout => Self::HeadersTimeout,
+            Reason::ResponseTimeout => Self::ResponseTimeout,
+            Reason::IdleTimeout => Self::IdleTimeout,
+            _ => Self::Unknown,
+        }
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             Self::None => "",
             Self::FailFast => "FAIL_FAST",
             Self::LoadShed => "LOAD_SHED",
+            Self::RequestTimeout => "REQUEST_TIMEOUT",
+            Self::HeadersTimeout => "RESPONSE_HEADERS_TIMEOUT",
+            Self::ResponseTimeout => "RESPONSE_STREAM_TIMEOUT",
+            Self::IdleTimeout => "IDLE_TIMEOUT",
             Self::Cancel => "CANCEL",
             Self::Refused => "REFUSED",
             Self::EnhanceYourCalm => "ENHANCE_YOUR_CALM",

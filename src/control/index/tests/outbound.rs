@@ -14,9 +14,11 @@ fn outbound_policy_of_a_mirror_detects_and_balances() {
         ("core", "Service", 8080)
     );
     let OutboundProtocol::Detect { http1, opaque, .. } = &by_addr.protocol else { panic!("{by_addr:?}") };
-    assert_eq!((http1[0].meta.name(), opaque[0].meta.name()), ("http", "opaq"));
-    let Distribution::FirstAvailable(backends) = &http1[0].rules[0].backends else { panic!("{by_addr:?}") };
-    let BackendKind::Balance { authority, .. } = &backends[0].kind else { panic!("{by_addr:?}") };
+    assert_eq!((http1.routes[0].meta.name(), opaque[0].meta.name()), ("http", "opaq"));
+    let Distribution::FirstAvailable(backends) = &http1.routes[0].rules[0].backends else {
+        panic!("{by_addr:?}")
+    };
+    let BackendKind::Balance { authority, .. } = &backends[0].backend.kind else { panic!("{by_addr:?}") };
     assert_eq!(authority.to_string(), path("bb-target", 8080));
 }
 

@@ -1,0 +1,177 @@
+//! An application that answers each request as the test tells it to.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use causeway::model::outbound::{HttpRoute, HttpRoutes, HttpRule, OutboundProtocol};
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::application::App;
+use crate::client::Kind;
+use crate::pair::{BB, Pair};
+use crate::policies::{add, outbound};
+use crate::sandbox::Sandbox;
+
+/// What becomes of a request that was read whole.
+#[derive(Clone, Copy, Debug)]
+pub enum Reply {
+    /// 200, and what was sent.
+    Echo,
+    /// This status, or for gRPC this code, in the head.
+    Fails(u16, &'static str),
+    /// 200, and this code of gRPC in trailers.
+    Trails(&'static str),
+    Never,
+    /// The head and one piece, then nothing.
+    Stalls,
+    /// The head, then so many pieces, so long one after the other.
+    Trickles(usize, Duration),
+}
+
+/// What was sent, and when it had been read.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub at: Instant,
+}
+
+/// The pair, whose application is this.
+pub struct Fickle {
+    pub pair: Pair,
+    sent: Arc<Mutex<Vec<Sent>>>,
+    begun: Arc<AtomicUsize>,
+    _app: App,
+}
+
+type Body = BoxBody<Bytes, Infallible>;
+
+impl Fickle {
+    /// Replies one after the other, the last for ever.
+    pub async fn new(replies: &[Reply]) -> Self {
+        Self::with(&[], replies).await
+    }
+
+    /// The same, with some variables of `web` set otherwise.
+    pub async fn with(web: &[(&str, &str)], replies: &[Reply]) -> Self {
+        let pair = Pair::with(Sandbox::new().await, web, &[]).await;
+        let (sent, begun) = (Arc::<Mutex<Vec<Sent>>>::default(), Arc::<AtomicUsize>::default());
+        let (all, count, replies) = (sent.clone(), begun.clone(), Arc::<[Reply]>::from(replies));
+        let app = App::serve(pair.bb.listen().await, move |io, _, _| {
+            let (all, count, replies) = (all.clone(), count.clone(), replies.clone());
+            async move {
+                let answer = service_fn(move |req: Request<Incoming>| {
+                    let number = count.fetch_add(1, Ordering::Relaxed);
+                    let reply = replies[number.min(replies.len() - 1)];
+                    let all = all.clone();
+                    async move { answer(req, reply, &all).await }
+                });
+                let mut start = [0; 3];
+                while matches!(io.peek(&mut start).await, Ok(1..3)) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let io = TokioIo::new(io);
+                if &start == b"PRI" {
+                    let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
+                } else {
+                    let _ = http1::Builder::new().serve_connection(io, answer).await;
+                }
+            }
+        });
+        pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(app.addr)]));
+        Self { pair, sent, begun, _app: app }
+    }
+
+    /// Scripts the only rule of the only route.
+    pub fn rule(&self, kind: Kind, rule: HttpRule) {
+        self.routes(
+            kind,
+            vec![HttpRoute::new(causeway::model::ResourceRef::default_named("http"), vec![rule])].into(),
+        );
+    }
+
+    pub fn routes(&self, kind: Kind, routes: HttpRoutes) {
+        self.pair.world.script().policy(self.pair.service, &outbound(spoken(kind, routes)));
+    }
+
+    /// Every request that was read whole so far, taken out.
+    pub fn sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent.lock())
+    }
+
+    /// Requests whose head came, so far.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+}
+
+/// A policy for what clients of this kind speak.
+pub fn spoken(kind: Kind, routes: HttpRoutes) -> OutboundProtocol {
+    match kind {
+        Kind::Http1 => OutboundProtocol::Http1(routes),
+        Kind::Http2 => OutboundProtocol::Http2(routes),
+        Kind::Grpc => OutboundProtocol::Grpc(routes),
+    }
+}
+
+async fn answer(
+    req: Request<Incoming>,
+    reply: Reply,
+    all: &Mutex<Vec<Sent>>,
+) -> Result<Response<Body>, hyper::Error> {
+    let (head, body) = req.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let grpc = head.headers.get("content-type").cloned();
+    all.lock().push(Sent { headers: head.headers, body: body.clone(), at: Instant::now() });
+    let mut rsp = Response::new(whole(body.clone()));
+    rsp.headers_mut().insert("x-app", HeaderValue::from_static("bb"));
+    if let Some(kind) = &grpc {
+        rsp.headers_mut().insert("content-type", kind.clone());
+    }
+    match reply {
+        Reply::Echo if head.version == Version::HTTP_2 => *rsp.body_mut() = trailed(body, "0"),
+        Reply::Echo => {}
+        Reply::Fails(_, code) if grpc.is_some() => {
+            rsp.headers_mut().insert("grpc-status", HeaderValue::from_static(code));
+            *rsp.body_mut() = whole(Bytes::new());
+        }
+        Reply::Fails(status, _) => *rsp.status_mut() = status.try_into().unwrap(),
+        Reply::Trails(code) => *rsp.body_mut() = trailed(Bytes::new(), code),
+        Reply::Never => std::future::pending().await,
+        Reply::Stalls => {
+            let first = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"piece")))]);
+            *rsp.body_mut() = BodyExt::boxed(StreamBody::new(first.chain(futures_util::stream::pending())));
+        }
+        Reply::Trickles(pieces, pause) => {
+            let pieces = futures_util::stream::unfold(pieces, move |left| async move {
+                let left = left.checked_sub(1)?;
+                tokio::time::sleep(pause).await;
+                Some((Ok(Frame::data(Bytes::from_static(b"piece"))), left))
+            });
+            *rsp.body_mut() = BodyExt::boxed(StreamBody::new(Box::pin(pieces)));
+        }
+    }
+    Ok(rsp)
+}
+
+fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).boxed()
+}
+
+fn trailed(bytes: Bytes, code: &'static str) -> Body {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static(code));
+    Full::new(bytes).with_trailers(async move { Some(Ok(trailers)) }).boxed()
+}
