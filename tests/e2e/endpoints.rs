@@ -236,8 +236,9 @@ async fn a_slow_first_connection_is_not_held_against_an_endpoint() {
 
 #[tokio::test]
 async fn who_gives_up_while_an_endpoint_is_dialled_has_not_dialled_in_vain() {
-    let pair = Pair::new().await;
-    let slow = Wiretap::slow(pair.bb.inbound, Duration::from_millis(300)).await;
+    let patient = [("LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT", "5s")];
+    let pair = Pair::with(Sandbox::new().await, &patient, &[]).await;
+    let slow = Wiretap::slow(pair.bb.inbound, Duration::from_secs(1)).await;
     let far = Endpoint {
         addr: SocketAddr::new(slow.addr.ip(), pair.app.addr.port()),
         inbound_port: Some(slow.addr.port()),

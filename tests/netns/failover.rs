@@ -23,8 +23,10 @@ const PORT: u16 = 9001;
 pub(crate) const LAST_FAILURE: Duration = Duration::from_secs(1);
 /// Of its return.
 const USED_AGAIN: Duration = Duration::from_secs(5);
-/// What a busy machine adds to either.
-pub(crate) const BUSY: Duration = Duration::from_millis(300);
+/// What a busy machine adds to either, and other tests beside this one, as there are in its short form.
+pub(crate) fn busy() -> Duration {
+    Duration::from_millis(if in_full() { 300 } else { 1_000 })
+}
 
 const ALIVE: Duration = Duration::from_secs(2);
 /// Too short for the reference to notice what is cut off: in full it is longer.
@@ -247,15 +249,20 @@ impl Outcome {
             "{what}: few requests"
         );
         assert!(self.gets.failed.is_empty(), "{what}: {:#?}", self.gets.failed);
-        assert!(self.gets.slowest < LAST_FAILURE + BUSY, "{what}: a GET waited {:?}", self.gets.slowest);
+        assert!(self.gets.slowest < LAST_FAILURE + busy(), "{what}: a GET waited {:?}", self.gets.slowest);
         let noticed = self.posts.failed.iter().map(|failure| failure.told).min();
         for failure in &self.posts.failed {
-            assert!(failure.told - self.died < LAST_FAILURE + BUSY, "{what}: {failure:?}");
+            assert!(failure.told - self.died < LAST_FAILURE + busy(), "{what}: {failure:?}");
             // Whatever was sent once it was known to be dead went elsewhere.
             assert!(noticed.is_none_or(|noticed| failure.sent <= noticed), "{what}: {failure:?}");
         }
-        // A third of what is sent in 700 ms, if nobody minded how many wait there.
-        assert!(self.posts.failed.len() <= 40, "{what}: {:#?}", self.posts.failed);
-        assert!(self.used.is_some_and(|used| used < USED_AGAIN + BUSY), "{what}: used again {:?}", self.used);
+        // A third of what is sent in 700 ms is 58, if nobody minded how many wait there.
+        let most = if in_full() { 40 } else { 60 };
+        assert!(self.posts.failed.len() <= most, "{what}: {:#?}", self.posts.failed);
+        assert!(
+            self.used.is_some_and(|used| used < USED_AGAIN + busy()),
+            "{what}: used again {:?}",
+            self.used
+        );
     }
 }

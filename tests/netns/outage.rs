@@ -14,8 +14,9 @@ const AWAY: Duration = Duration::from_secs(30);
 /// Past the age at which an unused destination is forgotten (contract 3.2).
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A change of a folder is followed within this time of its being written.
-const FOLLOWED: Duration = Duration::from_secs(2);
+/// A change of a folder is followed within this time of its being written: two seconds at most, and what other tests on
+/// the same cores add. With pauses that grow it would be half a minute.
+const FOLLOWED: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_while_a_control_plane_is_away_and_changes_are_followed_after() {

@@ -106,7 +106,9 @@ async fn local_endpoints_serve_what_they_can_and_only_the_rest_spills() {
     let local = seen.lock().iter().filter(|(_, local)| *local).count();
     println!("nominal: {answered} answered, {failed} failed, {local} local");
     assert_eq!(failed, 0);
-    assert!(local * 100 >= 99 * answered, "{local} of {answered} are local");
+    // A moment without a processor is a burst, of which a short run has few requests to make up for.
+    let (at_least, soon, most) = if full() { (99, 1, 90) } else { (95, 2, 75) };
+    assert!(local * 100 >= at_least * answered, "{local} of {answered} are local");
 
     capacity.iter().for_each(|local| assert_eq!(local.forget_permits(ABREAST / 2), ABREAST / 2));
     let (half, before) = (Instant::now(), page(pair.web.admin).await);
@@ -118,7 +120,7 @@ async fn local_endpoints_serve_what_they_can_and_only_the_rest_spills() {
         "halved: {answered} answered, {failed} failed, spill after {spilled_after:.0?}, local {series:?} %"
     );
     assert!(failed * 1000 <= answered, "{failed} of {} failed", answered + failed);
-    assert!(spilled_after <= Duration::from_secs(1), "{spilled_after:?}");
+    assert!(spilled_after <= Duration::from_secs(soon), "{spilled_after:?}");
     assert!(series[1..series.len() - 1].iter().all(|share| (35..95).contains(share)), "{series:?}");
     assert!(turns(&series) <= 1, "{series:?}");
     let after = page(pair.web.admin).await;
@@ -132,7 +134,7 @@ async fn local_endpoints_serve_what_they_can_and_only_the_rest_spills() {
     let series = shares(&seen, whole);
     println!("restored: {answered} answered, {failed} failed, local {series:?} %");
     assert_eq!(failed, 0);
-    assert!(series[1..].iter().all(|share| *share >= 90), "{series:?}");
+    assert!(series[1..].iter().all(|share| *share >= most), "{series:?}");
 }
 
 #[tokio::test]
