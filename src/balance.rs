@@ -24,6 +24,7 @@ use crate::model::outbound::{Load, LoadBand, Penalty};
 use crate::telemetry::balancers::{Balancing, Spill, State, Use};
 use crate::telemetry::metric::Counter;
 
+pub mod circuit;
 mod ewma;
 mod locality;
 mod penalty;
@@ -88,6 +89,8 @@ pub struct Pick<T> {
     local: Option<Arc<LocalFirst>>,
     since: Instant,
     in_flight: bool,
+    /// The one that its circuit lets through to see.
+    probe: bool,
 }
 
 impl<T> Balancer<T> {
@@ -172,7 +175,8 @@ impl<T> Balancer<T> {
         let set = self.members.load();
         let now = Instant::now();
         let chosen = preferred(&set.all, now).or_else(|| choose(&set.all, now))?;
-        Some(Pick::of(chosen, None, now))
+        // Another may have taken the only place that there was.
+        Pick::of(chosen, None, now).or_else(|| self.pick())
     }
 
     /// The same, among local members alone while they can take more and this use is one that prefers them.
@@ -189,7 +193,7 @@ impl<T> Balancer<T> {
             let certain = preferred(far, now).inspect(|_| local.spilled()).or_else(|| preferred(near, now));
             certain.or_else(|| choose(far, now)).or_else(|| choose(near, now))?
         };
-        Some(Pick::of(chosen, chosen.local.then(|| local.clone()), now))
+        Pick::of(chosen, chosen.local.then(|| local.clone()), now).or_else(|| self.pick_for(used))
     }
 
     /// Whether a pick would find a member.
@@ -310,11 +314,29 @@ impl<T> Deref for Member<T> {
 
 impl Readiness {
     pub fn is_ready(&self) -> bool {
-        self.standing.get() != Standing::Down
+        self.standing.get() != Standing::Down && self.standing.gate.admits()
     }
 
     fn is_preferred(&self, now: Instant) -> bool {
-        self.standing.is_preferred(now, fastrand::f64)
+        self.standing.gate.admits() && self.standing.is_preferred(now, fastrand::f64)
+    }
+
+    /// Its circuit is open: it is not chosen, whatever else is known of it.
+    pub fn trip(&self) {
+        self.standing.gate.shut();
+    }
+
+    /// It is chosen once, to see.
+    pub fn admit_one(&self) {
+        if self.standing.gate.admit_one() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Its circuit is closed.
+    pub fn recover(&self) {
+        self.standing.gate.open();
+        self.changed.notify_waiters();
     }
 
     pub fn set(&self, ready: bool) {
@@ -351,12 +373,19 @@ impl Readiness {
 }
 
 impl<T> Pick<T> {
-    fn of(member: &Arc<Member<T>>, local: Option<Arc<LocalFirst>>, now: Instant) -> Self {
+    /// `None` where its circuit lets no more through.
+    fn of(member: &Arc<Member<T>>, local: Option<Arc<LocalFirst>>, now: Instant) -> Option<Self> {
+        let probe = member.readiness.standing.gate.enter()?;
         member.in_flight.fetch_add(1, Ordering::Relaxed);
         if let Some(local) = &local {
             local.begin();
         }
-        Self { member: member.clone(), local, since: now, in_flight: true }
+        Some(Self { member: member.clone(), local, since: now, in_flight: true, probe })
+    }
+
+    /// What came of it is known: returns whether it is what its circuit waits for.
+    pub fn judged(&mut self) -> bool {
+        std::mem::take(&mut self.probe)
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -415,6 +444,10 @@ impl<T> Deref for Pick<T> {
 impl<T> Drop for Pick<T> {
     fn drop(&mut self) {
         self.responded();
+        let Readiness { standing, changed } = &self.member.readiness;
+        if self.probe && standing.gate.give_back() {
+            changed.notify_waiters();
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::circuit::Gate;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// Not at all, until it has answered.
@@ -24,11 +26,13 @@ pub(super) struct Shared {
     /// Low two bits: the standing. The others: milliseconds from `start` to when it began.
     state: AtomicU64,
     start: Instant,
+    /// What its circuit says.
+    pub(super) gate: Gate,
 }
 
 impl Shared {
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: AtomicU64::new(Standing::Down as u64), start: now }
+        Self { state: AtomicU64::new(Standing::Down as u64), start: now, gate: Gate::default() }
     }
 
     pub(super) fn get(&self) -> Standing {

@@ -1,7 +1,7 @@
 //! What watches an answer go by: it measures, and keeps what must stay counted as busy.
 
 use crate::message::{End, Observe};
-use crate::telemetry::requests::{ResponseError, ResponseRecorder};
+use crate::telemetry::requests::{Outcome, ResponseError, ResponseRecorder};
 use crate::telemetry::streams::{self, StreamError};
 
 use super::h2;
@@ -11,6 +11,9 @@ use tokio::time::Instant;
 pub trait Kept: Send + Unpin + 'static {
     /// The first data of the answer came.
     fn responded(&mut self) {}
+
+    /// The answer ended so.
+    fn ended(&mut self, _: Outcome) {}
 }
 
 /// Of an answer for which nothing need be held.
@@ -18,6 +21,12 @@ impl<K: Kept> Kept for Option<K> {
     fn responded(&mut self) {
         if let Some(kept) = self {
             kept.responded();
+        }
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        if let Some(kept) = self {
+            kept.ended(outcome);
         }
     }
 }
@@ -66,12 +75,14 @@ impl<K: Kept> Observe for Track<K> {
         let Tracked { mut kept, recorder, record, .. } = *tracked;
         kept.responded();
         let now = Instant::now();
-        match &end {
-            End::Complete(trailers) => recorder.end(*trailers, now),
-            End::Failed(error) => recorder.failed(ResponseError::of(*error), now),
+        let outcome = match &end {
+            End::Complete(trailers) => recorder.outcome(*trailers),
+            End::Failed(error) => recorder.failure(ResponseError::of(*error)),
             // The reader had enough: judged by what came.
-            End::Dropped => recorder.end(None, now),
-        }
+            End::Dropped => recorder.outcome(None),
+        };
+        kept.ended(outcome);
+        recorder.finish(outcome, now);
         let Some(record) = record else { return };
         match end {
             End::Complete(trailers) => record.end(trailers, now),

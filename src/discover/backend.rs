@@ -21,7 +21,7 @@ use crate::connect::{Client, Connector};
 use crate::controller::Controller;
 use crate::error::{Fault, Reason};
 use crate::model::endpoint::Locality;
-use crate::model::outbound::{Backend as Spec, BackendKind, LoadBand};
+use crate::model::outbound::{Backend as Spec, BackendKind, Breaker, LoadBand};
 use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, EndpointUpdate, ResourceRef};
 use crate::telemetry::Metrics;
@@ -60,6 +60,8 @@ pub struct Backends {
 /// Where requests of a route go.
 pub struct Backend {
     spec: Spec,
+    /// When endpoints of it are left alone.
+    breaker: Option<Breaker>,
     members: Members,
     /// For each [`Use`].
     waiting: [Waiting; 2],
@@ -80,14 +82,15 @@ impl Backends {
         self: &Arc<Self>,
         live: &[Arc<Backend>],
         fresh: &[Arc<Backend>],
-        spec: Spec,
+        (spec, breaker): (Spec, Option<Breaker>),
         outages: &Outages,
     ) -> Arc<Backend> {
-        let known = live.iter().chain(fresh).find(|backend| backend.spec == spec);
-        known.cloned().unwrap_or_else(|| Arc::new(self.start(spec, outages)))
+        let same = |backend: &&Arc<Backend>| backend.spec == spec && backend.breaker == breaker;
+        let known = live.iter().chain(fresh).find(same);
+        known.cloned().unwrap_or_else(|| Arc::new(self.start(spec, breaker, outages)))
     }
 
-    fn start(self: &Arc<Self>, spec: Spec, outages: &Outages) -> Backend {
+    fn start(self: &Arc<Self>, spec: Spec, breaker: Option<Breaker>, outages: &Outages) -> Backend {
         let (members, watching) = match &spec.kind {
             BackendKind::Forward(endpoint) => {
                 (Members::Forward(self.reach(None, (**endpoint).clone(), None)), None)
@@ -95,11 +98,18 @@ impl Backends {
             BackendKind::Fail => (Members::None, None),
             BackendKind::Balance { authority, load } => {
                 let balancer = Arc::new(Balancer::local_first(*load, self.local_first));
-                let watching = self.watch(Set::new(authority.clone(), &balancer), outages.clone());
+                let watching = self.watch(Set::new(authority.clone(), &balancer, breaker), outages.clone());
                 (Members::Balanced(balancer), Some(watching))
             }
         };
-        Backend { spec, members, waiting: self.queues.map(Waiting::new), shown: Default::default(), watching }
+        Backend {
+            spec,
+            breaker,
+            members,
+            waiting: self.queues.map(Waiting::new),
+            shown: Default::default(),
+            watching,
+        }
     }
 
     fn reach(&self, authority: Option<&Authority>, endpoint: Endpoint, among: Option<Among>) -> Arc<Reach> {

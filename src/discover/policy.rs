@@ -173,8 +173,8 @@ impl Lookups {
             (Target::Addr(addr), Answer::Unknown) => forward_policy(*addr, profile),
         };
         let mut used = Vec::new();
-        let policy = policy.map(&mut |spec: BackendSpec, _| {
-            let backend = self.backends.reuse_or_start(live, &used, spec, outages);
+        let policy = policy.map(&mut |spec: BackendSpec, breaker| {
+            let backend = self.backends.reuse_or_start(live, &used, (spec, breaker), outages);
             used.push(backend.clone());
             backend
         });

@@ -279,6 +279,7 @@ pub(super) async fn send(
             Some(limits) => match Box::pin(limits.head(sending)).await {
                 Ok(sent) => sent,
                 Err(reason) => {
+                    pick.failed(ResponseError::Timeout);
                     in_flight.failed(ResponseError::Timeout);
                     return Err(reason.into());
                 }
@@ -305,6 +306,7 @@ pub(super) async fn send(
                 deadline = Instant::now() + backend.failfast(Use::Http);
             }
             Err(Unanswered::Lost(back, error)) if sendings < SENDINGS && is_idempotent(back.method()) => {
+                pick.failed(ResponseError::of(&error));
                 in_flight.failed(ResponseError::of(&error));
                 pick.abandon();
                 req = came.restore(*back);
@@ -312,16 +314,19 @@ pub(super) async fn send(
                 deadline = Instant::now() + backend.failfast(Use::Http);
             }
             Err(Unanswered::Refused(_, error)) => {
+                pick.failed(ResponseError::of(&error));
                 in_flight.failed(ResponseError::of(&error));
                 return Err(client::broken(carry, error, None));
             }
             Err(Unanswered::Lost(_, error)) => {
+                pick.failed(ResponseError::of(&error));
                 in_flight.failed(ResponseError::of(&error));
                 // How long the death of a connection took says nothing of how long answers take.
                 pick.abandon();
                 return Err(client::broken(carry, error, None));
             }
             Err(Unanswered::Broken(error, blame)) => {
+                pick.failed(ResponseError::of(&error));
                 in_flight.failed(ResponseError::of(&error));
                 if !client::is_reset(&error) {
                     pick.abandon();

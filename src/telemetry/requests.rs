@@ -205,25 +205,39 @@ impl ResponseRecorder {
     }
 
     /// The stream ended as it should.
-    pub fn end(mut self, trailers: Option<&HeaderMap>, at: Instant) {
-        self.close(trailers.and_then(grpc_status), at);
+    pub fn end(self, trailers: Option<&HeaderMap>, at: Instant) {
+        let outcome = self.outcome(trailers);
+        self.finish(outcome, at);
     }
 
     /// The stream broke.
-    pub fn failed(mut self, error: ResponseError, at: Instant) {
-        self.measure(at);
-        if let Some(in_flight) = self.in_flight.take() {
-            in_flight.requests.ended(Outcome::Failed(Some(self.status), error));
+    pub fn failed(self, error: ResponseError, at: Instant) {
+        let outcome = self.failure(error);
+        self.finish(outcome, at);
+    }
+
+    /// How it ends, if its stream does so as it should.
+    pub fn outcome(&self, trailers: Option<&HeaderMap>) -> Outcome {
+        match self.in_flight.as_ref().is_some_and(|in_flight| in_flight.grpc) {
+            true => Outcome::Grpc(self.status, self.grpc_status.or_else(|| grpc_status(trailers?))),
+            false => Outcome::Http(self.status),
         }
     }
 
-    fn close(&mut self, trailing: Option<u16>, at: Instant) {
+    /// How it ends if its stream breaks.
+    pub fn failure(&self, error: ResponseError) -> Outcome {
+        Outcome::Failed(Some(self.status), error)
+    }
+
+    /// It ended so.
+    pub fn finish(mut self, outcome: Outcome, at: Instant) {
+        self.close(outcome, at);
+    }
+
+    fn close(&mut self, outcome: Outcome, at: Instant) {
         self.measure(at);
         if let Some(in_flight) = self.in_flight.take() {
-            in_flight.requests.ended(match in_flight.grpc {
-                true => Outcome::Grpc(self.status, self.grpc_status.or(trailing)),
-                false => Outcome::Http(self.status),
-            });
+            in_flight.requests.ended(outcome);
         }
     }
 }
@@ -231,7 +245,7 @@ impl ResponseRecorder {
 impl Drop for ResponseRecorder {
     fn drop(&mut self) {
         if self.in_flight.is_some() {
-            self.close(None, Instant::now());
+            self.close(self.outcome(None), Instant::now());
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct Fickle {
     pub pair: Pair,
     sent: Arc<Mutex<Vec<Sent>>>,
     begun: Arc<AtomicUsize>,
-    _app: App,
+    pub app: App,
 }
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -91,7 +91,7 @@ impl Fickle {
             }
         });
         pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(app.addr)]));
-        Self { pair, sent, begun, _app: app }
+        Self { pair, sent, begun, app }
     }
 
     /// Scripts the only rule of the only route.

@@ -21,6 +21,7 @@ mod scripted;
 mod admin_pages;
 mod authorization;
 mod authorizations;
+mod breakers;
 mod certificates;
 mod default_policies;
 mod direct_port;

@@ -16,12 +16,14 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::backoff::Backoff;
+use crate::balance::circuit::{Change, Circuit, Verdict};
 use crate::balance::{self, Balancer, Readiness};
 use crate::connect::Client;
 use crate::connect::pulse::Sign;
 use crate::connect::track::Kept;
 use crate::model::Authority;
-use crate::telemetry::requests::Requests;
+use crate::model::outbound::Breaker;
+use crate::telemetry::requests::{Outcome, Requests, ResponseError};
 
 use super::wave;
 
@@ -42,6 +44,7 @@ pub(super) struct Reach {
 pub(super) struct Set {
     pub(super) authority: Authority,
     pub(super) balancer: Arc<Balancer<Arc<Reach>>>,
+    breaker: Option<Breaker>,
     /// Whether its clusters are about to be judged.
     judging: Arc<AtomicBool>,
 }
@@ -52,6 +55,8 @@ pub(super) struct Among {
     judging: Arc<AtomicBool>,
     readiness: Readiness,
     died: Mutex<Option<Instant>>,
+    /// Judges its answers, where policy asks for it.
+    circuit: Option<Circuit>,
 }
 
 /// One endpoint, chosen for one request or connection. Dropping it ends the measurement.
@@ -70,15 +75,20 @@ const GATHER: Duration = Duration::from_millis(20);
 const ASKED: usize = 64;
 
 impl Set {
-    pub(super) fn new(authority: Authority, balancer: &Arc<Balancer<Arc<Reach>>>) -> Self {
-        Self { authority, balancer: balancer.clone(), judging: Arc::default() }
+    pub(super) fn new(
+        authority: Authority,
+        balancer: &Arc<Balancer<Arc<Reach>>>,
+        breaker: Option<Breaker>,
+    ) -> Self {
+        Self { authority, balancer: balancer.clone(), breaker, judging: Arc::default() }
     }
 }
 
 impl Among {
     pub(super) fn new(set: &Set, readiness: Readiness) -> Self {
         let (balancer, judging) = (Arc::downgrade(&set.balancer), set.judging.clone());
-        Self { balancer, judging, readiness, died: Mutex::default() }
+        let circuit = set.breaker.map(|breaker| Circuit::new(breaker, Instant::now()));
+        Self { balancer, judging, readiness, died: Mutex::default(), circuit }
     }
 }
 
@@ -162,6 +172,30 @@ impl Reach {
         }
     }
 
+    /// An answer has shown how well it does; `probe` that of the request that was let through to see.
+    fn judge(self: &Arc<Self>, outcome: Outcome, probe: bool) {
+        let Some(Among { readiness, circuit: Some(circuit), .. }) = &self.among else { return };
+        let endpoint = self.client.endpoint.addr;
+        match circuit.record(verdict(outcome), probe, Instant::now()) {
+            None => {}
+            Some(Change::Recovered) => {
+                info!(%endpoint, "an endpoint does well again: its circuit is closed");
+                readiness.recover();
+            }
+            Some(Change::Tripped(pause)) => {
+                info!(%endpoint, ?pause, "an endpoint fails too often: its circuit is open");
+                readiness.trip();
+                let reach = Arc::downgrade(self);
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    if let Some(among) = reach.upgrade().as_ref().and_then(|reach| reach.among.as_ref()) {
+                        among.readiness.admit_one();
+                    }
+                });
+            }
+        }
+    }
+
     fn pause(&self) -> Duration {
         let failures = self.failures.load(Ordering::Relaxed).saturating_sub(1);
         self.backoff.delay(failures, fastrand::f64()).min(LONGEST_PAUSE)
@@ -174,6 +208,19 @@ impl Reach {
         member.is_some_and(|member| std::ptr::eq(&***member, self))
     }
 }
+
+/// What an answer says of its endpoint (contract 3.10).
+fn verdict(outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Http(StatusCode::TOO_MANY_REQUESTS) | Outcome::Grpc(_, Some(RESOURCE_EXHAUSTED)) => {
+            Verdict::Limited
+        }
+        outcome if outcome.is_success() => Verdict::Success,
+        _ => Verdict::Failure,
+    }
+}
+
+const RESOURCE_EXHAUSTED: u16 = 8;
 
 /// Tries an endpoint again until it answers, or is gone from its set. Pauses grow until a connection is used, however
 /// often it has been tried in between.
@@ -254,6 +301,18 @@ impl Pick {
 }
 
 impl Pick {
+    /// There is no answer, though the request was sent.
+    pub fn failed(&mut self, error: ResponseError) {
+        self.judge(Outcome::Failed(None, error));
+    }
+
+    fn judge(&mut self, outcome: Outcome) {
+        if let Some(picked) = &mut self.picked {
+            let probe = picked.judged();
+            self.reach.judge(outcome, probe);
+        }
+    }
+
     /// The head of an answer has come.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         if let Some(picked) = &mut self.picked {
@@ -263,6 +322,10 @@ impl Pick {
 }
 
 impl Kept for Pick {
+    fn ended(&mut self, outcome: Outcome) {
+        self.judge(outcome);
+    }
+
     fn responded(&mut self) {
         if let Some(picked) = &mut self.picked {
             picked.responded();
