@@ -72,6 +72,8 @@ pub(crate) struct Call {
     pub(crate) io: Prefixed<Stream>,
     pub(crate) client: SocketAddr,
     pub(crate) target: SocketAddr,
+    /// It came by the proxy's own port, and is for one of the application's.
+    pub(crate) direct: bool,
     pub(crate) peer: Arc<Peer>,
     pub(crate) port: Arc<Port>,
     /// It said nothing in time of what it speaks.

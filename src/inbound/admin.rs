@@ -51,7 +51,8 @@ impl Inbound {
             Ok(_) => HttpVersion::Http2,
             Err(error) => return Err(Fault::new(Reason::ClientBroken, error)),
         };
-        let call = Call { io, client, target: listen, peer: Arc::new(peer), port, silent: false };
+        let peer = Arc::new(peer);
+        let call = Call { io, client, target: listen, direct: false, peer, port, silent: false };
         self.serve_http(call, version, Upstream::Admin(admin)).await
     }
 }

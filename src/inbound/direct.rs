@@ -28,15 +28,16 @@ impl Inbound {
         self.metrics.connections.transport_header(&header, peer.id());
         let peer = Arc::new(peer);
         debug!(%client, ?header, ?peer, "inbound connection by transport header");
-        let TransportHeader { port, name, session } = header;
-        if let Some(name) = name {
+        let session = header.session;
+        if let Some(name) = header.name {
             // Judged by the policy of the gateway's own port (contract 4.2).
-            let call =
-                Call { io, client, target: local, peer, port: self.ports.get(self.own_port), silent: false };
-            return Box::pin(self.serve_gateway(call, (name, port), session, tentative)).await;
+            let port = self.ports.get(self.own_port);
+            let call = Call { io, client, target: local, direct: false, peer, port, silent: false };
+            return Box::pin(self.serve_gateway(call, (name, header.port), session, tentative)).await;
         }
-        let target = SocketAddr::new(local.ip(), port);
-        let call = Call { io, client, target, peer, port: self.ports.get(port), silent: false };
+        let target = SocketAddr::new(local.ip(), header.port);
+        let port = self.ports.get(header.port);
+        let call = Call { io, client, target, direct: true, peer, port, silent: false };
         self.metrics.inbound.count(session, Cause::Header);
         match session {
             None if tentative => Box::pin(self.relay_tentative(call, Onward::App)).await,

@@ -50,6 +50,7 @@ pub(crate) enum Upstream {
 pub(crate) struct Session {
     pub(super) client: SocketAddr,
     pub(super) target: SocketAddr,
+    direct: bool,
     pub(super) peer: Arc<Peer>,
     /// The peer's name as the application is told it.
     client_id: Option<HeaderValue>,
@@ -82,6 +83,7 @@ impl Inbound {
         let session = Arc::new(Session {
             client: call.client,
             target: call.target,
+            direct: call.direct,
             client_id: call.peer.id().and_then(|id| HeaderValue::try_from(id.to_string()).ok()),
             peer: call.peer,
             port: call.port,
@@ -233,9 +235,9 @@ impl Session {
             uri::mark_absolute(req);
         }
         headers::strip_connection(req.headers_mut());
-        let own = Authority::try_from(self.target.to_string());
-        let own = own.map_err(|error| Fault::new(Reason::BadRequest, error))?;
-        uri::normalize(req, &own).map_err(|error| Fault::new(Reason::BadRequest, error))
+        // A proxy that calls the direct port passes on whom the request is for (contract 4.2).
+        let own = || Authority::try_from(self.target.to_string()).ok().filter(|_| !self.direct);
+        uri::normalize(req, own).map_err(|error| Fault::new(Reason::BadRequest, error))
     }
 
     /// Denials are counted in their own families, and said above.

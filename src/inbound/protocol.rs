@@ -53,6 +53,7 @@ impl Inbound {
             io: Prefixed::new(io),
             client,
             target,
+            direct: false,
             peer: Arc::new(peer),
             port,
             silent: false,

@@ -37,7 +37,7 @@ impl Inbound {
         onward: Onward<'_>,
         early: Option<Box<Early>>,
     ) -> Result<(), Fault> {
-        let Call { io, client, target, peer, port, silent } = call;
+        let Call { io, client, target, peer, port, silent, .. } = call;
         let policy = port.policy();
         let at = InboundTarget { target, peer: &peer, server: &policy.meta };
         let transport = self.metrics.transport.accept_inbound(&at);

@@ -16,7 +16,7 @@ use crate::telemetry::streams::Sent;
 use super::clock::{Clock, Progress};
 use super::loan::{Allowance, Loan};
 use super::unread::Interest;
-use super::{respond, vet};
+use super::{headers, respond, vet};
 
 /// Why a body did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,8 @@ pub struct Body<W: Observe> {
     interest: Option<Interest>,
     /// Where a rule of its route says more than where it goes.
     extra: Option<Box<Extra>>,
+    /// A request's trailers are no place to say who its client is (contract 4.8).
+    of_request: bool,
 }
 
 /// What a rule adds to a body.
@@ -114,6 +116,7 @@ impl RequestBody {
         req.map(|body| {
             let mut body = Self::relay(body, sent);
             body.interest = interest;
+            body.of_request = true;
             body
         })
     }
@@ -154,7 +157,7 @@ impl RequestBody {
     }
 
     fn unwatched(inner: Inner) -> Self {
-        Self { inner, observer: None, grpc: false, interest: None, extra: None }
+        Self { inner, observer: None, grpc: false, interest: None, extra: None, of_request: false }
     }
 }
 
@@ -216,7 +219,14 @@ impl<W: Observe> Body<W> {
             // Nobody will poll a body that says it has ended.
             return Self::empty(observer);
         }
-        Self { inner: Inner::Relayed(inner), observer: Some(observer), grpc: false, interest: None, extra }
+        Self {
+            inner: Inner::Relayed(inner),
+            observer: Some(observer),
+            grpc: false,
+            interest: None,
+            extra,
+            of_request: false,
+        }
     }
 
     /// The same, where `grpc` for a client who is told in trailers that its own cannot be passed on.
@@ -236,13 +246,20 @@ impl<W: Observe> Body<W> {
             grpc: false,
             interest: None,
             extra: None,
+            of_request: false,
         }
     }
 
     /// A body without bytes; the observer sees its end at once.
     pub fn empty(observer: W) -> Self {
-        let mut body =
-            Self { inner: Inner::Ended, observer: Some(observer), grpc: false, interest: None, extra: None };
+        let mut body = Self {
+            inner: Inner::Ended,
+            observer: Some(observer),
+            grpc: false,
+            interest: None,
+            extra: None,
+            of_request: false,
+        };
         body.finish(End::Complete(None));
         body
     }
@@ -321,7 +338,7 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         };
-        let Poll::Ready(frame) = polled else {
+        let Poll::Ready(mut frame) = polled else {
             let Some(clock) = this.extra.as_mut().and_then(|extra| extra.clock.as_mut()) else {
                 return Poll::Pending;
             };
@@ -330,6 +347,11 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
         };
         if let Some(Err(Error::TrailersTooLarge)) = frame {
             return Poll::Ready(this.cut(Error::TrailersTooLarge, Reason::AnswerTooLarge));
+        }
+        if let (true, Some(Ok(frame))) = (this.of_request, &mut frame)
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::strip_client_id(trailers);
         }
         // With a content length the reader may stop after the last data, without asking for the end.
         let ended = http_body::Body::is_end_stream(&*this);

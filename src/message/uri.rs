@@ -39,20 +39,32 @@ pub fn authority<B>(req: &Request<B>) -> Option<Authority> {
     }
 }
 
+/// Why nobody can tell whom a request is for.
+#[derive(Debug, thiserror::Error)]
+pub enum Unaddressed {
+    #[error("its host is none: {0}")]
+    Host(InvalidUri),
+    #[error("it does not say whom it is for")]
+    Nobody,
+}
+
 /// Gives an origin-form target scheme and authority, as HTTP/2 needs them: from `Host`, else the
-/// given default (contract 3.7). A target that has an authority keeps it.
+/// given default, if there is one (contract 3.7, 4.2). A target that has an authority keeps it.
 ///
 /// # Errors
-/// `Host` names no authority.
-pub fn normalize<B>(req: &mut Request<B>, default: &Authority) -> Result<(), InvalidUri> {
+/// `Host` names no authority, or nothing does.
+pub fn normalize<B>(
+    req: &mut Request<B>,
+    default: impl FnOnce() -> Option<Authority>,
+) -> Result<(), Unaddressed> {
     if req.uri().authority().is_some() && req.uri().scheme().is_some() {
         return Ok(());
     }
     let host = req.headers().get(header::HOST).filter(|host| !host.is_empty());
     let authority = match (req.uri().authority(), host) {
         (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => Authority::try_from(host.as_bytes())?,
-        (None, None) => default.clone(),
+        (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(Unaddressed::Host)?,
+        (None, None) => default().ok_or(Unaddressed::Nobody)?,
     };
     let mut parts = Parts::default();
     parts.scheme = Some(req.uri().scheme().cloned().unwrap_or(Scheme::HTTP));
@@ -117,7 +129,7 @@ mod tests {
     #[test]
     fn origin_form_gets_its_authority_from_host_and_gives_it_up_again() {
         let mut req = Request::get("/a?b=1").header("host", "bb:8080").body(()).unwrap();
-        normalize(&mut req, &Authority::from_static("10.0.0.1:80")).unwrap();
+        normalize(&mut req, || None).unwrap();
         assert_eq!(req.uri(), "http://bb:8080/a?b=1");
         to_http1_form(&mut req);
         assert_eq!(req.uri(), "/a?b=1");
@@ -167,9 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn without_host_the_default_stands_in() {
+    fn without_host_the_default_stands_in_if_there_is_one() {
         let mut req = Request::get("/").body(()).unwrap();
-        normalize(&mut req, &Authority::from_static("10.0.0.1:80")).unwrap();
+        assert!(matches!(normalize(&mut req, || None), Err(Unaddressed::Nobody)));
+        normalize(&mut req, || Some(Authority::from_static("10.0.0.1:80"))).unwrap();
         assert_eq!(req.uri(), "http://10.0.0.1:80/");
     }
 }

@@ -228,9 +228,8 @@ impl Session {
             return Ok(());
         }
         headers::strip_connection(req.headers_mut());
-        let target = Authority::try_from(self.dest.target.to_string());
-        let default = target.map_err(|error| Fault::new(Reason::BadRequest, error))?;
-        uri::normalize(req, &default).map_err(|error| Fault::new(Reason::BadRequest, error))
+        let target = || Authority::try_from(self.dest.target.to_string()).ok();
+        uri::normalize(req, target).map_err(|error| Fault::new(Reason::BadRequest, error))
     }
 }
 

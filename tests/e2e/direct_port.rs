@@ -115,3 +115,24 @@ async fn a_header_for_the_proxys_own_port_goes_no_further() {
     assert!(answer.contains("causeway-reason: loop\r\n"), "{answer}");
     assert_eq!(answer_to(&pair, &[&header(port, None)[..], b"bytes"].concat()).await, "");
 }
+
+#[tokio::test]
+async fn a_request_must_say_whom_it_is_for() {
+    let pair = Pair::new().await;
+    let header = header(pair.app.addr.port(), Some(HttpVersion::Http1));
+    for (line, host, status) in [
+        ("GET / HTTP/1.1", "", "400 "),
+        ("GET / HTTP/1.0", "", "400 "),
+        ("GET / HTTP/1.1", "host:\r\n", "400 "),
+        ("GET / HTTP/1.1", "host: bb\r\n", "200 "),
+        ("GET http://bb/ HTTP/1.1", "", "200 "),
+    ] {
+        let request = format!("{line}\r\n{host}connection: close\r\n\r\n");
+        let answer = answer_to(&pair, &[&header[..], request.as_bytes()].concat()).await;
+        assert_eq!(answer.get(9..13), Some(status), "{request}{answer}");
+        assert_eq!(pair.app.seen().len(), usize::from(status == "200 "), "{request}");
+    }
+    // Who comes by the application's own port is for its address.
+    let io = pair.world.connect_unmeshed(pair.app.addr, &pair.bb).await;
+    assert!(exchange(io, "GET / HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200 "));
+}

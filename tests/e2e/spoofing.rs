@@ -2,6 +2,7 @@
 //! their requests go.
 
 use causeway::model::ServerPolicy;
+use http_body_util::{BodyExt, Full};
 
 use crate::callers::{Caller, Callers, Spoken, status};
 use crate::client::{Client, Kind, empty};
@@ -109,6 +110,28 @@ async fn nor_does_it_through_a_proxy_of_its_own() {
                 .filter(|name| name.as_str().contains('_') && name.as_str().ends_with("id"));
             assert_eq!(twins.count(), 0, "{kind:?} {name}: {seen:?}");
             assert_eq!(seen.peer.ip(), callers.pair.bb.ip);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_trailers_say_of_the_client_does_not_arrive() {
+    let mut callers = Callers::new("all-unauthenticated").await;
+    for kind in [Kind::Http2, Kind::Grpc] {
+        for caller in [Caller::Identified(identity("web")), Caller::Plain] {
+            let io = callers.connect(&caller, Spoken::Http(kind)).await;
+            let mut client = Client::new(kind, io).await;
+            let mut trailers = http::HeaderMap::new();
+            for name in ["l5d-client-id", "l5d_client_id", "l5d-client_id", "x-trailer"] {
+                trailers.insert(name, identity("boss").parse().unwrap());
+            }
+            let body = Full::new("body".into()).with_trailers(async move { Some(Ok(trailers)) });
+            let req = client.request("/").method("POST").body(BodyExt::boxed(body)).unwrap();
+            client.send(req).await.assert_answered();
+            let seen = callers.pair.app.seen_once();
+            let arrived = seen.trailers.unwrap();
+            assert_eq!(arrived.keys().collect::<Vec<_>>(), ["x-trailer"], "{kind:?} {caller:?}");
+            assert_eq!(seen.body, "body");
         }
     }
 }
