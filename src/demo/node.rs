@@ -81,13 +81,13 @@ pub async fn probe(node: Arc<Namespace>, title: String, pod: IpAddr) {
     }
 }
 
-/// Makes a pod's port reachable from the machine, at the address returned, until the task ends.
+/// Makes a port that `from` reaches reachable from the machine, at the address returned, until the task ends.
 ///
 /// # Errors
 /// When no port is free on the machine's loopback.
 pub async fn forward(
-    node: Arc<Namespace>,
-    pod: SocketAddr,
+    from: Arc<Namespace>,
+    to: SocketAddr,
     tasks: &mut JoinSet<()>,
 ) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -97,10 +97,10 @@ pub async fn forward(
         loop {
             let Ok((mut client, _)) = listener.accept().await else { return };
             while open.try_join_next().is_some() {}
-            let Ok(socket) = node.socket(pod) else { return };
+            let Ok(socket) = from.socket(to) else { return };
             open.spawn(async move {
                 // Whoever is forwarded sees a failure as a closed connection.
-                if let Ok(Ok(mut server)) = timeout(PROBE_TIMEOUT, socket.connect(pod)).await {
+                if let Ok(Ok(mut server)) = timeout(PROBE_TIMEOUT, socket.connect(to)).await {
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 }
             });

@@ -123,6 +123,10 @@ async fn explain(world: &mut World, folder: &Folder) -> anyhow::Result<()> {
     for (running, admin) in world.pods().iter().zip(admin) {
         writeln!(out, "{}: {}", running.title(), enter(running.pod.namespace().tid().as_raw()))?;
         writeln!(out, "    admin http://{admin}/metrics, logs {}/*.log", running.pod.folder().display())?;
+        writeln!(
+            out,
+            "    who is let in: causeway explain PORT --src ADDRESS --client IDENTITY --admin {admin}"
+        )?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod canary;
 mod chart;
 mod demo;
 mod drain;
+mod explain;
 mod failover;
 mod gateway;
 mod injected;

@@ -63,7 +63,8 @@ spec:
   selector: {app: asked}
 ";
 
-const EAST: &[(&str, &str)] = &[
+/// Two pods that are asked, one that asks, and no policy of their own.
+pub(crate) const EAST: &[(&str, &str)] = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
     ("02-asked.yaml", MANIFESTS),
 ];
@@ -91,6 +92,8 @@ async fn certificates_issuer_and_anchor_rotate_under_load_and_who_has_no_anchor_
     };
     let Some(mesh) = Mesh::with_env(&[plan], env).await else { return };
     let certs = Certs::new(mesh.folder());
+    let proxies = processes(&mesh).await;
+    assert_eq!(proxies.len(), 3);
     let seen = Seen::default();
     for (number, pod) in asked(&mesh).enumerate() {
         serve(pod.pod.namespace(), number, HTTP, &seen);
@@ -141,8 +144,7 @@ async fn certificates_issuer_and_anchor_rotate_under_load_and_who_has_no_anchor_
         assert!(tally.answered.len() > 1000, "{kind}: {}", tally.answered.len());
         seen.assert_once(&tally.answered);
     }
-    let running = mesh.world.pods().iter().all(|running| running.pod.id(PROXY).is_some());
-    assert!(running, "no proxy has ended");
+    assert_eq!(processes(&mesh).await, proxies, "the same processes as at the start");
 }
 
 fn asked(mesh: &Mesh) -> impl Iterator<Item = &Running> {
@@ -164,6 +166,17 @@ async fn every_pod(mesh: &Mesh, line: &str) {
     for pod in mesh.world.pods() {
         within(line, async || page(mesh, pod).await.lines().any(|found| found == line)).await;
     }
+}
+
+/// Which process each proxy is, and when it says that it started: whoever says so is running.
+async fn processes(mesh: &Mesh) -> Vec<(Option<u32>, String)> {
+    let mut all = Vec::new();
+    for pod in mesh.world.pods() {
+        let page = page(mesh, pod).await;
+        let started = page.lines().find_map(|line| line.strip_prefix("process_start_time_seconds "));
+        all.push((pod.pod.id(PROXY), started.unwrap().to_owned()));
+    }
+    all
 }
 
 /// How often each proxy has been certified.

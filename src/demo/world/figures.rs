@@ -1,6 +1,6 @@
 //! What do the running pods say of themselves? Load generators by their output, proxies by their metrics.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -69,15 +69,20 @@ impl World {
         Report::sum(&running.log(&container)?).with_context(|| format!("{}: its output", running.title()))
     }
 
-    /// Makes each pod's admin port reachable on the machine and says where; in the order of [`World::pods`].
+    /// Makes each pod's admin port reachable on the machine and says where; in the order of [`World::pods`]. To the pod
+    /// it is as if it asked itself, as with `kubectl port-forward`: some pages are for nobody else.
     ///
     /// # Errors
     /// When no port is free.
     pub async fn forward_admin(&mut self) -> anyhow::Result<Vec<SocketAddr>> {
         let mut addrs = Vec::new();
         for running in &self.pods {
-            let (node, pod) = (self.network.router().clone(), SocketAddr::from((running.listed.ip, ADMIN)));
-            addrs.push(node::forward(node, pod, &mut self.tasks).await?);
+            let itself: IpAddr = match running.listed.ip {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            let (pod, admin) = (running.pod.namespace().clone(), SocketAddr::from((itself, ADMIN)));
+            addrs.push(node::forward(pod, admin, &mut self.tasks).await?);
         }
         Ok(addrs)
     }
