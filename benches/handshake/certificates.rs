@@ -25,6 +25,12 @@ struct Kind {
 const KINDS: &[Kind] = &[
     Kind { what: "good, seen before", make: |ca| ca.leaf(NAMES), fresh: false },
     Kind { what: "good, not seen before", make: |ca| ca.leaf(NAMES), fresh: true },
+    Kind { what: "another name", make: |ca| ca.leaf(&[San::Dns(API)]), fresh: true },
+    Kind { what: "two names", make: |ca| ca.leaf(&[San::Dns(WEB), San::Dns(API)]), fresh: true },
+    Kind { what: "a NUL in the name", make: |ca| ca.leaf(&[San::Dns("web.ns\0.evil.example")]), fresh: true },
+    Kind { what: "a wildcard", make: |ca| ca.leaf(&[San::Dns("*.ns.example")]), fresh: true },
+    Kind { what: "capital letters", make: |ca| ca.leaf(&[San::Dns("WEB.NS.EXAMPLE")]), fresh: true },
+    Kind { what: "a trailing dot", make: |ca| ca.leaf(&[San::Dns("web.ns.example.")]), fresh: true },
     Kind { what: "common name alone", make: |ca| ca.common_name_leaf(WEB), fresh: true },
     Kind { what: "expired", make: |ca| ca.expired_leaf(NAMES), fresh: true },
     Kind {

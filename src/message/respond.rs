@@ -137,6 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_ends_says_so_where_its_client_hears_it() {
+        let carried = Asked { orig_proto: true, ..asked(Version::HTTP_2, false) };
+        for (asked, says) in
+            [(asked(Version::HTTP_11, false), true), (asked(Version::HTTP_2, false), false), (carried, false)]
+        {
+            let rsp = fault(asked, &Reason::ConnectFailed.into());
+            assert_eq!(rsp.headers().contains_key(header::CONNECTION), says, "{asked:?}");
+            assert_eq!(
+                (rsp.version(), &rsp.headers()[PROXY_CONNECTION]),
+                (asked.version, &HeaderValue::from_static("close"))
+            );
+            assert_eq!(rsp.headers()[header::CONTENT_LENGTH], "0");
+        }
+    }
+
+    #[test]
     fn grpc_is_told_in_its_own_words() {
         let rsp = fault(asked(Version::HTTP_2, true), &Reason::FailFast.into());
         assert_eq!(rsp.status(), StatusCode::OK);

@@ -214,6 +214,21 @@ async fn the_transport_protocol_needs_both_ends() {
 }
 
 #[tokio::test]
+async fn whoever_offers_other_protocols_alone_fails_its_handshake() {
+    let ca = TestCa::new("root");
+    let mut config = (*ca.store(WEB).held().client_config(Offer::Transport)).clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let name = rustls::pki_types::ServerName::try_from("server-name.example").unwrap();
+    let connect = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, near);
+    let store = ca.store(API);
+    let (client, server) = tokio::join!(connect, server::accept(&store, far, true));
+    assert!(client.is_err());
+    let refused = rustls::Error::NoApplicationProtocol;
+    assert!(matches!(server, Err(Error::Handshake(why)) if why == refused));
+}
+
+#[tokio::test]
 async fn the_first_certificate_releases_those_who_wait() {
     let ca = TestCa::new("root");
     let store = ca.empty_store(WEB);

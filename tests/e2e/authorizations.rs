@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use causeway::api::inbound::encode_server;
 use causeway::model::WorkloadId;
 use causeway::model::inbound::{Authentication, Authorization, IdentityMatch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -205,47 +206,91 @@ async fn a_route_may_let_in_where_its_server_does_not() {
 /// How long a change may take.
 const SOON: Duration = Duration::from_secs(1);
 
+/// A policy that comes, admits, is tightened, and is gone: whom it lets in, and whether `web` is one of them.
+fn changes() -> [(Vec<Authorization>, bool); 4] {
+    [
+        (vec![], false),
+        (vec![identified(&[&identity("web")])], true),
+        (vec![identified(&[&identity("x")])], false),
+        (vec![everyone()], true),
+    ]
+}
+
 #[tokio::test]
 async fn a_change_takes_effect_within_a_second_and_leaves_running_requests_alone() {
-    for kind in [Kind::Http2, Kind::Grpc] {
+    for kind in [Kind::Http1, Kind::Http2, Kind::Grpc] {
         let mut callers = Callers::new("all-unauthenticated").await;
         let web = Caller::Identified(identity("web"));
         let io = callers.connect(&web, Spoken::Http(kind)).await;
         let mut client = Client::new(kind, io).await;
         let (tx, body) = pieces();
+        tx.send("first".into()).await.unwrap();
         let req = client.request("/stream").method("POST").body(body).unwrap();
-        let running = within("an answer", client.start(req)).await.unwrap();
-        let mut running = running.into_body();
-        for (authorizations, status) in [
-            (vec![], 403),
-            (vec![identified(&[&identity("web")])], 200),
-            (vec![identified(&[&identity("x")])], 403),
-        ] {
+        let mut running = within("an answer", client.start(req)).await.unwrap().into_body();
+        assert_eq!(piece(&mut running).await, "first");
+        if kind == Kind::Http1 {
+            // Its connection is taken.
+            let io = callers.connect(&web, Spoken::Http(kind)).await;
+            client = Client::new(kind, io).await;
+        }
+        for (authorizations, lets_in) in changes() {
+            let wanted = if lets_in { 200 } else { 403 };
             callers.pair.admit(&server(Speaks::Detected, authorizations));
             let since = Instant::now();
-            until("the change", async || crate::callers::status(kind, &client.get("/").await) == status)
+            until("the change", async || crate::callers::status(kind, &client.get("/").await) == wanted)
                 .await;
             assert!(since.elapsed() < SOON, "{kind:?}: {:?}", since.elapsed());
             tx.send("still here".into()).await.unwrap();
-            let piece = within("a piece", http_body_util::BodyExt::frame(&mut running)).await;
-            assert_eq!(piece.unwrap().unwrap().into_data().unwrap(), "still here");
+            assert_eq!(piece(&mut running).await, "still here");
         }
     }
 }
 
+async fn piece(body: &mut hyper::body::Incoming) -> bytes::Bytes {
+    let frame = within("a piece", http_body_util::BodyExt::frame(body)).await;
+    frame.unwrap().unwrap().into_data().unwrap()
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: bb\r\n\r\n";
+
 #[tokio::test]
 async fn an_opaque_connection_ends_within_a_second_of_the_change() {
     let mut callers = Callers::new("all-unauthenticated").await;
-    callers.enforce(server(Speaks::Opaque, vec![everyone()])).await;
-    for caller in [Caller::Identified(identity("web")), Caller::Plain] {
+    let denied = server(Speaks::Opaque, vec![identified(&[&identity("x")])]);
+    for (caller, refused) in [
+        (Caller::Identified(identity("web")), encode_server(&denied)),
+        (Caller::Plain, encode_server(&denied)),
+        // One that cannot be understood.
+        (Caller::Identified(identity("web")), linkerd2_proxy_api::inbound::Server::default()),
+    ] {
         callers.enforce(server(Speaks::Opaque, vec![everyone()])).await;
         let mut io = callers.connect(&caller, Spoken::Opaque).await;
-        io.write_all(b"GET / HTTP/1.1\r\nhost: bb\r\n\r\n").await.unwrap();
+        io.write_all(GET).await.unwrap();
         read_until(&mut io, "\r\n\r\n").await;
         let since = Instant::now();
-        callers.pair.admit(&server(Speaks::Opaque, vec![identified(&[&identity("x")])]));
+        let port = callers.pair.bb.port(callers.pair.app.addr);
+        callers.pair.world.script().ports.set(&port, refused);
         let end = within("the end", io.read(&mut [0; 1])).await;
         assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
         assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+        assert_eq!(callers.ask(&caller, Spoken::Opaque, "/").await, 0, "nor is another let in");
+    }
+    let page = callers.metrics().await;
+    let ended = |line: &str| line.starts_with("inbound_tcp_authz_terminate_total{");
+    let ended = page.lines().filter(|line| ended(line)).map(|line| line.rsplit(' ').next().unwrap());
+    assert_eq!(ended.map(|count| count.parse::<u32>().unwrap()).sum::<u32>(), 3, "{page}");
+}
+
+#[tokio::test]
+async fn opaque_connections_are_let_in_as_soon_as_policy_says_so() {
+    let mut callers = Callers::new("all-unauthenticated").await;
+    let web = Caller::Identified(identity("web"));
+    for (authorizations, lets_in) in changes() {
+        callers.pair.admit(&server(Speaks::Opaque, authorizations));
+        let since = Instant::now();
+        let wanted = if lets_in { 200 } else { 0 };
+        while callers.ask(&web, Spoken::Opaque, "/").await != wanted {
+            assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+        }
     }
 }

@@ -54,7 +54,12 @@ pub struct Callers {
 impl Callers {
     /// `bb` has this default policy, for the application's port alone.
     pub async fn new(default: &str) -> Self {
-        let set = [("LINKERD2_PROXY_INBOUND_DEFAULT_POLICY", default)];
+        Self::with(default, &[]).await
+    }
+
+    /// The same, with some variables of `bb` set otherwise.
+    pub async fn with(default: &str, changes: &[(&str, &str)]) -> Self {
+        let set = [&[("LINKERD2_PROXY_INBOUND_DEFAULT_POLICY", default)], changes].concat();
         let pair = Pair::with(Sandbox::new().await, &[], &set).await;
         pair.world.script().server(&pair.bb.port(pair.bb.admin), &server(Speaks::Detected, vec![everyone()]));
         let callers = Self { pair, from: fresh_ip(), stores: HashMap::new(), policies: 0 };

@@ -8,9 +8,8 @@ use causeway::tls::testing::{Issued, San, TestCa};
 use causeway::tls::{self, CredentialStore};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::application::App;
+use crate::log::Log;
 use crate::metrics::page;
 use crate::pair::Pair;
 use crate::policies::{Speaks, identified, server};
@@ -33,6 +32,8 @@ struct Case {
     what: &'static str,
     issued: Issued,
     outcome: Outcome,
+    /// What the operator reads of a refused one.
+    why: &'static str,
 }
 
 fn cases(ca: &TestCa) -> Vec<Case> {
@@ -43,25 +44,62 @@ fn cases(ca: &TestCa) -> Vec<Case> {
     let (api, uri) = (identity("api"), format!("spiffe://{web}"));
     let leaf = |names: &[San<'_>]| ca.leaf(names);
     let dns = |name| leaf(&[San::Dns(name)]);
-    let case = |what, issued, outcome| Case { what, issued, outcome };
+    let case = |what, issued, outcome, why| Case { what, issued, outcome, why };
+    let (is_another, is_nobody) = ("none of the identities", "presented no certificate");
     vec![
-        case("as it should be", dns(&web), Web),
-        case("expired", ca.leaf_between(&[San::Dns(&web)], now - 2 * DAY, now - DAY), NoHandshake),
-        case("not yet valid", ca.leaf_between(&[San::Dns(&web)], now + DAY, now + 2 * DAY), NoHandshake),
-        case("another anchor of the same name", TestCa::new("sandbox").leaf(&[San::Dns(&web)]), NoHandshake),
-        case("another name", dns(&api), Denied),
-        case("the common name alone", ca.common_name_leaf(&web), Denied),
-        case("a NUL in the name", dns(&nul), Denied),
-        case("a wildcard", dns(&wildcard), Denied),
-        case("capital letters", dns(&capital), Web),
-        case("a trailing dot", dns(&dotted), Denied),
-        case("a URI that holds the name", leaf(&[San::Uri(&uri)]), Denied),
-        case("a DNS entry that holds a URI, then the name", leaf(&[San::Dns(&uri), San::Dns(&web)]), Web),
-        case("two names, the first is authorized", leaf(&[San::Dns(&web), San::Dns(&api)]), Web),
-        case("two names, the second is authorized", leaf(&[San::Dns(&api), San::Dns(&web)]), Denied),
-        case("15 more intermediates of the issuer's name", ca.leaf_among(&[San::Dns(&web)], 15), Web),
-        case("100 intermediates of the issuer's name", ca.leaf_among(&[San::Dns(&web)], 99), NoHandshake),
-        case("1,000 intermediates", ca.leaf_among(&[San::Dns(&web)], 999), NoHandshake),
+        case("as it should be", dns(&web), Web, ""),
+        case(
+            "expired",
+            ca.leaf_between(&[San::Dns(&web)], now - 2 * DAY, now - DAY),
+            NoHandshake,
+            "certificate expired",
+        ),
+        case(
+            "not yet valid",
+            ca.leaf_between(&[San::Dns(&web)], now + DAY, now + 2 * DAY),
+            NoHandshake,
+            "certificate not valid yet",
+        ),
+        case(
+            "another anchor of the same name",
+            TestCa::new("sandbox").leaf(&[San::Dns(&web)]),
+            NoHandshake,
+            "not trusted: BadSignature",
+        ),
+        case(
+            "another anchor of another name",
+            TestCa::new("other").leaf(&[San::Dns(&web)]),
+            NoHandshake,
+            "not trusted: UnknownIssuer",
+        ),
+        case("another name", dns(&api), Denied, is_another),
+        case("the common name alone", ca.common_name_leaf(&web), Denied, is_nobody),
+        case("a NUL in the name", dns(&nul), Denied, is_nobody),
+        case("a wildcard", dns(&wildcard), Denied, is_nobody),
+        case("capital letters", dns(&capital), Web, ""),
+        case("a trailing dot", dns(&dotted), Denied, is_nobody),
+        case("a URI that holds the name", leaf(&[San::Uri(&uri)]), Denied, is_another),
+        case("a DNS entry that holds a URI, then the name", leaf(&[San::Dns(&uri), San::Dns(&web)]), Web, ""),
+        case("two names, the first is authorized", leaf(&[San::Dns(&web), San::Dns(&api)]), Web, ""),
+        case(
+            "two names, the second is authorized",
+            leaf(&[San::Dns(&api), San::Dns(&web)]),
+            Denied,
+            is_another,
+        ),
+        case("15 more intermediates of the issuer's name", ca.leaf_among(&[San::Dns(&web)], 15), Web, ""),
+        case(
+            "100 intermediates of the issuer's name",
+            ca.leaf_among(&[San::Dns(&web)], 99),
+            NoHandshake,
+            "TooMany(100)",
+        ),
+        case(
+            "1,000 intermediates",
+            ca.leaf_among(&[San::Dns(&web)], 999),
+            NoHandshake,
+            "HandshakePayloadTooLarge",
+        ),
     ]
 }
 
@@ -87,6 +125,7 @@ async fn counted(pair: &Pair, line: &str) -> u64 {
 
 #[tokio::test]
 async fn each_certificate_is_refused_or_accepted_as_the_contract_says() {
+    let log = Log::listen();
     let pair = Pair::new().await;
     pair.admit(&server(Speaks::Detected, vec![identified(&[&identity("web")])]));
     // Policy reaches the pod first.
@@ -96,7 +135,7 @@ async fn each_certificate_is_refused_or_accepted_as_the_contract_says() {
     .await;
     let _ = pair.app.seen();
     let refused = r#"causeway_faults_total{direction="inbound",reason="handshake-failed"}"#;
-    for Case { what, issued, outcome } in cases(&pair.world.ca) {
+    for Case { what, issued, outcome, why } in cases(&pair.world.ca) {
         let (before, connections) = (counted(&pair, refused).await, pair.app.connections());
         let status = ask(&pair, issued).await;
         let seen = pair.app.seen();
@@ -109,6 +148,9 @@ async fn each_certificate_is_refused_or_accepted_as_the_contract_says() {
         assert_eq!(found, outcome, "{what}");
         let failed = u64::from(outcome == Outcome::NoHandshake);
         crate::sandbox::until(what, async || counted(&pair, refused).await == before + failed).await;
+        let reason = if failed == 1 { "handshake-failed" } else { "denied" };
+        let told = || log.last().contains(why) && log.last().contains(reason);
+        crate::sandbox::until(what, async || outcome == Outcome::Web || told()).await;
         if outcome == Outcome::Web {
             assert_eq!(seen.len(), 1, "{what}");
             assert_eq!(seen[0].header("l5d-client-id"), Some(identity("web").as_str()), "{what}");
@@ -116,25 +158,4 @@ async fn each_certificate_is_refused_or_accepted_as_the_contract_says() {
             assert_eq!((seen.len(), pair.app.connections()), (0, connections), "{what}: nothing is seen");
         }
     }
-}
-
-#[tokio::test]
-async fn tls_that_asks_for_somebody_else_passes_untouched() {
-    let mut pair = Pair::new().await;
-    pair.app = App::echo(&pair.bb).await;
-    let store = pair.world.ca.store(&identity("web"));
-    let expect =
-        EndpointTls { id: pair.bb.id.parse().unwrap(), server_name: "somebody.example".parse().unwrap() };
-    let (near, mut far) = tokio::io::duplex(1 << 14);
-    tokio::spawn(
-        async move { tls::client::connect(&store, near, &expect, tls::Offer::Nothing).await.map(drop) },
-    );
-    let mut hello = vec![0; 1 << 14];
-    let length = within("a ClientHello", far.read(&mut hello)).await.unwrap();
-    hello.truncate(length);
-    let mut io = pair.world.connect_unmeshed(pair.app.addr, &pair.bb).await;
-    io.write_all(&hello).await.unwrap();
-    let mut back = vec![0; length];
-    within("the echo", io.read_exact(&mut back)).await.unwrap();
-    assert!(hello.len() > 1000 && back == hello);
 }

@@ -92,6 +92,15 @@ every_kind! {
         waited.0.assert_refused(kind, 504, "4");
         assert!(waited.1 - refused.1 > Duration::from_secs(1), "refused without a wait");
     }
+
+    async fn an_application_that_takes_no_connection_in_time_is_504(kind: Kind) {
+        let pair = Pair::new().await;
+        let full = FullPort::new(pair.bb.ip).await;
+        pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(full.addr)]));
+        let answer = pair.get(kind).await;
+        answer.assert_refused(kind, 504, "4");
+        assert_eq!(answer.header("causeway-reason"), Some("connect-timeout"));
+    }
 }
 
 /// A port whose backlog is full, so that a connection to it is neither made nor refused.

@@ -4,10 +4,12 @@ use bytes::Bytes;
 use http::Version;
 use tokio::io::AsyncWriteExt;
 
-use crate::client::{HOST, Kind, empty, full, with_trailers};
+use crate::callers::{Caller, Callers, Spoken};
+use crate::client::{Client, HOST, Kind, empty, full, with_trailers};
 use crate::every_kind;
 use crate::pair::Pair;
 use crate::raw::{exchange, read_until};
+use crate::sandbox::identity;
 
 every_kind! {
     async fn the_application_is_told_who_calls_and_nothing_of_the_mesh(kind: Kind) {
@@ -135,6 +137,29 @@ async fn http10_is_answered_and_closed() {
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
     let seen = pair.app.seen_once();
     assert_eq!((seen.version, seen.uri.path(), seen.header("x-a")), (Version::HTTP_10, "/old", Some("1")));
+}
+
+#[tokio::test]
+async fn http1_that_came_over_http2_is_http1_again_whoever_sends_it() {
+    let mut callers = Callers::new("all-unauthenticated").await;
+    for caller in [Caller::Identified(identity("web")), Caller::Anonymous, Caller::Plain] {
+        for (said, version, is_absolute) in [
+            ("HTTP/1.1", Version::HTTP_11, false),
+            ("HTTP/1.0", Version::HTTP_10, false),
+            ("HTTP/1.1; absolute-form", Version::HTTP_11, true),
+        ] {
+            let io = callers.connect(&caller, Spoken::Http(Kind::Http2)).await;
+            let mut client = Client::new(Kind::Http2, io).await;
+            let req = client.request("/x").header("host", HOST).header("l5d-orig-proto", said);
+            let answer = client.send(req.body(empty()).unwrap()).await;
+            answer.assert_answered();
+            assert_eq!(answer.header("l5d-orig-proto"), said.get(..8), "{caller:?} {said}");
+            let seen = callers.pair.app.seen_once();
+            assert_eq!((seen.version, seen.header("host")), (version, Some(HOST)), "{caller:?} {said}");
+            assert_eq!(seen.header("l5d-orig-proto"), None, "{caller:?} {said}");
+            assert_eq!(seen.uri.authority().is_some(), is_absolute, "{caller:?} {said}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -51,9 +51,8 @@ fn answer(path: &str, sources: &Sources, process: &Process) -> Option<Answer> {
 }
 
 /// How long the issuer lives (controlplane 4.3), and whether it is the one that lies in the folder.
-fn render_issuer(page: &mut Page, issuing: &Issuing) {
-    let authority = issuing.now();
-    let left = authority.not_after().duration_since(SystemTime::now()).unwrap_or_default();
+fn render_issuer(page: &mut Page, issuing: &Issuing, now: SystemTime) {
+    let left = issuing.now().not_after().duration_since(now).unwrap_or_default();
     page.family("issuer_cert_ttl_seconds", "gauge", "How long the issuer's certificate still lives.");
     page.sample("issuer_cert_ttl_seconds", "", left.as_secs());
     page.family(
@@ -70,7 +69,7 @@ fn page(sources: &Sources, process: &Process) -> String {
     page.family("cluster_store_size", "gauge", "Clusters that remote discovery reaches.");
     page.sample("cluster_store_size", "", known);
     sources.gateways.render(&mut page);
-    render_issuer(&mut page, &sources.issuing);
+    render_issuer(&mut page, &sources.issuing, SystemTime::now());
     render_freshness(&mut page, &sources.cluster_name, &sources.freshness.borrow(), Instant::now());
     render_build(&mut page);
     process.render(&mut page);
@@ -112,6 +111,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::control::ca::{Anchor, Authority};
+
+    #[test]
+    fn the_issuer_tells_how_long_it_lives() {
+        let now = SystemTime::now();
+        let anchor = Anchor::generate(now).unwrap();
+        let issuer = anchor.issuer_for("west", now).unwrap();
+        let authority = Authority::from_pem(&issuer.certificate, &issuer.key, anchor.pem(), now).unwrap();
+        let (end, issuing) = (authority.not_after(), Issuing::fixed(authority));
+        for (before, left) in [(Duration::from_secs(3600), 3600), (Duration::ZERO, 0)] {
+            let mut page = Page::default();
+            render_issuer(&mut page, &issuing, end - before);
+            let page = page.finish();
+            assert!(page.contains(&format!("\nissuer_cert_ttl_seconds {left}\n")), "{page}");
+            assert!(page.contains("\ncauseway_issuer_stale 0\n"), "{page}");
+        }
+    }
 
     #[test]
     fn every_cluster_has_its_age() {
