@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::authorize;
-use crate::authorize::tests::{client, peer, request, server as server_policy};
+use crate::authorize::tests::generated::{client, peer, request, server as server_policy};
 use crate::model::inbound::{
     Authentication, Authorization, IdentityMatch, InboundRoute, NetworkMatch, ServerProtocol,
 };
