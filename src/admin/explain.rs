@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::{empty, text, typed};
@@ -67,7 +68,8 @@ fn question(query: &str) -> Result<Question, String> {
     let (mut port, mut src, mut peer) = (None, None, Peer::Plaintext(NoTls::NoTlsFromRemote));
     let (mut path, mut host) = ("/".to_owned(), None);
     let mut builder = Request::builder();
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+    for (key, bytes) in fields(query) {
+        let value = String::from_utf8_lossy(&bytes);
         let wrong = |what: &str| format!("{key} is no {what}: {value:?}");
         match &*key {
             "port" => port = Some(value.parse::<u16>().map_err(|_| wrong("port"))?).filter(|port| *port > 0),
@@ -80,12 +82,8 @@ fn question(query: &str) -> Result<Question, String> {
             "path" => return Err(wrong("path")),
             "host" => host = Some(value.into_owned()),
             "header" => {
-                let (name, value) = value.split_once(':').ok_or_else(|| wrong("header"))?;
-                let name = HeaderName::try_from(name).map_err(|_| wrong("header"))?;
-                builder = builder.header(
-                    name,
-                    HeaderValue::try_from(value.trim_matches(' ')).map_err(|_| wrong("header"))?,
-                );
+                let (name, value) = header(&bytes).ok_or_else(|| wrong("header"))?;
+                builder = builder.header(name, value);
             }
             _ => return Err(format!("{key:?} is nothing that can be asked")),
         }
@@ -103,6 +101,21 @@ fn question(query: &str) -> Result<Question, String> {
         peer,
         request,
     })
+}
+
+/// A form's fields. The values of headers need not be text, so bytes are kept.
+fn fields(query: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).collect::<Vec<u8>>();
+    query.split('&').filter(|field| !field.is_empty()).map(move |field| {
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
+        (String::from_utf8_lossy(&decode(key)).into_owned(), decode(value))
+    })
+}
+
+fn header(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+    let value = HeaderValue::from_bytes(value[1..].trim_ascii()).ok()?;
+    Some((HeaderName::from_bytes(name).ok()?, value))
 }
 
 /// The decision on a request, where the policy is for HTTP, and the one on a connection that is not HTTP.

@@ -105,6 +105,7 @@ fn what_is_no_question_is_told() {
         ("port=1&src=::1&path=/a%20b", "no request has such a target"),
         ("port=1&src=::1&header=x", "header is no header"),
         ("port=1&src=::1&header=x%0a:1", "header is no header"),
+        ("port=1&src=::1&header=x:1%0a2", "header is no header"),
         ("port=1&src=::1&who=me", "nothing that can be asked"),
     ] {
         let (status, answer) = ask_as(open(Vec::new()), "localhost", &format!("/explain?{query}"));
@@ -113,8 +114,30 @@ fn what_is_no_question_is_told() {
     }
 }
 
+#[test]
+fn headers_are_asked_about_by_their_bytes() {
+    let role = |value| {
+        let header = HeaderMatch { name: HeaderName::from_static("x-role"), value };
+        let matched = RequestMatch { headers: vec![header], ..RequestMatch::default() };
+        let everyone = vec![authz("all", "0.0.0.0/0", Authentication::Unauthenticated)];
+        let rules = vec![vec![matched].into()];
+        let route =
+            InboundRoute { rules, ..InboundRoute::everything(ResourceRef::default_named("a"), everyone) };
+        server(ServerProtocol::Http1(vec![route]), Vec::new())
+    };
+    let asked = |value, line: &str| {
+        let query = format!("/explain?port=8080&&src=10.0.0.1&header={line}");
+        ask_as(role(value), "localhost", &query).1["request"]["verdict"].clone()
+    };
+    let exact = |bytes: &[u8]| ValueMatch::Exact(bytes.to_vec());
+    assert_eq!(asked(exact(b"adm\xff"), "X-Role:+adm%FF+"), "allowed");
+    assert_eq!(asked(exact(b"a b:c"), "x-role%3Aa+b:c"), "allowed");
+    assert_eq!(asked(exact("\u{fffd}".as_bytes()), "x-role:%FF"), "no-route", "it is no other text");
+    assert_eq!(asked(exact("\u{e9}".as_bytes()), "x-role:%C3%A9"), "allowed");
+}
+
 /// The question that this caller's request is.
-fn question_of(client: IpAddr, peer: &Peer, req: &Request<()>) -> Option<String> {
+fn question_of(client: IpAddr, peer: &Peer, req: &Request<()>) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("port", "8080").append_pair("src", &client.to_string());
     query.append_pair("method", req.method().as_str());
@@ -128,11 +151,11 @@ fn question_of(client: IpAddr, peer: &Peer, req: &Request<()>) -> Option<String>
         Peer::Passthrough(name) => query.append_pair("sni", name.as_str()),
         Peer::Plaintext(_) => &mut query,
     };
-    for (name, value) in req.headers() {
-        // A question has no form for bytes that are no text.
-        query.append_pair("header", &format!("{name}: {}", value.to_str().ok()?));
-    }
-    Some(query.finish())
+    let headers = req.headers().iter().map(|(name, value)| {
+        let line = [name.as_str().as_bytes(), b": ", value.as_bytes()].concat();
+        format!("&header={}", form_urlencoded::byte_serialize(&line).collect::<String>())
+    });
+    query.finish() + &headers.collect::<String>()
 }
 
 proptest! {
@@ -140,7 +163,7 @@ proptest! {
 
     #[test]
     fn an_answer_agrees_with_the_decision(policy in server_policy(), client in client(), peer in peer(), req in request()) {
-        let Some(query) = question_of(client, &peer, &req) else { return Ok(()) };
+        let query = question_of(client, &peer, &req);
         let http = authorize::http(&policy, client, &peer, &Head::of(&req)).ok();
         let tcp = authorize::tcp(&policy, client, &peer).ok();
         let (status, answer) = ask_as(policy.clone(), "localhost", &format!("/explain?{query}"));
