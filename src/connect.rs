@@ -238,7 +238,56 @@ fn host_name(host: &Host) -> Option<DnsName> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::tls::testing::{TestCa, expect};
+
+    const API: &str = "api.ns.serviceaccount.identity.linkerd.cluster.local";
+
+    /// Sends `ping` to an endpoint, and returns what came out of TLS there.
+    async fn heard(id: &str, direct: bool) -> Vec<u8> {
+        let ca = TestCa::new("root");
+        let (web, api) = (ca.store("web.ns"), ca.store(id));
+        let connector = Connector {
+            store: web,
+            options: Default::default(),
+            timeout: Duration::from_secs(10),
+            guard: LoopGuard::Off,
+            local: Vec::new(),
+            opaque: Default::default(),
+            dial_from: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = Endpoint {
+            tls: Some(expect(id)),
+            inbound_port: Some(listener.local_addr().unwrap().port()),
+            ..Endpoint::plain("127.0.0.1:8080".parse().unwrap())
+        };
+        let send = async {
+            let mut io = connector.dial(&to, Some(HttpVersion::Http2)).await.unwrap();
+            io.write_all(b"ping").await.unwrap();
+            io.shutdown().await.unwrap();
+        };
+        let hear = async {
+            let (io, _) = listener.accept().await.unwrap();
+            let (mut io, _) = tls::server::accept(&api, io, direct).await.unwrap();
+            let mut heard = Vec::new();
+            io.read_to_end(&mut heard).await.unwrap();
+            heard
+        };
+        tokio::join!(send, hear).1
+    }
+
+    #[tokio::test]
+    async fn under_either_form_of_identity_the_header_comes_first_for_those_who_agree_to_it() {
+        for id in [API, "spiffe://root/api"] {
+            let header = TransportHeader { port: 8080, name: None, session: Some(HttpVersion::Http2) };
+            assert_eq!(heard(id, true).await, [&header.encode()[..], b"ping"].concat());
+            assert_eq!(heard(id, false).await, b"ping");
+        }
+    }
 
     #[test]
     fn the_guards_refuse_what_comes_back() {

@@ -148,7 +148,11 @@ impl Backends {
             };
             let on = |message| {
                 let Some(update) = api::destination::update(message) else { return };
-                backends.apply(&set, update, first.swap(false, Ordering::Relaxed));
+                // One that removes has nothing to remove yet: the first that says what there is counts.
+                let removes = matches!(update, EndpointUpdate::Remove(_));
+                if !(removes && first.load(Ordering::Relaxed)) {
+                    backends.apply(&set, update, first.swap(false, Ordering::Relaxed));
+                }
             };
             let refused = stream::follow(&what, backends.patience, &outages, is_final, open, on).await;
             warn!(%authority, code = ?refused.code(), "the control plane refused the look-up of endpoints");
@@ -166,7 +170,6 @@ impl Backends {
                 let members = endpoints.into_iter().map(|endpoint| self.member(set, endpoint));
                 if first { balancer.reset(members) } else { balancer.add(members) }
             }
-            EndpointUpdate::Remove(_) if first => {}
             EndpointUpdate::Remove(addrs) => {
                 debug!(%authority, removed = addrs.len(), "endpoints");
                 balancer.remove(&addrs);

@@ -257,6 +257,23 @@ mod tests {
     }
 
     #[test]
+    fn what_policy_does_not_know_is_told_from_what_it_refuses() {
+        for code in [Code::NotFound, Code::Unimplemented, Code::InvalidArgument, Code::FailedPrecondition] {
+            let unknown = matches!(code, Code::NotFound | Code::Unimplemented);
+            assert!(policy_is_final(&Status::new(code, "")));
+            assert_eq!(lookup_is_final(&Status::new(code, "")), !unknown);
+            let mut answers = Answers::default();
+            answers.take(News::PolicyRefused(code));
+            match answers.policy {
+                Some(Answer::Unknown) => assert!(unknown, "{code:?}"),
+                Some(Answer::Refused(refused)) => assert!(!unknown && refused == code),
+                _ => panic!("{code:?}"),
+            }
+        }
+        assert!(!policy_is_final(&Status::unavailable("")) && !policy_is_final(&Status::internal("")));
+    }
+
+    #[test]
     fn a_profiles_endpoint_is_forwarded_to_with_its_identity() {
         let mut endpoint = Endpoint::plain("10.1.0.9:80".parse().unwrap());
         endpoint.inbound_port = Some(4143);

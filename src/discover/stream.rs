@@ -137,3 +137,6 @@ fn deadline(from: Instant, limit: Option<Duration>) -> Instant {
     const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
     from + limit.unwrap_or(FAR)
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,3 +132,37 @@ fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_was_going_nobody_knows_where_is_dropped_and_the_next_is_served() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let orig_dst = OrigDst::Given(Arc::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(io::Error::other("nobody knows")),
+            _ => Ok("10.0.0.9:80".parse().unwrap()),
+        }));
+        let accept = config::Accept { socket: Default::default(), backlog: None };
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &accept, orig_dst).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (tx, mut served) = tokio::sync::mpsc::unbounded_channel();
+        let serve = move |conn: Accepted| {
+            tx.send(conn.orig_dst).unwrap();
+            async move { drop(conn) }
+        };
+        let listening = tokio::spawn(listener.serve(Drain::default(), serve, || panic!("it can accept")));
+        for served_at_last in [false, true] {
+            let mut io = TcpStream::connect(addr).await.unwrap();
+            assert!(matches!(io.read(&mut [0; 1]).await, Ok(0) | Err(_)), "it is closed");
+            assert_eq!(served.try_recv().is_ok(), served_at_last);
+        }
+        listening.abort();
+    }
+}

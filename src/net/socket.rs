@@ -54,7 +54,30 @@ pub fn mark(socket: &impl AsFd, mark: Option<u32>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_opened_and_what_is_accepted_has_its_options() {
+        let (keepalive, user_timeout) = (Duration::from_secs(10), Duration::from_secs(30));
+        let options = config::Socket {
+            keepalive: Some(keepalive),
+            user_timeout: Some(user_timeout),
+            ..Default::default()
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let opened = connect(&options, listener.local_addr().unwrap(), None).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        apply(&options, &accepted).unwrap();
+        for io in [opened, accepted] {
+            let socket = SockRef::from(&io);
+            assert!(io.nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), keepalive);
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(user_timeout));
+        }
+    }
 
     #[tokio::test]
     async fn what_is_opened_is_marked_and_what_is_accepted_is_not() {

@@ -9,12 +9,13 @@ use linkerd2_proxy_api::outbound as pb;
 use tokio::io::AsyncWriteExt;
 use tonic::Code;
 
+use crate::application::App;
 use crate::client::{Client, Kind};
 use crate::every_kind;
 use crate::pair::{BB, Pair};
-use crate::policies::{balance, detect, http_route, opaque_route, outbound};
+use crate::policies::{Speaks, balance, detect, http_route, identified, opaque_route, outbound, server};
 use crate::raw::{exchange, read_to_end, read_until};
-use crate::sandbox::{Sandbox, service_addr};
+use crate::sandbox::{Sandbox, service_addr, until};
 
 /// A pair whose `web` asks for profiles of every address.
 async fn asking_for_profiles() -> Pair {
@@ -50,6 +51,53 @@ every_kind! {
         client(&pair, kind, pair.app.addr).await.get("/").await.assert_answered();
         let seen = pair.app.seen_once();
         assert_eq!(seen.header("l5d-client-id"), Some(pair.web.id.as_str()));
+    }
+
+    async fn a_profiles_endpoint_may_change_under_an_open_connection(kind: Kind) {
+        let pair = asking_for_profiles().await;
+        let second = pair.world.pod("bb").await;
+        let app = App::http(&second).await;
+        let profile = |endpoint| Profile { endpoint: Some(endpoint), ..Profile::default() };
+        let script = pair.world.script();
+        script.profile(pair.app.addr, &profile(pair.bb.endpoint(pair.app.addr)));
+        let mut client = client(&pair, kind, pair.app.addr).await;
+        client.get("/").await.assert_answered();
+        assert_eq!((pair.app.seen().len(), app.seen().len()), (1, 0));
+        script.profile(pair.app.addr, &profile(second.endpoint(app.addr)));
+        until("the second to be reached", async || {
+            client.get("/").await.assert_answered();
+            !app.seen().is_empty()
+        })
+        .await;
+    }
+
+    async fn a_profile_that_is_refused_is_none(kind: Kind) {
+        let pair = asking_for_profiles().await;
+        pair.world.script().profiles.refuse(pair.service, Code::InvalidArgument);
+        pair.world.script().profiles.refuse(pair.app.addr, Code::InvalidArgument);
+        pair.get(kind).await.assert_answered();
+        assert_eq!(pair.app.seen_once().header("l5d-client-id"), Some(pair.web.id.as_str()));
+        client(&pair, kind, pair.app.addr).await.get("/").await.assert_answered();
+        assert_eq!(pair.app.seen_once().header("l5d-client-id"), None);
+    }
+
+    async fn each_member_of_a_stateful_set_is_reached_as_itself(kind: Kind) {
+        let pair = asking_for_profiles().await;
+        let second = pair.world.pod("bb").await;
+        let app = App::http(&second).await;
+        // Each has a name that leads to its own address, of which policy knows nothing.
+        for (pod, app) in [(&pair.bb, &pair.app), (&second, &app)] {
+            let endpoint = Some(pod.endpoint(app.addr));
+            pair.world.script().profile(app.addr, &Profile { endpoint, ..Profile::default() });
+        }
+        let mut clients = [client(&pair, kind, pair.app.addr).await, client(&pair, kind, app.addr).await];
+        for (member, client) in [&pair.app, &app].into_iter().zip(&mut clients) {
+            for _ in 0..5 {
+                client.get("/").await.assert_answered();
+                let seen = member.seen_once();
+                assert_eq!(seen.header("l5d-client-id"), Some(pair.web.id.as_str()));
+            }
+        }
     }
 
     async fn what_was_answered_stays_meshed_when_it_is_not_known_any_more(kind: Kind) {
@@ -185,10 +233,23 @@ async fn opaque_connections_are_closed_where_no_route_takes_them() {
 #[tokio::test]
 async fn an_unknown_address_may_speak_anything() {
     let pair = Pair::new().await;
-    let app = crate::application::App::echo(&pair.bb).await;
+    let app = App::echo(&pair.bb).await;
     let mut io = pair.web.connect(app.addr).await;
     io.write_all(b"*1\r\n$4\r\nPING\r\n").await.unwrap();
     read_until(&mut io, "PING\r\n").await;
     io.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut io).await, b"");
+}
+
+#[tokio::test]
+async fn a_member_of_a_stateful_set_may_speak_anything_to_an_identity() {
+    let pair = asking_for_profiles().await;
+    let app = App::echo(&pair.bb).await;
+    let endpoint = Some(pair.bb.endpoint(app.addr));
+    pair.world.script().profile(app.addr, &Profile { endpoint, opaque: true, ..Profile::default() });
+    let only_web = identified(&[pair.web.id.as_str()]);
+    pair.world.script().server(&pair.bb.port(app.addr), &server(Speaks::Opaque, vec![only_web]));
+    let mut io = pair.web.connect(app.addr).await;
+    io.write_all(b"hello").await.unwrap();
+    read_until(&mut io, "hello").await;
 }

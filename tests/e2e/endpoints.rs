@@ -1,11 +1,14 @@
 //! Endpoints that come, go, and cannot be reached.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use causeway::model::Endpoint;
-use causeway::model::endpoint::ProtocolHint;
+use causeway::model::endpoint::{FlowControl, Http2Params, KeepAlive, ProtocolHint};
 use causeway::model::outbound::{BackendKind, Distribution, HttpRule, Load, OutboundProtocol, Penalty};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::application::App;
@@ -149,7 +152,10 @@ every_kind! {
         pair.world.script().endpoints.end(BB, Code::Unavailable);
         pair.world.script().endpoints.until_opened(BB, 2).await;
         pair.get(kind).await.assert_answered();
-        assert_eq!(pair.app.seen().len(), 2);
+        // Nor does it begin by taking away.
+        pair.world.script().change(BB, &remove(pair.app.addr));
+        pair.get(kind).await.assert_answered();
+        assert_eq!(pair.app.seen().len(), 3);
         pair.world.script().change(BB, &add(vec![second.endpoint(app.addr)]));
         until("only the second to be used", async || {
             pair.app.seen();
@@ -305,4 +311,68 @@ async fn where_streams_run_out_more_connections_are_opened_and_closed_when_nobod
     held.join_all().await;
     until("one connection", async || open().await == 1).await;
     client.get("/").await.assert_answered();
+}
+
+/// One frame of HTTP/2: kind, flags, stream, payload.
+async fn frame(io: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    io.read_exact(&mut head).await.unwrap();
+    let [a, b, c, kind, flags, stream @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    io.read_exact(&mut payload).await.unwrap();
+    (kind, flags, u32::from_be_bytes(stream), payload)
+}
+
+#[tokio::test]
+async fn connections_of_http2_are_set_up_as_discovery_says() {
+    let unasked = [("CAUSEWAY_OUTBOUND_PING_AFTER", "0")];
+    let pair = Pair::with(Sandbox::new().await, &unasked, &[]).await;
+    let listener = pair.bb.listen().await;
+    let flow_control = FlowControl::Fixed { connection_window: 32 << 20, stream_window: 70_000 };
+    let [interval, timeout] = [100, 500].map(Duration::from_millis);
+    let http2 = Http2Params {
+        flow_control: Some(flow_control),
+        keep_alive: Some(KeepAlive { interval, timeout, while_idle: true }),
+        max_frame_size: Some(20_000),
+        ..Http2Params::default()
+    };
+    let endpoint = Endpoint { http2, ..Endpoint::plain(listener.local_addr().unwrap()) };
+    pair.world.script().endpoints(BB, &add(vec![endpoint]));
+    let mut client = pair.client(Kind::Http2).await;
+    let server = async {
+        let (mut io, _) = listener.accept().await.unwrap();
+        io.read_exact(&mut [0; 24]).await.unwrap();
+        // Settings of ours, which are none.
+        io.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let (mut settings, mut window) = (HashMap::new(), 65_535);
+        loop {
+            match frame(&mut io).await {
+                (4, 0, 0, payload) => settings.extend(payload.chunks(6).map(|setting| {
+                    let [a, b, value @ ..] = <[u8; 6]>::try_from(setting).unwrap();
+                    (u16::from_be_bytes([a, b]), u32::from_be_bytes(value))
+                })),
+                (8, _, 0, payload) => window += u32::from_be_bytes(payload.try_into().unwrap()),
+                (6, 0, 0, _) => break,
+                _ => {}
+            }
+        }
+        // INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE.
+        assert_eq!((settings.get(&4), settings.get(&5)), (Some(&70_000), Some(&20_000)));
+        assert_eq!(window, 32 << 20);
+        // Whoever does not answer the PING is given up.
+        while io.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
+    };
+    tokio::select! {
+        answer = client.get("/") => panic!("nobody answers: {answer:?}"),
+        () = crate::sandbox::within("the end of the connection", server) => {}
+    }
+}
+
+#[tokio::test]
+async fn endpoints_that_the_control_plane_refuses_to_tell_are_none() {
+    let pair = hasty().await;
+    pair.world.script().endpoints.refuse(BB, Code::InvalidArgument);
+    pair.get(Kind::Http1).await.assert_refused(Kind::Http1, 504, "4");
+    pair.get(Kind::Http1).await.assert_refused(Kind::Http1, 503, "14");
+    assert_eq!(pair.world.script().endpoints.opened(BB), 1, "it is not asked again");
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::Kind;
 use crate::every_kind;
 use crate::pair::{BB, Pair, until_answer};
-use crate::policies::{Speaks, everyone, none, server};
+use crate::policies::{Speaks, balance, detect, everyone, identified, none, server};
 use crate::sandbox::{Sandbox, until};
 
 /// A pair whose proxies forget what they discovered after a second without use, and whose `web` does
@@ -52,6 +52,40 @@ every_kind! {
         script.endpoints(BB, &none());
         until("no endpoints", async || !pair.get(kind).await.is_answered()).await;
     }
+}
+
+/// The proxies' clock is put forward, minute by minute.
+#[tokio::test]
+async fn an_hour_without_a_control_plane_costs_known_services_nothing() {
+    let mut pair = forgetful().await;
+    pair.admit(&server(Speaks::Detected, vec![identified(&[pair.web.id.as_str()])]));
+    let mut client = pair.client(Kind::Http2).await;
+    client.get("/").await.assert_answered();
+    let script = pair.world.script().clone();
+    script.ports.until_opened(pair.bb.port(pair.app.addr), 1).await;
+    pair.world.control.stop().await;
+    for minute in 0..60 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::resume();
+        client.get("/").await.assert_answered();
+        pair.get(Kind::Http1).await.assert_answered();
+        for seen in pair.app.seen() {
+            assert_eq!(seen.header("l5d-client-id"), Some(pair.web.id.as_str()), "minute {minute}");
+        }
+    }
+    // What is not known is waited for, and is there as soon as somebody says so.
+    let unknown = crate::sandbox::service_addr();
+    script.policy(unknown, &detect(balance(BB)));
+    let mut stranger = crate::client::Client::new(Kind::Http1, pair.web.connect(unknown).await).await;
+    let (answer, ()) = tokio::join!(stranger.get("/"), async {
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(pair.app.seen().len(), 0);
+        pair.world.control.restart().await;
+    });
+    answer.assert_answered();
+    script.endpoints(BB, &none());
+    until("no endpoints", async || !pair.get(Kind::Http1).await.is_answered()).await;
 }
 
 #[tokio::test]

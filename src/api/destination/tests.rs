@@ -104,6 +104,46 @@ fn inbound_ports_are_1_to_65534() {
 }
 
 #[test]
+fn settings_of_http2_come_in_pairs_and_zero_says_nothing() {
+    let read =
+        |http2| endpoint(pb::WeightedAddr { http2: Some(http2), ..wire("10.0.0.1:80") }, &HashMap::new());
+    let read = |http2: pb::Http2ClientParams| read(http2).unwrap().http2;
+    let flow = |adaptive_flow_control, connection, stream| pb::Http2ClientParams {
+        flow_control: Some(h2::FlowControl {
+            adaptive_flow_control,
+            initial_connection_window_size: connection,
+            initial_stream_window_size: stream,
+        }),
+        ..Default::default()
+    };
+    let fixed = FlowControl::Fixed { connection_window: 2, stream_window: 1 };
+    assert_eq!(read(flow(false, 2, 1)).flow_control, Some(fixed));
+    assert_eq!(read(flow(true, 2, 0)).flow_control, Some(FlowControl::Adaptive));
+    for half in [flow(false, 2, 0), flow(false, 0, 1), flow(false, 0, 0)] {
+        assert_eq!(read(half), Http2Params::default());
+    }
+    let second = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let alive = |interval, timeout| pb::Http2ClientParams {
+        keep_alive: Some(h2::KeepAlive { interval, timeout, while_idle: true }),
+        ..Default::default()
+    };
+    let [interval, timeout] = [10, 3].map(Duration::from_secs);
+    let kept = Some(KeepAlive { interval, timeout, while_idle: true });
+    assert_eq!(read(alive(second(10), second(3))).keep_alive, kept);
+    for half in [alive(second(10), None), alive(None, second(3)), alive(second(-1), second(3))] {
+        assert_eq!(read(half), Http2Params::default());
+    }
+    let sizes = |max_frame_size, max_send_buf_size, max_concurrent_reset_streams| pb::Http2ClientParams {
+        internals: Some(h2::Internals { max_frame_size, max_send_buf_size, max_concurrent_reset_streams }),
+        ..Default::default()
+    };
+    let all = read(sizes(1, 2, 3));
+    let all = (all.max_frame_size, all.max_send_buf_size, all.max_concurrent_reset_streams);
+    assert_eq!(all, (Some(1), Some(2), Some(3)));
+    assert_eq!(read(sizes(0, 0, 0)), Http2Params::default());
+}
+
+#[test]
 fn an_address_overrides_the_labels_of_its_set() {
     let pairs = |kv: &[(&str, &str)]| kv.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     let own =
