@@ -2,20 +2,22 @@
 //! to index them, from a changed file to a client that watches, and in memory. At a tenth, a third and the whole of
 //! that, so that it can be seen whether a figure grows faster than its input.
 //!
-//! `cargo bench --bench control -- [--rounds N]`; without `--bench`, or with `--test`, once, briefly and small.
+//! `cargo bench --bench control -- [--rounds N]`; without `--bench`, or with `--test`, once, briefly and small. With
+//! `--count N` the pure functions alone, once, for N Services: for whoever counts instructions.
 
 #[path = "../load/mod.rs"]
 mod load;
 mod process;
+mod steps;
 mod world;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use causeway::control::Snapshot;
-use causeway::control::index::{Allocations, Linked, LinkedClusters};
-use causeway::control::manifest::{self, Documents, Parsed};
-use causeway::control::mirror::Gateways;
+use causeway::control::index::{Allocations, LinkedClusters};
+use causeway::control::manifest::Documents;
 use load::figures::{Figure, median};
 use load::plan::Plan;
 use process::{Control, told};
@@ -31,6 +33,9 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 fn main() -> anyhow::Result<()> {
     let plan = Plan::from_args()?;
+    if let Some(services) = plan.count {
+        return functions(&World::new(services)?, 1).map(drop);
+    }
     let sizes: &[usize] = if plan.brief { &[6, 12] } else { &[100, 333, 1000] };
     let mut columns = Vec::new();
     for services in sizes {
@@ -71,60 +76,40 @@ fn functions(world: &World, rounds: usize) -> anyhow::Result<Vec<Figure>> {
         let texts =
             CLUSTERS.iter().map(|cluster| world.texts(cluster)).collect::<anyhow::Result<Vec<_>>>()?;
         let began = elsewhere.now();
-        let parsed: Vec<Vec<Parsed>> = texts
-            .iter()
-            .map(|files| {
-                files.iter().map(|(path, text)| manifest::parse(&Arc::from(path.as_path()), text)).collect()
-            })
-            .collect();
+        let parsed = steps::parse(&texts);
         timed("parse all files of three clusters, ms", began);
         let began = elsewhere.now();
-        let assembled = parsed.iter().map(|files| assemble(files)).collect::<anyhow::Result<Vec<_>>>()?;
+        let documents = steps::assemble(&parsed)?;
         timed("put their documents together, ms", began);
-        let own = assembled.first().ok_or_else(|| anyhow::anyhow!("no cluster"))?;
-        let none = LinkedClusters::new();
-        let given = |at: usize, documents| build(documents, &none, at, &Allocations::new(&settings(at))).1;
-        let given: Vec<_> =
-            assembled.iter().enumerate().map(|(at, documents)| Arc::new(given(at, documents))).collect();
-        let others = assembled.iter().zip(&given).zip(CLUSTERS).skip(1);
+        let own = documents.first().context("no cluster")?;
+        let given = addresses(&documents);
         let began = elsewhere.now();
-        let linked: LinkedClusters = others
-            .map(|((documents, given), cluster)| {
-                let linked = Linked::observe(documents.clone(), Some(given.clone()), &settings(0));
-                (format!("file://../{cluster}"), linked)
-            })
-            .collect();
+        let linked = steps::observe(&documents, &given);
         timed("look at two linked clusters, ms", began);
         let began = elsewhere.now();
-        let alone = build(own, &none, 0, &given[0]);
+        let alone = steps::index(own, &given[0]);
         timed("index one cluster, ms", began);
-        let (_, given) = build(own, &linked, 0, &given[0]);
+        let (_, given) = steps::build(own, &linked, 0, &given[0]);
         let began = elsewhere.now();
-        let whole = build(own, &linked, 0, &given);
+        let whole = steps::mirror(own, &linked, &given);
         timed("mirror two clusters and index with their mirrors, ms", began);
         let began = elsewhere.now();
-        let same = whole.0 == build(own, &linked, 0, &given).0;
+        let same = steps::compare(&whole, own, &linked, &given);
         timed("the same, and find that nothing is different, ms", began);
-        anyhow::ensure!(same && alone.0 != whole.0, "a pure function");
-        check(&whole.0, world)?;
+        anyhow::ensure!(same && alone != whole, "a pure function");
+        check(&whole, world)?;
         times.push(figures);
     }
     Ok(medians(&times))
 }
 
-fn assemble(files: &[Parsed]) -> anyhow::Result<Arc<Documents>> {
-    let assembled = manifest::assemble(files, "linkerd-multicluster");
-    anyhow::ensure!(assembled.problems.is_empty(), "{:?}", assembled.problems.first());
-    Ok(Arc::new(assembled.documents))
-}
-
-fn build(
-    own: &Documents,
-    linked: &LinkedClusters,
-    at: usize,
-    given: &Allocations,
-) -> (Snapshot, Allocations) {
-    Snapshot::build(own, linked, &Gateways::default(), &settings(at), given)
+/// What each cluster's own control plane gives out.
+fn addresses(documents: &[Arc<Documents>]) -> Vec<Arc<Allocations>> {
+    let none = LinkedClusters::new();
+    let given = |(at, documents): (usize, &Arc<Documents>)| {
+        Arc::new(steps::build(documents, &none, at, &Allocations::new(&settings(at))).1)
+    };
+    documents.iter().enumerate().map(given).collect()
 }
 
 /// That the world is what it is said to be.

@@ -7,7 +7,8 @@
 //! member of a federated Service (the controller leaves both, controlplane 1.11, 8.10). Nothing that
 //! was mirrored is exported again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -96,6 +97,9 @@ pub(in crate::control) fn derive(
         gateways,
         settings,
         namespaces: super::index::namespaces(documents, settings),
+        taken: documents.services.keys().map(|name| (name.clone(), "given by hand")).collect(),
+        services: Vec::new(),
+        endpoints: Vec::new(),
         mirrored: Mirrored::default(),
     };
     let links = usable_links(documents, targets, settings, &mut cluster.mirrored.notes);
@@ -104,6 +108,8 @@ pub(in crate::control) fn derive(
     }
     federated::unions(&mut cluster, &links);
     let mut mirrored = cluster.mirrored;
+    mirrored.services = cluster.services.into_iter().collect();
+    mirrored.endpoints = cluster.endpoints.into_iter().collect();
     mirrored.notes.sort();
     mirrored.notes.dedup();
     mirrored
@@ -162,6 +168,11 @@ struct Cluster<'a> {
     gateways: &'a Gateways,
     settings: &'a Settings,
     namespaces: BTreeSet<String>,
+    /// Names of Services, and why each is not free.
+    taken: HashMap<ObjectName, &'static str>,
+    /// Those made, each name once; put in order when all are there.
+    services: Vec<(ObjectName, Service)>,
+    endpoints: Vec<(ObjectName, Endpoints)>,
     mirrored: Mirrored,
 }
 
@@ -187,14 +198,14 @@ impl Cluster<'_> {
         if !names::is_label(&name.name) {
             return Err(format!("{name} is no name for a Service"));
         }
-        if self.documents.services.contains_key(name) {
-            return Err(format!("{name} is given by hand"));
+        match self.taken.entry(name.clone()) {
+            Entry::Occupied(taken) => Err(format!("{name} is {}", taken.get())),
+            Entry::Vacant(free) => {
+                free.insert("another one's mirror");
+                self.services.push((name.clone(), service));
+                Ok(())
+            }
         }
-        if self.mirrored.services.contains_key(name) {
-            return Err(format!("{name} is another one's mirror"));
-        }
-        self.mirrored.services.insert(name.clone(), service);
-        Ok(())
     }
 }
 

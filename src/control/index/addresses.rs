@@ -5,42 +5,43 @@ use std::net::IpAddr;
 
 use super::{ObjectName, Phase, Pod, Service};
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Addresses {
-    pub(super) services: ByAddress,
-    /// Living ones, of an address of their own.
-    pub(super) pods: ByAddress,
+    pub(super) services: ByAddress<ObjectName>,
+    /// Living ones, of an address of their own, by their places among all pods.
+    pub(super) pods: ByAddress<u32>,
     /// Living ones that take ports of their node, by the node's addresses.
-    pub(super) on_hosts: ByAddress,
+    pub(super) on_hosts: ByAddress<u32>,
 }
 
-/// Names in the order of their addresses' numbers, of one address in their own.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct ByAddress(Vec<(IpAddr, ObjectName)>);
+impl PartialEq for Addresses {
+    /// They follow from the pods and Services of their cluster, which are compared.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
 
-impl ByAddress {
-    /// The names are in order.
-    fn of<'n>(names: impl Iterator<Item = (IpAddr, &'n ObjectName)>) -> Self {
-        let all: Vec<_> = names.collect();
-        let mut order: Vec<_> = all.iter().enumerate().map(|(at, (ip, _))| (number(*ip), at)).collect();
-        order.sort_unstable();
-        Self(
-            order
-                .into_iter()
-                .filter_map(|(_, at)| all.get(at))
-                .map(|(ip, name)| (*ip, (*name).clone()))
-                .collect(),
-        )
+/// Names or places in the order of their addresses' numbers, of one address in their own.
+#[derive(Clone, Debug)]
+pub(super) struct ByAddress<T>(Vec<(IpAddr, T)>);
+
+impl<T: Ord> ByAddress<T> {
+    fn of(all: impl Iterator<Item = (IpAddr, T)>) -> Self {
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable_by(|(ip, of), (other, than)| {
+            number(*ip).cmp(&number(*other)).then_with(|| of.cmp(than))
+        });
+        Self(all)
     }
 
-    pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = &ObjectName> {
+    pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = &T> {
         let start = self.0.partition_point(|(known, _)| number(*known) < number(ip));
         self.0
             .iter()
             .skip(start)
             .take_while(move |(known, _)| number(*known) == number(ip))
             .filter(move |(known, _)| *known == ip)
-            .map(|(_, name)| name)
+            .map(|(_, of)| of)
     }
 }
 
@@ -54,17 +55,19 @@ fn number(ip: IpAddr) -> u128 {
 
 impl Addresses {
     pub(super) fn of(services: &BTreeMap<ObjectName, Service>, pods: &[Pod]) -> Self {
-        let living = || pods.iter().filter(|pod| pod.phase != Phase::Finished && !pod.terminating);
-        let own = living().filter(|pod| !pod.host_network);
-        let on_hosts = living().filter(|pod| takes_node_ports(pod));
+        let living =
+            || (0u32..).zip(pods).filter(|(_, pod)| pod.phase != Phase::Finished && !pod.terminating);
+        let own = living().filter(|(_, pod)| !pod.host_network);
+        let on_hosts = living().filter(|(_, pod)| takes_node_ports(pod));
+        let both = |first: Option<IpAddr>, other: Option<IpAddr>| [first, other].into_iter().flatten();
         Self {
             services: ByAddress::of(services.iter().flat_map(|(name, service)| {
-                [service.cluster_ip, service.other_ip].into_iter().flatten().map(move |ip| (ip, name))
+                both(service.cluster_ip, service.other_ip).map(|ip| (ip, name.clone()))
             })),
-            pods: ByAddress::of(
-                own.flat_map(|pod| [pod.ip, pod.other_ip].into_iter().flatten().map(|ip| (ip, &pod.name))),
+            pods: ByAddress::of(own.flat_map(|(at, pod)| both(pod.ip, pod.other_ip).map(move |ip| (ip, at)))),
+            on_hosts: ByAddress::of(
+                on_hosts.flat_map(|(at, pod)| pod.host_ips.iter().map(move |ip| (*ip, at))),
             ),
-            on_hosts: ByAddress::of(on_hosts.flat_map(|pod| pod.host_ips.iter().map(|ip| (*ip, &pod.name)))),
         }
     }
 }

@@ -79,8 +79,8 @@ impl Given {
     }
 
     /// By name, for whoever goes through names in order as well.
-    pub(super) fn in_order(&self) -> InOrder<'_> {
-        InOrder(self.0.iter().peekable())
+    pub(super) fn in_order(&self) -> InOrder<'_, IpAddr> {
+        InOrder::of(&self.0)
     }
 
     /// Gives each of these names without an address one of `network`. The names are in order.
@@ -93,7 +93,7 @@ impl Given {
         let usable = |ip: &IpAddr| network.contains(ip) && !taken.contains(ip);
         let wanted: Vec<&ObjectName> = names.collect();
         let mut known = self.in_order();
-        if wanted.iter().all(|name| known.get(name).is_some_and(|(_, ip)| usable(&ip))) {
+        if wanted.iter().all(|name| known.get(name).is_some_and(|(_, ip)| usable(ip))) {
             return;
         }
         let given = Arc::make_mut(&mut self.0);
@@ -119,19 +119,20 @@ impl Given {
 }
 
 /// Looks names up that come in order, each once, without searching for each from the start.
-pub(super) struct InOrder<'a>(Peekable<Iter<'a, ObjectName, IpAddr>>);
+pub(super) struct InOrder<'a, T>(Peekable<Iter<'a, ObjectName, T>>);
 
-impl<'a> InOrder<'a> {
-    /// The address, and the name as it is known.
-    pub(super) fn get(&mut self, name: &ObjectName) -> Option<(&'a ObjectName, IpAddr)> {
+impl<'a, T> InOrder<'a, T> {
+    pub(super) fn of(map: &'a BTreeMap<ObjectName, T>) -> Self {
+        Self(map.iter().peekable())
+    }
+
+    /// What has the name, and the name as it is known.
+    pub(super) fn get(&mut self, name: &ObjectName) -> Option<(&'a ObjectName, &'a T)> {
         loop {
-            let (known, ip) = self.0.peek().copied()?;
+            let (known, _) = self.0.peek().copied()?;
             match known.cmp(name) {
                 Ordering::Less => drop(self.0.next()),
-                Ordering::Equal => {
-                    self.0.next();
-                    return Some((known, *ip));
-                }
+                Ordering::Equal => return self.0.next(),
                 Ordering::Greater => return None,
             }
         }

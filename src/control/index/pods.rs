@@ -28,12 +28,16 @@ impl Pods {
         self.0.get(at)
     }
 
+    pub(super) fn at(&self, place: u32) -> Option<&Pod> {
+        self.0.get(place as usize)
+    }
+
     /// Takes the addresses that were given out, and with them the names under which they were.
     pub(super) fn settle(&mut self, given: &Given) {
         let mut known = given.in_order();
         for pod in self.0.iter_mut().filter(|pod| pod.ip.is_none()) {
             if let Some((name, ip)) = known.get(&pod.name) {
-                (pod.name, pod.ip) = (name.clone(), Some(ip));
+                (pod.name, pod.ip) = (name.clone(), Some(*ip));
             }
         }
     }

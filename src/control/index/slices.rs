@@ -1,19 +1,19 @@
 //! Endpoints of Services: given by slices or Endpoints, drawn from selectors and readiness where they are
 //! not, or written by the mirror.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::control::manifest::labelled::{Labelled, Labels};
 use crate::control::manifest::service::Family;
-use crate::control::manifest::{Documents, EndpointSlice, Meta};
-use crate::control::mirror::{AddressOf, Mirrored};
+use crate::control::manifest::{Documents, EndpointSlice, ExternalWorkload, Meta, Object};
+use crate::control::mirror::{AddressOf, Endpoints};
 
+use super::allocate::InOrder;
 use super::external::{self, ZONE};
 use super::pods::Compared;
-use super::world::World;
 use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
 
 /// One address of a Service, before it is known which port is asked for.
@@ -99,65 +99,105 @@ const POD_CONTROLLER: &str = "endpointslice-controller.k8s.io";
 const MIRRORING_CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 const EXTERNAL_CONTROLLER: &str = "linkerd-external-workloads-controller";
 
-/// Every Service's endpoints, but for those of mirrors. A Service without any has no entry. What a
-/// controller printed stands for what is worked out here.
+/// Every Service's endpoints; `mirrored` are those that the mirror writes. A Service without any has no entry.
+/// What a controller printed stands for what is worked out here.
 pub(super) fn endpoints(
     documents: &Documents,
     services: &BTreeMap<ObjectName, Service>,
     pods: &[Pod],
+    mirrored: &BTreeMap<ObjectName, Endpoints>,
 ) -> ByService {
-    let mut all: BTreeMap<ObjectName, Vec<ServiceEndpoint>> = BTreeMap::new();
-    let mut written = BTreeSet::new();
+    let mut written = written(documents);
+    let alike = alike(pods);
+    let drawn = Drawn::new(documents, services, &alike);
+    let (mut copies, mut mirrors) = (InOrder::of(&documents.endpoints), InOrder::of(mirrored));
+    let found = services.iter().filter_map(|(name, service)| {
+        let Written { mut endpoints, controllers } = written.remove(name).unwrap_or_default();
+        if !service.selector.is_empty() {
+            drawn.add(service, &controllers, &mut endpoints);
+        } else if !controllers.contains(&MIRRORING_CONTROLLER) {
+            endpoints.extend(copies.get(name).into_iter().flat_map(|(_, by_hand)| copied(by_hand)));
+        }
+        endpoints.extend(mirrors.get(name).into_iter().flat_map(|(_, made)| of_mirror(made, services)));
+        (!endpoints.is_empty()).then(|| (name.clone(), endpoints))
+    });
+    let mut all: BTreeMap<_, _> = found.collect();
+    // Of Services that are not there.
+    let others = written.into_iter().map(|(name, written)| (name, written.endpoints));
+    all.extend(others.filter(|(_, endpoints)| !endpoints.is_empty()));
+    ByService(all)
+}
+
+/// The slices of one Service that are among the documents, and who wrote them.
+#[derive(Default)]
+struct Written<'a> {
+    endpoints: Vec<ServiceEndpoint>,
+    controllers: Vec<&'a str>,
+}
+
+fn written(documents: &Documents) -> HashMap<ObjectName, Written<'_>> {
+    let mut written: HashMap<ObjectName, Written<'_>> = HashMap::new();
     for (meta, slice) in documents.endpoint_slices.values() {
         let Some(service) = service_of(meta) else { continue };
-        if let Some(controller) = meta.labels.get(MANAGED_BY) {
-            written.insert((service.clone(), controller.as_str()));
-        }
+        let of_service = written.entry(service).or_default();
+        of_service.controllers.extend(meta.labels.get(MANAGED_BY).map(String::as_str));
         let head = SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() };
-        all.entry(service).or_default().extend(given(&meta.name.namespace, slice, &Arc::new(head)));
+        of_service.endpoints.extend(given(&meta.name.namespace, slice, &Arc::new(head)));
     }
-    let zones = zones(documents);
-    let keys = services.values().flat_map(|service| service.selector.keys()).map(String::as_str).collect();
-    let living = pods.iter().filter(|pod| pod.phase != Phase::Finished);
-    let living: Vec<&Pod> = living.collect();
-    let alike =
-        living.chunk_by(|a, b| Arc::ptr_eq(&a.template, &b.template) && a.name.namespace == b.name.namespace);
-    let alike: Vec<&[&Pod]> = alike.collect();
-    let alike = Labelled::of(
-        alike.iter().filter_map(|pods| {
+    written
+}
+
+/// What selectors draw from: pods of one template beside each other, and external workloads.
+struct Drawn<'a> {
+    alike: Labelled<'a, &'a [Pod]>,
+    external: Labelled<'a, Object<ExternalWorkload>>,
+    zones: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl<'a> Drawn<'a> {
+    fn new(
+        documents: &'a Documents,
+        services: &'a BTreeMap<ObjectName, Service>,
+        alike: &'a [&'a [Pod]],
+    ) -> Self {
+        let keys =
+            services.values().flat_map(|service| service.selector.keys()).map(String::as_str).collect();
+        let of_first = |pods: &'a &'a [Pod]| {
             let first = pods.first()?;
             Some((&*first.name.namespace, &*first.labels, pods))
-        }),
-        &keys,
-    );
-    let external = documents.external_workloads.values();
-    let external = external.map(|workload| (&*workload.0.name.namespace, &*workload.0.labels, workload));
-    let external = Labelled::of(external, &keys);
-    for (name, service) in services {
-        let missing = |controller| !written.contains(&(name.clone(), controller));
-        let found = all.entry(name.clone()).or_default();
-        if service.selector.is_empty() {
-            if missing(MIRRORING_CONTROLLER) {
-                found.extend(copied(documents, name));
-            }
-            continue;
-        }
-        if missing(POD_CONTROLLER) {
-            let head = SliceHead::of(service);
-            for pods in alike.candidates(&name.namespace, &service.selector) {
-                let chosen = pods.first().filter(|first| service.selects(&first.labels));
-                let ports = chosen.map(|first| ports(service, &first.template));
-                for (pod, ports) in pods.iter().zip(ports.iter().cycle()) {
-                    found.extend(of_pod(service, pod, ports, &zones, &head));
-                }
-            }
-        }
-        if missing(EXTERNAL_CONTROLLER) {
-            found.extend(external::endpoints(&external, service));
+        };
+        let external = documents.external_workloads.values();
+        let external = external.map(|workload| (&*workload.0.name.namespace, &*workload.0.labels, workload));
+        Self {
+            alike: Labelled::of(alike.iter().filter_map(of_first), &keys),
+            external: Labelled::of(external, &keys),
+            zones: zones(documents),
         }
     }
-    all.retain(|_, endpoints| !endpoints.is_empty());
-    ByService(all)
+
+    /// What a Service's selector takes, where none of these `controllers` has written it.
+    fn add(&self, service: &Service, controllers: &[&str], found: &mut Vec<ServiceEndpoint>) {
+        if !controllers.contains(&POD_CONTROLLER) {
+            let head = SliceHead::of(service);
+            for pods in self.alike.candidates(&service.name.namespace, &service.selector) {
+                let chosen = pods.first().filter(|first| service.selects(&first.labels));
+                let Some(first) = chosen else { continue };
+                let ports = ports(service, &first.template);
+                let living = pods.iter().filter(|pod| pod.phase != Phase::Finished);
+                found.extend(living.flat_map(|pod| of_pod(service, pod, &ports, &self.zones, &head)));
+            }
+        }
+        if !controllers.contains(&EXTERNAL_CONTROLLER) {
+            found.extend(external::endpoints(&self.external, service));
+        }
+    }
+}
+
+/// Pods that share a template and stand beside each other.
+fn alike(pods: &[Pod]) -> Vec<&[Pod]> {
+    let same =
+        |a: &Pod, b: &Pod| Arc::ptr_eq(&a.template, &b.template) && a.name.namespace == b.name.namespace;
+    pods.chunk_by(same).collect()
 }
 
 /// Zones of nodes, by name.
@@ -169,13 +209,12 @@ pub(super) fn zones(documents: &Documents) -> BTreeMap<Arc<str>, Arc<str>> {
 }
 
 /// Hand-made Endpoints as slices, labels and annotations included; of Services without a selector only.
-fn copied(documents: &Documents, name: &ObjectName) -> Vec<ServiceEndpoint> {
-    let Some((meta, slices)) = documents.endpoints.get(name) else { return Vec::new() };
+fn copied((meta, slices): &Object<Vec<EndpointSlice>>) -> Vec<ServiceEndpoint> {
     if meta.labels.get("endpointslice.kubernetes.io/skip-mirror").is_some_and(|skip| skip == "true") {
         return Vec::new();
     }
     let head = Arc::new(SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() });
-    slices.iter().flat_map(|slice| given(&name.namespace, slice, &head)).collect()
+    slices.iter().flat_map(|slice| given(&meta.name.namespace, slice, &head)).collect()
 }
 
 /// What the ports of a Service are in pods of a template.
@@ -252,37 +291,30 @@ fn given(namespace: &str, slice: &EndpointSlice, head: &Arc<SliceHead>) -> Vec<S
 }
 
 /// As Kubernetes copies hand-made Endpoints into slices, labels and annotations included.
-pub(super) fn add_mirrored(world: &mut World, mirrored: &Mirrored) {
-    for (name, endpoints) in &mirrored.endpoints {
-        let head = Arc::new(SliceHead {
-            labels: endpoints.labels.clone(),
-            annotations: endpoints.annotations.clone(),
-        });
-        let mut made = Vec::new();
-        for subset in &endpoints.subsets {
-            let tcp = subset.ports.iter().filter(|port| port.protocol == "TCP");
-            let ports: Arc<BTreeMap<_, _>> =
-                Arc::new(tcp.map(|port| (port.name.clone(), port.port)).collect());
-            let ready = subset.addresses.iter().map(|address| (address, true));
-            for (address, ready) in ready.chain(subset.not_ready.iter().map(|address| (address, false))) {
-                let ip = match &address.at {
-                    AddressOf::Ip(ip) => Some(*ip),
-                    AddressOf::Service(name) => world.services.get(name).and_then(|found| found.cluster_ip),
-                };
-                made.extend(ip.map(|ip| ServiceEndpoint {
-                    ip,
-                    ready,
-                    hostname: address.hostname.clone(),
-                    backing: Backing::Plain,
-                    ports: ports.clone(),
-                    zone: None,
-                    for_zones: Vec::new(),
-                    slice: head.clone(),
-                }));
-            }
-        }
-        if !made.is_empty() {
-            world.endpoints.0.entry(name.clone()).or_default().extend(made);
+fn of_mirror(endpoints: &Endpoints, services: &BTreeMap<ObjectName, Service>) -> Vec<ServiceEndpoint> {
+    let (labels, annotations) = (endpoints.labels.clone(), endpoints.annotations.clone());
+    let head = Arc::new(SliceHead { labels, annotations });
+    let mut made = Vec::new();
+    for subset in &endpoints.subsets {
+        let tcp = subset.ports.iter().filter(|port| port.protocol == "TCP");
+        let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name.clone(), port.port)).collect());
+        let ready = subset.addresses.iter().map(|address| (address, true));
+        for (address, ready) in ready.chain(subset.not_ready.iter().map(|address| (address, false))) {
+            let ip = match &address.at {
+                AddressOf::Ip(ip) => Some(*ip),
+                AddressOf::Service(name) => services.get(name).and_then(|found| found.cluster_ip),
+            };
+            made.extend(ip.map(|ip| ServiceEndpoint {
+                ip,
+                ready,
+                hostname: address.hostname.clone(),
+                backing: Backing::Plain,
+                ports: ports.clone(),
+                zone: None,
+                for_zones: Vec::new(),
+                slice: head.clone(),
+            }));
         }
     }
+    made
 }

@@ -282,7 +282,10 @@ fn generated(workload: &ObjectName, set: &str, model: &Model, replicas: u32) -> 
         name.extend(hash::suffix(&seed, 5));
         model.pod(workload.beside(&name), replica)
     };
-    (0..replicas).map(pod).collect()
+    let mut pods: Vec<Pod> = (0..replicas).map(pod).collect();
+    // So that the whole list of a cluster is nearly in order before it is sorted.
+    pods.sort_by(|a, b| a.name.name.cmp(&b.name.name));
+    pods
 }
 
 fn numbered_pod(meta: &Meta, set: &StatefulSet, model: &Model, replica: u32) -> Pod {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::control::manifest::service::ServiceKind;
 use crate::control::manifest::{Documents, ExternalWorkload, Object, RateLimitPolicy, Route, Server, status};
-use crate::control::mirror::Mirrored;
+use crate::control::mirror::{Endpoints, Mirrored};
 use crate::model::service_profile::ServiceProfile;
 
 use super::addresses::Addresses;
@@ -46,12 +46,12 @@ impl World {
 
     /// Living pods with this address, which is no node's.
     pub(super) fn pods_at(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.pods.at(ip).filter_map(|name| self.pods.get(name))
+        self.addresses.pods.at(ip).filter_map(|place| self.pods.at(*place))
     }
 
     /// Living pods that take ports of the node with this address.
     pub(super) fn pods_on_host(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.on_hosts.at(ip).filter_map(|name| self.pods.get(name))
+        self.addresses.on_hosts.at(ip).filter_map(|place| self.pods.at(*place))
     }
 
     pub(super) fn servers_of(&self, namespace: &str) -> &[Object<Server>] {
@@ -66,35 +66,33 @@ impl World {
         given: &mut Allocations,
     ) -> Self {
         let mut pods = pods(documents, settings);
-        let mut services = services(documents);
-        services.extend(mirrored.services.clone());
-        admit(&mut services, documents, settings);
+        let mut services = services(documents, settings);
+        services.append(&mut mirrors(mirrored, documents, settings));
         allocate(&mut pods, &mut services, settings, given);
-        let mut world = Self::assemble(documents, pods, services, settings.clone());
+        let mut world = Self::assemble(documents, &mirrored.endpoints, pods, services, settings.clone());
         world.namespaces.extend(mirrored.namespaces.keys().cloned());
         world.external_workloads.clone_from(&documents.external_workloads);
         world.service_profiles.clone_from(&documents.service_profiles);
-        slices::add_mirrored(&mut world, mirrored);
         world
     }
 
     /// A cluster whose addresses are another process's to give: what it did not give is not there.
     pub(super) fn observed(documents: &Documents, settings: Settings, given: Option<&Allocations>) -> Self {
         let mut pods = pods(documents, &settings);
-        let mut services = services(documents);
-        admit(&mut services, documents, &settings);
+        let mut services = services(documents, &settings);
         if let Some(given) = given {
             pods.settle(&given.pods);
             let mut known = given.services.in_order();
             for (name, service) in &mut services {
-                service.cluster_ip = service.cluster_ip.or_else(|| known.get(name).map(|(_, ip)| ip));
+                service.cluster_ip = service.cluster_ip.or_else(|| known.get(name).map(|(_, ip)| *ip));
             }
         }
-        Self::assemble(documents, pods, services, settings)
+        Self::assemble(documents, &BTreeMap::new(), pods, services, settings)
     }
 
     fn assemble(
         documents: &Documents,
+        mirrored: &BTreeMap<ObjectName, Endpoints>,
         pods: Pods,
         services: BTreeMap<ObjectName, Service>,
         settings: Settings,
@@ -115,7 +113,7 @@ impl World {
         Self {
             namespaces: namespaces(documents, &settings),
             service_accounts: service_accounts(documents, &settings),
-            endpoints: slices::endpoints(documents, &services, &pods),
+            endpoints: slices::endpoints(documents, &services, &pods, mirrored),
             addresses: Addresses::of(&services, &pods),
             external_workloads: BTreeMap::new(),
             service_profiles: BTreeMap::new(),
@@ -151,14 +149,16 @@ fn service_accounts(documents: &Documents, settings: &Settings) -> BTreeSet<Obje
     documents.service_accounts.keys().cloned().chain(own).collect()
 }
 
-fn services(documents: &Documents) -> BTreeMap<ObjectName, Service> {
+/// Those of the documents. The webhook writes opaque ports on each, but not on what an API server printed: that went
+/// through it already.
+fn services(documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, Service> {
     let made = documents.services.values().map(|(meta, service)| {
         let (cluster_ip, external_name) = match &service.kind {
             ServiceKind::ClusterIp(ip) => (*ip, None),
             ServiceKind::Headless => (None, None),
             ServiceKind::ExternalName(name) => (None, Some(name.clone())),
         };
-        let made = Service {
+        let mut made = Service {
             name: meta.name.clone(),
             labels: meta.labels.clone(),
             annotations: meta.annotations.clone(),
@@ -174,21 +174,24 @@ fn services(documents: &Documents) -> BTreeMap<ObjectName, Service> {
             same_zone: service.same_zone,
             mirrored: false,
         };
+        if meta.uid.is_none() {
+            admit(&mut made, documents, settings);
+        }
         (meta.name.clone(), made)
     });
     made.collect()
 }
 
-/// The webhook writes opaque ports on every Service, mirrors too, but not on what an API server printed: that
-/// went through it already.
-fn admit(services: &mut BTreeMap<ObjectName, Service>, documents: &Documents, settings: &Settings) {
-    for (name, service) in services {
-        let printed = documents.services.get(name).is_some_and(|(meta, _)| meta.uid.is_some());
-        if !printed {
-            let namespace = documents.namespaces.get(&*name.namespace);
-            inject::admit_service(service, namespace.map(|meta| &*meta.annotations), settings);
-        }
-    }
+/// The webhook sees them as it does any other.
+fn mirrors(mirrored: &Mirrored, documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, Service> {
+    let mut services = mirrored.services.clone();
+    services.values_mut().for_each(|service| admit(service, documents, settings));
+    services
+}
+
+fn admit(service: &mut Service, documents: &Documents, settings: &Settings) {
+    let namespace = documents.namespaces.get(&*service.name.namespace);
+    inject::admit_service(service, namespace.map(|meta| &*meta.annotations), settings);
 }
 
 fn allocate(
@@ -215,7 +218,7 @@ fn allocate(
     let mut known = given.services.in_order();
     for (name, service) in services {
         if wants_ip(service) {
-            service.cluster_ip = known.get(name).map(|(_, ip)| ip);
+            service.cluster_ip = known.get(name).map(|(_, ip)| *ip);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The head that every object has, and which body belongs to which kind.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,7 +19,7 @@ use crate::model::service_profile::ServiceProfile;
 
 /// Namespace and name, in the order in which everything is sorted. Copies share the texts: one object is known
 /// under its name in many places.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Eq)]
 pub struct ObjectName {
     /// Empty for objects that lie in no namespace.
     pub namespace: Arc<str>,
@@ -32,6 +34,37 @@ impl ObjectName {
     /// Another object of the same namespace.
     pub fn beside(&self, name: &str) -> Self {
         Self { namespace: self.namespace.clone(), name: name.into() }
+    }
+}
+
+/// Texts that are shared are the same without a look at them, which would be in memory far away.
+fn compare(a: &Arc<str>, b: &Arc<str>) -> Ordering {
+    if Arc::ptr_eq(a, b) { Ordering::Equal } else { a.cmp(b) }
+}
+
+impl Ord for ObjectName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.namespace, &other.namespace).then_with(|| compare(&self.name, &other.name))
+    }
+}
+
+impl PartialOrd for ObjectName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ObjectName {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
+        same(&self.name, &other.name) && same(&self.namespace, &other.namespace)
+    }
+}
+
+impl Hash for ObjectName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.namespace.hash(state);
+        self.name.hash(state);
     }
 }
 

@@ -23,6 +23,12 @@ pub(super) struct Exported<'a> {
     pub(super) service: &'a manifest::Service,
 }
 
+/// A Service that was added.
+pub(super) struct Mirror {
+    pub(super) name: ObjectName,
+    labels: Arc<Labels>,
+}
+
 pub(super) struct Export<'a, 'c> {
     pub(super) cluster: &'a mut Cluster<'c>,
     pub(super) meta: &'a Meta,
@@ -48,8 +54,11 @@ impl<'a> Export<'a, '_> {
         if self.cluster.settings.enable_headless_services && exported.service.kind == ServiceKind::Headless {
             return headless::mirror(self, exported, by_gateway, remotely);
         }
-        if self.has_namespace(exported) && self.add_mirror(exported, false) && !remotely {
-            self.add_gateway_endpoints(exported);
+        if !self.has_namespace(exported) {
+            return;
+        }
+        if let Some(mirror) = self.add_mirror(exported, false).filter(|_| !remotely) {
+            self.add_gateway_endpoints(exported, mirror);
         }
     }
 
@@ -63,41 +72,44 @@ impl<'a> Export<'a, '_> {
         has
     }
 
-    /// Adds `<svc>-<cluster>`; whether it could.
-    pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> bool {
+    /// Adds `<svc>-<cluster>`, if it can.
+    pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> Option<Mirror> {
         let mut service = mirror_service(self.mirror_name(&exported.meta.name), exported.service);
         service.labels = Arc::new(metadata::mirror_labels(self.link, exported.meta));
         let annotations = metadata::mirror_annotations(self.link, exported.meta, self.target.documents);
         service.annotations = Arc::new(annotations);
         service.headless = headless;
-        let added = self.cluster.add(service);
-        if let Err(why) = &added {
-            self.left_out(exported, why);
+        let mirror = Mirror { name: service.name.clone(), labels: service.labels.clone() };
+        match self.cluster.add(service) {
+            Ok(()) => Some(mirror),
+            Err(why) => {
+                self.left_out(exported, &why);
+                None
+            }
         }
-        added.is_ok()
     }
 
     /// The addresses of the gateway; none while the target has no ready endpoint, whose gateway could
     /// do nothing with a connection.
-    pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>) {
+    pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>, mirror: Mirror) {
         let Some(found) = self.gateway(exported) else { return };
         let ready = self.target_endpoints(exported).iter().any(|endpoint| endpoint.ready);
         let known = self.cluster.gateways;
         let subsets = ready.then(|| known.subset(&self.meta.name, found, exported.service));
         let endpoints = Endpoints {
-            labels: self.endpoints_labels(exported),
+            labels: self.endpoints_labels(exported, mirror.labels),
             annotations: Arc::new(metadata::endpoints_annotations(self.link, exported.meta, None)),
             subsets: subsets.flatten().into_iter().collect(),
         };
-        self.cluster.mirrored.endpoints.insert(self.mirror_name(&exported.meta.name), endpoints);
+        self.cluster.endpoints.push((mirror.name, endpoints));
     }
 
-    /// The mirror's own, where that asks for no remote discovery.
-    fn endpoints_labels(&self, exported: Exported<'_>) -> Arc<Labels> {
-        let mirror = self.cluster.mirrored.services.get(&self.mirror_name(&exported.meta.name));
-        let shared = mirror.filter(|mirror| !mirror.labels.contains_key(REMOTE_DISCOVERY));
-        let made = || Arc::new(metadata::endpoints_labels(self.link, exported.meta));
-        shared.map_or_else(made, |mirror| mirror.labels.clone())
+    /// The mirror's own, where these ask for no remote discovery.
+    fn endpoints_labels(&self, exported: Exported<'_>, own: Arc<Labels>) -> Arc<Labels> {
+        match own.contains_key(REMOTE_DISCOVERY) {
+            true => Arc::new(metadata::endpoints_labels(self.link, exported.meta)),
+            false => own,
+        }
     }
 
     /// The Link's gateway; notes what of it cannot be used.

@@ -1,6 +1,6 @@
 //! Federated Services: one Service for all of a name and namespace, wherever they run (controlplane 1.8).
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::metadata::{self, Exclusions};
@@ -20,10 +20,28 @@ struct Member<'a> {
     place: &'a Meta,
 }
 
+/// Members of each union, in the order in which the first ones came.
+#[derive(Default)]
+struct Unions<'a> {
+    members: Vec<Vec<Member<'a>>>,
+    /// By the name that all members of a union have.
+    places: HashMap<&'a ObjectName, usize>,
+}
+
+impl<'a> Unions<'a> {
+    fn of(&mut self, name: &'a ObjectName) -> &mut Vec<Member<'a>> {
+        let place = *self.places.entry(name).or_insert(self.members.len());
+        if place == self.members.len() {
+            self.members.push(Vec::new());
+        }
+        &mut self.members[place]
+    }
+}
+
 /// Adds `<svc>-federated` for every name with a member: this cluster's own first, then by age of Link.
 pub(super) fn unions(cluster: &mut Cluster<'_>, links: &[UsableLink<'_>]) {
     let settings = cluster.settings;
-    let mut unions: BTreeMap<ObjectName, Vec<Member<'_>>> = BTreeMap::new();
+    let mut unions = Unions::default();
     let exclusions =
         Exclusions { labels: &settings.excluded_labels, annotations: &settings.excluded_annotations };
     for (meta, service) in cluster.documents.services.values() {
@@ -44,16 +62,12 @@ pub(super) fn unions(cluster: &mut Cluster<'_>, links: &[UsableLink<'_>]) {
             }
         }
     }
-    for (name, members) in unions {
-        add(cluster, name, &members);
+    for members in unions.members {
+        add(cluster, &members);
     }
 }
 
-fn join<'a>(
-    cluster: &mut Cluster<'_>,
-    unions: &mut BTreeMap<ObjectName, Vec<Member<'a>>>,
-    member: Member<'a>,
-) {
+fn join<'a>(cluster: &mut Cluster<'_>, unions: &mut Unions<'a>, member: Member<'a>) {
     let refused = match &member.service.kind {
         ServiceKind::Headless => Some("InvalidService, it is headless"),
         ServiceKind::ExternalName(_) => Some("it is an ExternalName"),
@@ -66,8 +80,7 @@ fn join<'a>(
     match refused {
         Some(why) => note(cluster, &member, why),
         None => {
-            let name = &member.meta.name;
-            let members = unions.entry(name.beside(&format!("{}-federated", name.name))).or_default();
+            let members = unions.of(&member.meta.name);
             // Two Links to one cluster are one member.
             if members.iter().all(|known| known.cluster != member.cluster) {
                 members.push(member);
@@ -77,8 +90,10 @@ fn join<'a>(
 }
 
 /// Labels, annotations and ports are the first member's, in whole.
-fn add(cluster: &mut Cluster<'_>, name: ObjectName, members: &[Member<'_>]) {
+fn add(cluster: &mut Cluster<'_>, members: &[Member<'_>]) {
     let Some(first) = members.first() else { return };
+    let own = &first.meta.name;
+    let name = own.beside(&format!("{}-federated", own.name));
     let mut service = mirror_service(name, first.service);
     service.labels = Arc::new(metadata::federated_labels(first.meta, first.exclusions));
     let mut annotations = metadata::copied_annotations(first.meta, first.documents, first.exclusions);

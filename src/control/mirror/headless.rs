@@ -25,13 +25,11 @@ pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gat
     }
     // Without names there is nothing to keep: an ordinary mirror, which remote discovery wins.
     let named = endpoints.iter().any(|endpoint| endpoint.hostname.is_some());
-    if !export.add_mirror(exported, named) {
-        return;
-    }
+    let Some(mirror) = export.add_mirror(exported, named) else { return };
     if named {
         add_hosts(export, exported, endpoints);
     } else if !remotely {
-        export.add_gateway_endpoints(exported);
+        export.add_gateway_endpoints(exported, mirror);
     }
 }
 
@@ -69,7 +67,7 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
             .map(|(ports, addresses)| Subset { addresses, not_ready: Vec::new(), ports })
             .collect(),
     };
-    export.cluster.mirrored.endpoints.insert(export.mirror_name(&exported.meta.name), endpoints);
+    export.cluster.endpoints.push((export.mirror_name(&exported.meta.name), endpoints));
 }
 
 /// `<hostname>-<cluster>`: a cluster IP whose only endpoints are the gateway's; or why it could not be added.
@@ -94,6 +92,6 @@ fn add_endpoint_mirror(
         annotations: Arc::new(metadata::endpoints_annotations(export.link, exported.meta, Some(hostname))),
         subsets: subset.into_iter().collect(),
     };
-    export.cluster.mirrored.endpoints.insert(name, endpoints);
+    export.cluster.endpoints.push((name, endpoints));
     Ok(())
 }
