@@ -160,7 +160,7 @@ impl Reason {
             Self::NoBackend        => row(S::BAD_GATEWAY, 14, "unexpected", "no-backend", true, false, "the route's backend has no endpoints to dispatch to"),
             Self::Forbidden        => row(S::FORBIDDEN, 7, "unexpected", "forbidden", true, false, "the route forbids this destination; is the port declared by the Service?"),
             Self::InvalidPolicy    => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "invalid-policy", true, false, "unexpected error: the policy from the control plane could not be understood"),
-            Self::Discovery        => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "discovery", true, false, "unexpected error: the control plane refused the look-up"),
+            Self::Discovery        => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "discovery", true, false, "unexpected error: the control plane refused the look-up, or did not answer it in time"),
             Self::RequestTimeout   => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "request-timeout", false, false, "the request took longer than its route allows"),
             Self::ResponseTimeout  => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "response-timeout", false, false, "the answer took longer than the route allows"),
             Self::HeadersTimeout   => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "response-headers-timeout", false, false, "no attempt was answered in the time that the route's retries allow"),

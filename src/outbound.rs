@@ -80,17 +80,35 @@ impl From<Expect> for Configured {
 }
 
 /// Resolves when a client resets its connection, or `patience` after it has ended what it sends without a word: until
-/// then it may still listen.
-pub(crate) async fn gone<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, patience: Duration) {
+/// then it may still listen. Never of one that has sent all that is taken in.
+async fn gone<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, patience: Duration) {
+    if let Meanwhile::Full = meanwhile(io, patience).await {
+        std::future::pending().await
+    }
+}
+
+/// What becomes of a client that waits for the control plane.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meanwhile {
+    /// It has reset its connection, or ended what it sends `patience` ago.
+    Gone,
+    /// It has sent all that is taken in: whether it is still there cannot be told.
+    Full,
+}
+
+pub(crate) async fn meanwhile<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, patience: Duration) -> Meanwhile {
     let most = io.prefix().len() + FIRST_BYTES;
     while io.prefix().len() < most {
         match io.read_more(most).await {
-            Err(_) => return,
-            Ok(0) => return tokio::time::sleep(patience).await,
+            Err(_) => return Meanwhile::Gone,
+            Ok(0) => {
+                tokio::time::sleep(patience).await;
+                return Meanwhile::Gone;
+            }
             Ok(_) => {}
         }
     }
-    std::future::pending().await
+    Meanwhile::Full
 }
 
 /// Bytes taken in at most while a client waits for the control plane.

@@ -4,11 +4,13 @@
 //! with mutual TLS, as this workload. What was passed on says so, so that gateways which lead to each other notice.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::uri::Authority;
 use ::http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -18,8 +20,9 @@ use crate::error::{Fault, Reason};
 use crate::message::{Body, headers, uri};
 use crate::model::protocol::HttpVersion;
 use crate::model::{DnsName, WorkloadId};
+use crate::net::Prefixed;
 use crate::outbound::http::{Carried, Session, Track};
-use crate::outbound::{Outbound, gone};
+use crate::outbound::{Meanwhile, Outbound, meanwhile};
 use crate::telemetry::classes::Cause;
 use crate::tls::Right;
 
@@ -52,7 +55,7 @@ impl Inbound {
         let routing = tokio::select! {
             biased;
             routing = dest.routing() => routing?,
-            () = gone(&mut call.io, self.detect_timeout) => return Err(Reason::ClientBroken.into()),
+            fault = given_up(&mut call.io, self.detect_timeout) => return Err(fault),
         };
         debug!(client = %call.client, target = %dest.target, "connection for a gateway");
         self.metrics.inbound.count(session, Cause::Header);
@@ -68,6 +71,18 @@ impl Inbound {
             self.relay_tentative(call, onward).await
         } else {
             self.relay_tcp(call, onward, None).await
+        }
+    }
+}
+
+/// Why a client is kept no longer while the control plane has not answered: it has gone, or it cannot be seen whether it
+/// has, and `patience` is over.
+async fn given_up<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, patience: Duration) -> Fault {
+    match meanwhile(io, patience).await {
+        Meanwhile::Gone => Reason::ClientBroken.into(),
+        Meanwhile::Full => {
+            tokio::time::sleep(patience).await;
+            Fault::new(Reason::Discovery, "the control plane has not answered in time")
         }
     }
 }
@@ -156,6 +171,25 @@ fn was_forwarded_by(headers: &HeaderMap, own: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_cannot_be_seen_to_leave_waits_for_an_answer_no_longer_than_patience_lasts() {
+        use tokio::io::AsyncWriteExt as _;
+
+        let patience = Duration::from_secs(10);
+        let (mut client, io) = tokio::io::duplex(4096);
+        let mut io = Prefixed::new(io);
+        client.write_all(&[b'x'; 100]).await.unwrap();
+        let kept = tokio::time::timeout(patience * 10, given_up(&mut io, patience)).await;
+        assert!(kept.is_err(), "one that is seen to stay is kept");
+        client.write_all(&[b'x'; 2000]).await.unwrap();
+        let began = Instant::now();
+        let fault = given_up(&mut io, patience).await;
+        assert_eq!((fault.reason, began.elapsed()), (Reason::Discovery, patience));
+        drop(client);
+        let mut io = Prefixed::new(tokio::io::duplex(1).1);
+        assert_eq!(given_up(&mut io, patience).await.reason, Reason::ClientBroken);
+    }
 
     #[test]
     fn what_passed_here_before_is_known_however_it_is_written() {

@@ -1,6 +1,7 @@
 //! What running control planes and gateways say.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -112,12 +113,23 @@ fn read(address: &str, answer: &Answer) -> Result<Told, String> {
         trust: Trust::from_pem(&body.trust_anchors, &body.issuer, address.to_owned()),
         name: body.name,
         folder: body.folder,
-        admin: body.admin,
+        admin: reachable(&body.admin, address),
         dated: answer.date.is_some(),
         mirror_namespace: body.mirror_namespace,
         enable_headless_services: body.enable_headless_services,
         enable_namespace_creation: body.enable_namespace_creation,
     })
+}
+
+/// Where the admin port is, for whoever has asked at `asked`. What it is bound to says nothing of the way there where it
+/// is a loopback or every address: the host that was asked is that way.
+fn reachable(bound: &str, asked: &str) -> String {
+    let Ok(addr) = bound.parse::<SocketAddr>() else { return bound.to_owned() };
+    let elsewhere = !addr.ip().is_loopback() && !addr.ip().is_unspecified();
+    match asked.rsplit_once(':').filter(|_| !elsewhere) {
+        Some((host, _)) => format!("{host}:{}", addr.port()),
+        None => bound.to_owned(),
+    }
 }
 
 /// Which clocks were compared, and what those who did not answer leave unknown.
@@ -276,5 +288,23 @@ async fn probe(gateway: &Gateway, address: &GatewayAddress) -> Result<(), String
     match answer.status {
         StatusCode::OK => Ok(()),
         status => Err(format!("{authority}{} answers {status}", probe.path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_port_is_asked_at_the_host_that_answered_unless_it_is_bound_to_another() {
+        for (bound, asked, expected) in [
+            ("127.0.0.1:9990", "10.1.0.5:8085", "10.1.0.5:9990"),
+            ("0.0.0.0:9990", "control.west.example:8085", "control.west.example:9990"),
+            ("[::]:9990", "[fd00::5]:8085", "[fd00::5]:9990"),
+            ("[::1]:9990", "127.0.0.1:8085", "127.0.0.1:9990"),
+            ("10.1.0.6:9990", "10.1.0.5:8085", "10.1.0.6:9990"),
+        ] {
+            assert_eq!(reachable(bound, asked), expected);
+        }
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Failure {
     Connect(SocketAddr, io::Error),
     #[error("{0}: {1}")]
     Tls(SocketAddr, tls::Error),
+    #[error("its Link names no identity, and proxies send nothing in plaintext to a gateway")]
+    NoIdentity,
     #[error("{0:?} is no identity")]
     Identity(String),
     #[error("the probe cannot be sent: {0}")]
@@ -49,7 +51,7 @@ pub(super) enum Failure {
 /// What is asked, and of whom.
 pub(super) struct Ask<'a> {
     pub(super) addresses: Vec<IpAddr>,
-    /// Whom the certificate must name. `None`: no TLS, as for all other traffic of such a gateway.
+    /// Whom the certificate must name. `None`: nobody can be asked, as no proxy sends anything to such a gateway.
     pub(super) identity: Option<&'a str>,
     pub(super) host: String,
     pub(super) path: &'a str,
@@ -67,10 +69,10 @@ impl Ask<'_> {
     }
 
     async fn one(&self, us: &CredentialStore, addr: SocketAddr) -> Result<(), Failure> {
+        let identity = self.identity.ok_or(Failure::NoIdentity)?;
         let connected = timeout(CONNECT, TcpStream::connect(addr)).await;
         let io = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let io = io.map_err(|error| Failure::Connect(addr, error))?;
-        let Some(identity) = self.identity else { return self.get(io).await };
         let name: DnsName = identity.parse().map_err(|_| Failure::Identity(identity.to_owned()))?;
         let expect = EndpointTls { id: WorkloadId::Dns(name.clone()), server_name: name };
         let connected = tls::client::connect(us, io, &expect, tls::Offer::Nothing).await;

@@ -22,7 +22,11 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A cluster whose one Link has this gateway.
 fn snapshot(address: &str, port: u16, probe: &str) -> Arc<Snapshot> {
-    let text = format!(
+    build(&link(address, port, probe))
+}
+
+fn link(address: &str, port: u16, probe: &str) -> String {
+    format!(
         "
 apiVersion: v1
 kind: Secret
@@ -45,8 +49,7 @@ spec:
   gatewayIdentity: {GATEWAY}
   probeSpec: {{path: /ready, port: '{port}', {probe}}}
 "
-    );
-    build(&text)
+    )
 }
 
 fn build(text: &str) -> Arc<Snapshot> {
@@ -172,6 +175,22 @@ async fn whoever_does_not_prove_the_gateways_identity_is_not_asked() {
     following.shows(r#"gateway_probes{target_cluster_name="target",probe_successful="false"} 3"#).await;
     following.shows(r#"gateway_alive{target_cluster_name="target"} 0"#).await;
     assert!(other.asked.try_recv().is_err());
+}
+
+/// It answers in plain HTTP, which is not how proxies would go there.
+#[tokio::test]
+async fn a_gateway_without_identity_is_never_alive() {
+    let ca = TestCa::new("mesh");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let identity = format!("  gatewayIdentity: {GATEWAY}\n");
+    let text = link("127.0.0.1", port, "period: 100ms, failureThreshold: '1'");
+    assert!(text.contains(&identity));
+    let following = Following::start(&ca, build(&text.replace(&identity, "")));
+    following.shows(r#"gateway_probes{target_cluster_name="target",probe_successful="false"} 3"#).await;
+    following.shows(r#"gateway_alive{target_cluster_name="target"} 0"#).await;
+    let asked = timeout(Duration::from_millis(50), listener.accept()).await;
+    assert!(asked.is_err(), "nobody connects");
 }
 
 #[tokio::test]
