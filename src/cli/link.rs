@@ -12,7 +12,7 @@ use crate::control::link::{self, GatewayPlan, Plan, SERVICE_ACCOUNT};
 use crate::control::manifest::{Selector, names, url_of};
 use crate::control::yaml::Yaml;
 
-use super::mirror::selector_of;
+use super::mirror::{Copying, selector_of};
 
 /// Print two Secrets and a Link with which another cluster mirrors this one's Services.
 ///
@@ -53,16 +53,8 @@ pub struct LinkArgs {
     #[arg(long, value_name = "SELECTOR", default_value = "mirror.linkerd.io/exported=remote-discovery",
           value_parser = selector_of)]
     pub remote_discovery_selector: Selector,
-    /// Services that join federated ones.
-    #[arg(long, value_name = "SELECTOR", default_value = "mirror.linkerd.io/federated=member",
-          value_parser = selector_of)]
-    pub federated_service_selector: Selector,
-    /// Labels that mirrors do not bring along; `/*` at the end takes all that start so.
-    #[arg(long, alias = "exclude-labels", value_name = "KEY,...", value_delimiter = ',')]
-    pub excluded_labels: Vec<String>,
-    /// Annotations that mirrors do not bring along, likewise.
-    #[arg(long, alias = "exclude-annotations", value_name = "KEY,...", value_delimiter = ',')]
-    pub excluded_annotations: Vec<String>,
+    #[command(flatten)]
+    pub copying: Copying,
     /// The account that the kubeconfig names as its user.
     #[arg(long, value_name = "NAME", default_value = SERVICE_ACCOUNT)]
     pub service_account_name: String,
@@ -147,9 +139,9 @@ impl LinkArgs {
             ),
             mirror_namespace: self.namespace.clone(),
             remote_discovery_selector: self.remote_discovery_selector.clone(),
-            federated_selector: self.federated_service_selector.clone(),
-            excluded_annotations: self.excluded_annotations.clone(),
-            excluded_labels: self.excluded_labels.clone(),
+            federated_selector: self.copying.federated_service_selector.clone(),
+            excluded_annotations: self.copying.excluded_annotations.clone(),
+            excluded_labels: self.copying.excluded_labels.clone(),
             gateway: self.gateway.then(|| GatewayPlan {
                 service: ObjectName::new(&self.gateway_namespace, &self.gateway_name),
                 addresses: self.gateway_addresses.clone(),

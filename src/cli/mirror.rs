@@ -44,14 +44,21 @@ pub struct Mirroring {
     /// Make the namespaces of mirrored Services that are missing.
     #[arg(long)]
     pub enable_namespace_creation: bool,
-    /// Which of the cluster's own Services join federated ones; empty for none.
+    #[command(flatten)]
+    pub copying: Copying,
+}
+
+/// Which Services are joined, and what of them is not copied.
+#[derive(Args, Clone, Debug)]
+pub struct Copying {
+    /// Which Services join federated ones, of the cluster itself or of a Link's target; empty for none.
     #[arg(long, value_name = "SELECTOR", default_value = "mirror.linkerd.io/federated=member",
           value_parser = selector_of)]
     pub federated_service_selector: Selector,
-    /// Labels that they do not bring along; `/*` at the end takes all that start so.
+    /// Labels that mirrors do not bring along; `/*` at the end takes all that start so.
     #[arg(long, alias = "exclude-labels", value_name = "KEY,...", value_delimiter = ',')]
     pub excluded_labels: Vec<String>,
-    /// Annotations that they do not bring along, likewise.
+    /// Annotations that mirrors do not bring along, likewise.
     #[arg(long, alias = "exclude-annotations", value_name = "KEY,...", value_delimiter = ',')]
     pub excluded_annotations: Vec<String>,
 }
@@ -112,9 +119,9 @@ impl Mirroring {
         Settings {
             enable_headless_services: self.enable_headless_services,
             enable_namespace_creation: self.enable_namespace_creation,
-            federated_selector: self.federated_service_selector.clone(),
-            excluded_labels: self.excluded_labels.clone(),
-            excluded_annotations: self.excluded_annotations.clone(),
+            federated_selector: self.copying.federated_service_selector.clone(),
+            excluded_labels: self.copying.excluded_labels.clone(),
+            excluded_annotations: self.copying.excluded_annotations.clone(),
             ..settings
         }
     }

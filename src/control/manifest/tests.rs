@@ -1,4 +1,8 @@
 use super::*;
+use links::LINK;
+
+mod links;
+mod policies;
 
 fn read(text: &str) -> Assembled {
     let parsed = parse(&Arc::from(Path::new("m.yaml")), text);
@@ -208,131 +212,6 @@ fn a_service_that_selects_nothing_is_only_noted() {
     assert_eq!(all.notes.len(), 1);
 }
 
-const LINK: &str = "apiVersion: multicluster.linkerd.io/v1alpha3
-kind: Link
-metadata: {name: target, namespace: linkerd-multicluster}
-spec:
-  targetClusterName: target
-  clusterCredentialsSecret: cluster-credentials-target
----
-apiVersion: v1
-kind: Secret
-type: mirror.linkerd.io/remote-kubeconfig
-metadata: {name: cluster-credentials-target, namespace: linkerd-multicluster}
-stringData:
-  kubeconfig: |
-    current-context: c
-    contexts: [{name: c, context: {cluster: c}}]
-    clusters: [{name: c, cluster: {server: 'file://../east'}}]
-";
-
-#[test]
-fn links_need_their_secret_and_secrets_their_folder() {
-    assert_eq!(read(LINK).problems, []);
-    let found = problems(LINK.split("---").next().unwrap());
-    assert!(found[0].starts_with("m.yaml:6:29: Secret linkerd-multicluster/"), "{found:?}");
-    let found = problems(&LINK.replace("file://../east", "https://10.0.0.1"));
-    assert!(found[0].contains("is no folder"), "{found:?}");
-    let found = problems(&LINK.replace("stringData", "data"));
-    assert!(found[0].contains("not base64"), "{found:?}");
-    let found = problems(&LINK.replace("current-context: c", "current-context: d"));
-    assert!(found[0].contains("leads nowhere"), "{found:?}");
-}
-
-const WHOLE_LINK: &str = "  targetClusterDomain: east.local
-  targetClusterLinkerdNamespace: mesh
-  gatewayAddress: 10.0.0.9,gateway.east.example
-  gatewayPort: '4143'
-  gatewayIdentity: gateway.linkerd-multicluster.serviceaccount.identity.linkerd.cluster.local
-  probeSpec: {path: /ready, port: '4191', period: 3s}
-  selector: {matchLabels: {mirror.linkerd.io/exported: 'true'}, matchExpressions: [{key: tier, operator: In, values: [a, b]}]}
-  remoteDiscoverySelector: {matchExpressions: [{key: hidden, operator: DoesNotExist}]}
-  federatedServiceSelector: {matchLabels: {mirror.linkerd.io/federated: member}}
-  excludedAnnotations: [a.io/*]
-  excludeAnnotations: [b]
-  excludeLabels: [c]
-  excludedLabels: [d]
-";
-
-fn whole_link(version: &str, from: &str, to: &str) -> Assembled {
-    assert!(from.is_empty() || WHOLE_LINK.contains(from));
-    let spec = if from.is_empty() { WHOLE_LINK.to_owned() } else { WHOLE_LINK.replace(from, to) };
-    let link = LINK.replacen("v1alpha3", version, 1);
-    read(&link.replacen("---\n", &format!("{spec}---\n"), 1))
-}
-
-#[test]
-fn every_field_of_a_link_is_read_and_exclusions_in_both_spellings() {
-    let all = whole_link("v1alpha3", "", "");
-    assert_eq!((&all.problems, &all.notes), (&vec![], &vec![]));
-    let (_, link) = all.documents.links.values().next().unwrap();
-    let gateway = link.gateway.as_ref().unwrap();
-    let name = GatewayAddress::Name("gateway.east.example".into());
-    assert_eq!(gateway.addresses, [GatewayAddress::Ip("10.0.0.9".parse().unwrap()), name]);
-    assert_eq!(gateway.port, 4143);
-    assert!(gateway.identity.as_ref().unwrap().starts_with("gateway."));
-    let probe = gateway.probe.as_ref().unwrap();
-    assert_eq!((probe.path.as_str(), probe.port, probe.failure_threshold), ("/ready", 4191, 3));
-    assert_eq!((probe.period.as_secs(), probe.timeout.as_secs()), (3, 30));
-    assert_eq!(link.excluded_annotations, ["a.io/*", "b"]);
-    assert_eq!(link.excluded_labels, ["d", "c"]);
-    assert_eq!((&*link.target_cluster_domain, &*link.target_control_namespace), ("east.local", "mesh"));
-    let selectors = [&link.selector, &link.remote_discovery_selector, &link.federated_selector];
-    assert!(selectors.iter().all(|selector| !selector.is_empty()));
-}
-
-#[test]
-fn a_link_of_an_older_version_lacks_the_newer_fields_and_says_so() {
-    for (version, missing) in [("v1alpha1", 5), ("v1alpha2", 4)] {
-        let all = whole_link(version, "", "");
-        assert_eq!(all.problems, []);
-        assert_eq!(all.notes.len(), missing, "{:?}", all.notes);
-        let (_, link) = all.documents.links.values().next().unwrap();
-        assert_eq!(link.federated_selector.is_empty(), version == "v1alpha1");
-        assert!(link.excluded_annotations.is_empty() && link.excluded_labels.is_empty());
-        assert!(link.gateway.is_some() && !link.selector.is_empty());
-    }
-}
-
-#[test]
-fn what_is_wrong_in_a_link_stands_at_its_place() {
-    let wrong = [
-        ("gatewayPort: '4143'", "gatewayPort: 4143", "10:16: `gatewayPort` is a number; expected text"),
-        ("gatewayPort: '4143'", "gatewayPort: '0'", "10:16: `gatewayPort` is \"0\"; expected a port"),
-        ("  gatewayPort: '4143'\n", "", "5:3: the gateway has no port"),
-        ("10.0.0.9,", "10.0.0.9,a b,", "9:19: \"a b\" is no address; expected IP"),
-        ("period: 3s", "period: 3", "12:51: `period` is a number; expected text"),
-        ("gatewayPort: '4143'", "gatewayPort: ''", "10:16: `gatewayPort` is empty; expected a port"),
-        (
-            "gatewayPort: '4143'",
-            "gatewayPort: '+04143'",
-            "10:16: `gatewayPort` is \"+04143\"; expected a port",
-        ),
-        ("10.0.0.9,", "256.0.0.1,", "9:19: \"256.0.0.1\" is no address; expected IP"),
-        ("east.local", "east_local", "7:24: \"east_local\" is no DNS name; expected lower-case"),
-        ("port: '4191'", "port: ''", "12:35: `port` is empty; expected a port"),
-        ("period: 3s", "period: ''", "12:51: `period` is empty; expected a duration"),
-        ("period: 3s", "period: 3d", "12:51: `period` is \"3d\"; expected a duration"),
-        ("operator: In,", "operator: in,", "13:84: the operator \"in\" does not fit"),
-        ("key: hidden", "key: /hidden", "14:54: \"/hidden\" is no key for a label"),
-        ("federated: member", "federated: me mber", "15:73: \"me mber\" is no value for the label"),
-        (
-            "{matchLabels: {mirror.linkerd.io/federated: member}}",
-            "member",
-            "15:29: `federatedServiceSelector` is text; expected a mapping",
-        ),
-    ];
-    for (from, to, expected) in wrong {
-        let found = whole_link("v1alpha3", from, to).problems;
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(
-            found[0].to_string().starts_with(&format!("m.yaml:{expected}")),
-            "{}, not {expected}",
-            found[0]
-        );
-    }
-}
-
 #[test]
 fn the_age_of_an_object_is_an_instant_or_a_mistake() {
     let made = |text: &str| {
@@ -349,12 +228,6 @@ fn the_age_of_an_object_is_an_instant_or_a_mistake() {
         let place = format!("m.yaml:3:45: `creationTimestamp` is {wrong:?}; expected a time in UTC such as");
         assert!(found.len() == 1 && found[0].starts_with(&place), "{found:?}");
     }
-}
-
-#[test]
-fn a_link_outside_the_mirror_namespace_needs_no_secret() {
-    let elsewhere = LINK.split("---").next().unwrap().replace("linkerd-multicluster", "elsewhere");
-    assert_eq!(problems(&elsewhere), [] as [&str; 0]);
 }
 
 mod any_text {
@@ -415,77 +288,4 @@ spec:
         assert!(found.iter().any(|problem| problem.contains(text)), "{text}: {found:#?}");
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
-}
-
-/// What a route, a rate limit or an authorization is refused for (controlplane 3.7), each at its place.
-#[test]
-fn policies_that_cannot_be_done_as_asked_are_refused() {
-    let object = |group: &str, kind: &str, spec: &str| {
-        let group = if group == "gateway" { "gateway.networking.k8s.io/v1" } else { group };
-        format!("---\napiVersion: {group}\nkind: {kind}\nmetadata: {{name: x, namespace: d}}\nspec: {spec}\n")
-    };
-    let parent = "parentRefs: [{group: policy.linkerd.io, kind: Server, name: bb}]";
-    let http = |rule: &str| {
-        object("policy.linkerd.io/v1beta3", "HTTPRoute", &format!("{{{parent}, rules: [{rule}]}}"))
-    };
-    let grpc = |rule: &str| object("gateway", "GRPCRoute", &format!("{{{parent}, rules: [{rule}]}}"));
-    let server = "targetRef: {group: policy.linkerd.io, kind: Server, name: bb}";
-    let limit =
-        |rest: &str| object("policy.linkerd.io/v1alpha1", "HTTPLocalRateLimitPolicy", &format!("{{{rest}}}"));
-    let older = |client: &str| {
-        let spec = format!("{{server: {{name: bb}}, client: {client}}}");
-        object("policy.linkerd.io/v1beta1", "ServerAuthorization", &spec)
-    };
-    for (text, message) in [
-        (http("{matches: [{path: {value: a}}]}"), "the path \"a\" is not absolute"),
-        (http("{matches: [{path: {type: Other, value: /a}}]}"), "\"Other\" is no type of match here"),
-        (http("{matches: [{path: {type: RegularExpression, value: '('}}]}"), "\"(\" cannot be used"),
-        (http("{matches: [{method: get}]}"), "\"get\" is no method"),
-        (http("{matches: [{headers: [{name: 'a b', value: c}]}]}"), "\"a b\" is no name of a header"),
-        (http("{filters: [{type: URLRewrite}]}"), "a filter \"URLRewrite\" is not supported"),
-        (http("{filters: [{type: RequestMirror}]}"), "a filter \"RequestMirror\" is not supported"),
-        (http("{filters: [{type: ExtensionRef}]}"), "a filter \"ExtensionRef\" is not supported"),
-        (
-            http("{filters: [{type: RequestRedirect, requestRedirect: {path: {type: ReplaceFullPath}}}]}"),
-            "the redirect does not say where to",
-        ),
-        (grpc("{filters: [{type: RequestRedirect}]}"), "a filter \"RequestRedirect\" is not supported"),
-        (
-            grpc("{matches: [{method: {type: RegularExpression, service: a}}]}"),
-            "\"RegularExpression\" is no type of match here",
-        ),
-        (limit("targetRef: {kind: Service, name: bb}"), "Service of group \"\" is no target"),
-        (limit(&format!("{server}, total: {{requestsPerSecond: 0}}")), "`requestsPerSecond` is 0"),
-        (
-            limit(&format!("{server}, total: {{requestsPerSecond: 1}}, identity: {{requestsPerSecond: 2}}")),
-            "2 requests a second are more than the total",
-        ),
-        (
-            limit(&format!(
-                "{server}, overrides: [{{requestsPerSecond: 1, clientRefs: [{{kind: Pod, name: a}}]}}]"
-            )),
-            "Pod of group \"\" is no client",
-        ),
-        (older("{}"), "this lets no client in"),
-        (older("{meshTLS: {}}"), "this lets no client in"),
-        (older("{unauthenticated: true, meshTLS: {identities: ['*']}}"), "clients without TLS and with it"),
-        (
-            older("{meshTLS: {unauthenticatedTLS: true, identities: ['*']}}"),
-            "clients without a certificate and with one",
-        ),
-        (
-            older("{unauthenticated: true, networks: [{cidr: 10.0.0.0/8, except: [11.0.0.0/8]}]}"),
-            "11.0.0.0/8 covers or lies outside 10.0.0.0/8",
-        ),
-    ] {
-        let found = problems(&format!("{SERVER}{text}"));
-        assert!(found.len() == 1 && found[0].contains(message), "{text}{found:?}");
-    }
-    let lost = older("{unauthenticated: true}").replace("name: bb", "name: lost");
-    assert!(problems(&format!("{SERVER}{lost}"))[0].contains("Server d/lost does not exist"));
-    let target = "kind: HTTPRoute, name: bb}";
-    let of_route = format!("{SERVER}{POLICY}{GOOD}").replace("kind: Server, name: bb}", target);
-    assert!(problems(&of_route)[0].contains("HTTPRoute d/bb does not exist"));
-    let route = http("{}").replace("name: x", "name: bb");
-    assert_eq!(problems(&format!("{of_route}{route}")), [] as [String; 0]);
 }

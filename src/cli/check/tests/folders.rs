@@ -1,0 +1,199 @@
+//! Faults that the clusters' folders show.
+
+use super::*;
+use crate::control::ca::{Anchor, folder};
+use crate::control::files::Folder;
+
+#[tokio::test]
+async fn differing_trust_anchors() {
+    let guide = Guide::new();
+    let other = guide.path("other");
+    folder::create(&other, &["east"], SystemTime::now()).unwrap();
+    let both = ["--certs", other.to_str().unwrap()];
+    guide.one_with(&both, "trust-anchors", Error, &["west trusts 1", "0 are the same"]).await;
+    // The same anchors in another order are the same.
+    let own = fs::read_to_string(guide.path("certs/ca-bundle.crt")).unwrap();
+    let theirs = fs::read_to_string(other.join("ca-bundle.crt")).unwrap();
+    fs::write(guide.path("certs/ca-bundle.crt"), format!("{own}{theirs}")).unwrap();
+    fs::write(other.join("ca-bundle.crt"), format!("{theirs}{own}")).unwrap();
+    assert_eq!(guide.found(&both).await, []);
+}
+
+/// An issuer of the same anchor, as if made then.
+fn reissue(guide: &Guide, then: SystemTime) {
+    let read = |name: &str| fs::read_to_string(guide.path(name)).unwrap();
+    let anchor = Anchor::from_pem(&read("certs/ca-bundle.crt"), &read("certs/ca.key")).unwrap();
+    let issuer = anchor.issuer_for("east", then).unwrap();
+    fs::write(guide.path("certs/east/issuer.crt"), issuer.certificate).unwrap();
+    fs::write(guide.path("certs/east/issuer.key"), issuer.key).unwrap();
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+#[tokio::test]
+async fn an_expired_issuer_and_one_that_soon_expires() {
+    let guide = Guide::new();
+    reissue(&guide, SystemTime::now() - 366 * DAY);
+    guide.one("issuer", Error, &["the issuer of east expired at", "replace the issuer"]).await;
+    reissue(&guide, SystemTime::now() - 340 * DAY);
+    guide.one("issuer", Warning, &["the issuer of east expires in 24days"]).await;
+    reissue(&guide, SystemTime::now() - 300 * DAY);
+    assert_eq!(guide.found(&[]).await, []);
+}
+
+#[tokio::test]
+async fn an_issuer_of_another_anchor_and_one_that_is_not_there() {
+    let guide = Guide::new();
+    let other = guide.path("other");
+    folder::create(&other, &["east"], SystemTime::now()).unwrap();
+    fs::copy(other.join("east/issuer.crt"), guide.path("certs/east/issuer.crt")).unwrap();
+    guide.one("issuer", Error, &["signed by none of its trust anchors"]).await;
+    fs::remove_file(guide.path("certs/east/issuer.crt")).unwrap();
+    guide.one("issuer", Error, &["east/issuer.crt", "causeway certs create"]).await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_was_made_by_a_clock_ahead() {
+    let guide = Guide::new();
+    reissue(&guide, SystemTime::now() + HOUR);
+    guide.one("clock", Error, &["the issuer of east is valid only in 58m"]).await;
+}
+
+#[tokio::test]
+async fn a_link_without_a_cluster() {
+    let guide = Guide::new();
+    guide.spoil("west/02-link.yaml", "file://../east", "file://../nowhere");
+    let found = guide.found(&[]).await;
+    assert!(found.iter().all(|finding| finding.check == "link-reachable"), "{found:#?}");
+    assert!(
+        found[0].found.contains("leads nowhere") && found[0].at.contains("02-link.yaml:11:5"),
+        "{found:#?}"
+    );
+    guide.spoil("west/02-link.yaml", "file://../nowhere", "https://10.0.0.1:6443");
+    assert!(guide.found(&[]).await[0].found.contains("is no folder"));
+    guide.spoil("west/02-link.yaml", "https://10.0.0.1:6443", "file://../east");
+    guide.spoil("west/02-link.yaml", "clusterCredentialsSecret: cluster", "clusterCredentialsSecret: lost");
+    guide.one("link-reachable", Error, &["lost-credentials-target does not exist", "causeway link"]).await;
+}
+
+#[tokio::test]
+async fn a_link_and_credentials_that_disagree() {
+    let guide = Guide::new();
+    let file = "west/02-link.yaml";
+    let whole = fs::read_to_string(guide.path(file)).unwrap();
+    fs::create_dir(guide.path("north")).unwrap();
+    fs::copy(guide.path("east/01-namespace.yaml"), guide.path("north/a.yaml")).unwrap();
+    let (mirror, rest) = whole.split_once("---").unwrap();
+    let north = format!("{mirror}---{}", rest.replace("file://../east", "file://../north"));
+    fs::write(guide.path(file), north).unwrap();
+    guide.one("link-agrees", Error, &["mirrors file://../east", "looked for in file://../north"]).await;
+    let spoilt = [
+        ("cluster-domain: cluster.local", "cluster-domain: east.local", "targetClusterDomain cluster.local"),
+        ("    multicluster.linkerd.io/trust-domain: cluster.local\n", "", "lacks the annotation"),
+    ];
+    for (from, to, told) in spoilt {
+        fs::write(guide.path(file), &whole).unwrap();
+        guide.spoil(file, from, to);
+        guide.one("link-agrees", Error, &[told, "02-link.yaml:27:1"]).await;
+    }
+    fs::write(guide.path(file), &whole).unwrap();
+    guide.spoil(file, "cluster-name: target", "cluster-name: east");
+    let found = guide.found(&[]).await;
+    assert!(found.iter().all(|finding| finding.check == "link-agrees"), "{found:#?}");
+    assert!(
+        found[0].found.contains("no credentials for discovery") && found[1].severity == Warning,
+        "{found:#?}"
+    );
+}
+
+/// Serves a cluster once, so that its folder tells what it is.
+fn serve_once(guide: &Guide, cluster: &str, settings: Settings) {
+    drop(Folder::open(&guide.path(cluster), &settings).unwrap());
+}
+
+#[tokio::test]
+async fn what_a_target_says_of_itself_must_be_what_the_link_says() {
+    let guide = Guide::new();
+    let settings = Settings { trust_domain: "east.mesh".into(), ..Settings::default() };
+    serve_once(&guide, "east", settings);
+    guide.one("link-agrees", Error, &["trust-domain cluster.local, cluster east has east.mesh"]).await;
+}
+
+#[tokio::test]
+async fn differing_control_plane_namespaces() {
+    let guide = Guide::new();
+    guide.spoil("west/02-link.yaml", "LinkerdNamespace: linkerd", "LinkerdNamespace: mesh");
+    guide
+        .one("control-namespaces", Error, &["west is in namespace linkerd", "in mesh", "02-link.yaml:56:1"])
+        .await;
+    guide.spoil("west/02-link.yaml", "LinkerdNamespace: mesh", "LinkerdNamespace: linkerd");
+    serve_once(&guide, "east", Settings { control_namespace: "mesh".into(), ..Settings::default() });
+    guide.one("control-namespaces", Error, &["that of east in mesh"]).await;
+}
+
+#[tokio::test]
+async fn overlapping_pod_networks() {
+    let guide = Guide::new();
+    serve_once(&guide, "west", Settings::default());
+    serve_once(
+        &guide,
+        "east",
+        Settings { pod_network: "10.42.128.0/17".parse().unwrap(), ..Settings::default() },
+    );
+    guide.one("pod-networks", Error, &["10.42.0.0/16", "10.42.128.0/17", "gateway only"]).await;
+    serve_once(
+        &guide,
+        "east",
+        Settings { pod_network: "10.23.0.0/16".parse().unwrap(), ..Settings::default() },
+    );
+    assert_eq!(guide.found(&[]).await, []);
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_meshed() {
+    let guide = Guide::new();
+    let annotated = "    metadata:\n      annotations: {linkerd.io/inject: disabled}\n      labels:";
+    guide.spoil("west/03-slow-cooker.yaml", "    metadata:\n      labels:", annotated);
+    let words =
+        ["deployment mc-demo/slow-cooker is not meshed", "mc-demo/bb-target", "03-slow-cooker.yaml:8:1"];
+    guide.one("client-meshed", Error, &words).await;
+    // Of a federated Service, by its whole name, from elsewhere.
+    guide.spoil(
+        "east/02-bb.yaml",
+        "mirror.linkerd.io/exported: remote-discovery",
+        "mirror.linkerd.io/federated: member",
+    );
+    guide.spoil(
+        "west/03-slow-cooker.yaml",
+        "http://bb-target:8080",
+        "http://bb-federated.mc-demo.svc.cluster.local:8080",
+    );
+    guide.one("client-meshed", Error, &["calls mc-demo/bb-federated"]).await;
+    // A name that only begins alike is another one.
+    guide.spoil("west/03-slow-cooker.yaml", "http://bb-federated.mc-demo", "http://bb-federated-old.mc-demo");
+    assert_eq!(guide.found(&[]).await, []);
+}
+
+#[tokio::test]
+async fn a_server_that_selects_nothing() {
+    let guide = Guide::new();
+    guide.spoil("east/03-policy.yaml", "      app: bb\n", "      app: cc\n");
+    guide.one("server-selects", Error, &["Server mc-demo/bb selects no pod", "03-policy.yaml:2:1"]).await;
+    guide.spoil("east/03-policy.yaml", "      app: cc\n  port: 8080", "      app: bb\n  port: admin");
+    guide.one("server-selects", Error, &["none has a TCP port named admin"]).await;
+    // What has no replicas now is selected all the same.
+    guide.spoil("east/03-policy.yaml", "port: admin", "port: 8080");
+    guide.spoil("east/02-bb.yaml", "replicas: 1", "replicas: 0");
+    assert_eq!(guide.found(&[]).await, []);
+}
+
+#[tokio::test]
+async fn an_authorization_that_names_what_is_missing() {
+    let guide = Guide::new();
+    guide.spoil("east/03-policy.yaml", "      name: bb-good", "      name: bb-lost");
+    let words =
+        ["MeshTLSAuthentication mc-demo/bb-lost does not exist", "03-policy.yaml:24:7", "one of bb-good"];
+    guide.one("authorization-refs", Error, &words).await;
+    guide.spoil("east/03-policy.yaml", "      name: bb-lost", "      name: bb-good");
+    guide.spoil("east/03-policy.yaml", "    kind: Server\n    name: bb", "    kind: Server\n    name: cc");
+    guide.one("authorization-refs", Error, &["Server mc-demo/cc does not exist"]).await;
+}
