@@ -2,14 +2,15 @@
 
 use std::future::Future;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tracing::debug;
 
 use crate::net::relay::relay;
 
-/// Whether a request asks to leave HTTP: `Upgrade` on HTTP/1.1 to anything but `h2c`, or `CONNECT`.
+/// Whether a request asks to leave HTTP: `Upgrade` on HTTP/1.1, or `CONNECT`. Never where it might go on in HTTP, whatever
+/// else it offers: the requests that came then would be nobody's to judge. The reference looks for `h2c` alone.
 pub fn wanted<B>(req: &Request<B>) -> bool {
     if req.version() != Version::HTTP_11 {
         return false;
@@ -17,13 +18,22 @@ pub fn wanted<B>(req: &Request<B>) -> bool {
     if req.method() == Method::CONNECT {
         return true;
     }
-    let upgrade = req.headers().get(header::UPGRADE);
-    upgrade.is_some_and(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"))
+    let mut offers = req.headers().get_all(header::UPGRADE).iter().peekable();
+    offers.peek().is_some() && !offers.any(offers_http)
+}
+
+/// Whether one of the protocols is HTTP under any of its names.
+fn offers_http(offer: &HeaderValue) -> bool {
+    offer.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|protocol| {
+        let name = protocol.split(|byte| *byte == b'/').next().unwrap_or(protocol);
+        [&b"h2"[..], b"h2c", b"h3", b"http"].iter().any(|http| name.eq_ignore_ascii_case(http))
+    })
 }
 
 /// Whether an answer grants what [`wanted`] asked for.
 pub fn granted<B>(method: &Method, rsp: &Response<B>) -> bool {
-    rsp.status() == StatusCode::SWITCHING_PROTOCOLS
+    (rsp.status() == StatusCode::SWITCHING_PROTOCOLS
+        && !rsp.headers().get_all(header::UPGRADE).iter().any(offers_http))
         || (*method == Method::CONNECT && rsp.status().is_success())
 }
 
@@ -55,14 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_http11_leaves_http_and_never_for_h2c() {
+    fn only_http11_leaves_http_and_never_for_http() {
         let ask = |version, protocol| {
             let req = Request::get("/").version(version).header("upgrade", protocol).body(()).unwrap();
             wanted(&req)
         };
         assert!(ask(Version::HTTP_11, "websocket"));
         assert!(!ask(Version::HTTP_10, "websocket"));
-        assert!(!ask(Version::HTTP_11, "h2c"));
+        for http in ["h2c", "H2C", "h2c, x", "websocket,h2c", " x , h2 ", "HTTP/2.0"] {
+            assert!(!ask(Version::HTTP_11, http), "{http}");
+        }
+        let twice =
+            Request::get("/").header("upgrade", "websocket").header("upgrade", "h2c").body(()).unwrap();
+        assert!(!wanted(&twice));
         let connect = Request::connect("bb:80").version(Version::HTTP_11).body(()).unwrap();
         assert!(wanted(&connect));
     }

@@ -46,7 +46,7 @@ pub fn request<B>(req: &Request<B>, passed_on: bool, carried: bool) -> Result<()
     if !carried && uri::is_malformed(req) {
         return Err(Reason::BadRequest);
     }
-    if !is_for_one_authority(req) {
+    if !is_for_one_authority(req) || !names_a_host(req) {
         return Err(Reason::BadRequest);
     }
     let target = req.uri().path().len() + req.uri().query().map_or(0, str::len);
@@ -104,6 +104,15 @@ fn is_for_one_authority<B>(req: &Request<B>) -> bool {
         .is_ok_and(|host| without_default_port(&host).eq_ignore_ascii_case(without_default_port(authority)))
 }
 
+/// Whether what a request says of whom it is for is a host and a port, and nothing else. An application may look at what
+/// stands before an `@`, policy looks at what stands behind it.
+fn names_a_host<B>(req: &Request<B>) -> bool {
+    let names = |authority: &Authority| !authority.as_str().contains('@') && !authority.host().is_empty();
+    let host = req.headers().get(header::HOST).filter(|host| !host.is_empty());
+    req.uri().authority().is_none_or(names)
+        && host.is_none_or(|host| Authority::try_from(host.as_bytes()).is_ok_and(|host| names(&host)))
+}
+
 fn without_default_port(authority: &Authority) -> &str {
     let text = authority.as_str();
     text.strip_suffix(":80").unwrap_or(text)
@@ -142,6 +151,12 @@ mod tests {
             ("http://a/", &["b"]),
             ("http://a/", &["a:81"]),
             ("http://a/", &["b@a"]),
+            ("/", &["a:80@b"]),
+            ("/", &[":80"]),
+            ("/", &["a/b"]),
+            ("/", &["a b"]),
+            ("http://a@b/", &[]),
+            ("http://a@b/", &["a@b"]),
             ("http://a/", &["a b"]),
         ] {
             assert_eq!(judged(uri, hosts), Err(Reason::BadRequest), "{uri} {hosts:?}");
