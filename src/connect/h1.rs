@@ -4,6 +4,8 @@
 //! the next request is its own to say: until the body has passed it is not ready, and is passed
 //! over. So no task has to wait for a body's end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -12,6 +14,7 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 use crate::message::{RequestBody, vet};
 use crate::model::protocol::HttpVersion;
@@ -38,6 +41,7 @@ pub(super) struct Pool {
 struct Idle {
     connection: SendRequest<RequestBody>,
     right: Option<Right>,
+    heard: Arc<AtomicBool>,
     since: Instant,
 }
 
@@ -46,6 +50,8 @@ pub struct Lease<'a> {
     pool: &'a Pool,
     connection: SendRequest<RequestBody>,
     right: Option<Right>,
+    /// Something has come since the request was begun.
+    heard: Arc<AtomicBool>,
     /// It has carried a request before.
     pooled: bool,
 }
@@ -56,12 +62,19 @@ impl Pool {
     }
 
     pub(super) async fn lease<'a>(&'a self, client: &Client) -> Result<Lease<'a>, Error> {
-        if let Some(Idle { connection, right, .. }) = self.take_idle() {
-            return Ok(Lease { pool: self, connection, right, pooled: true });
+        if let Some(Idle { connection, right, heard, .. }) = self.take_idle() {
+            return Ok(Lease { pool: self, connection, right, heard, pooled: true });
         }
         let io = client.open(Some(HttpVersion::Http1)).await?;
         let right = io.get_ref().right().cloned();
         let broken = |error| Error::Http(client.endpoint.addr, error);
+        let heard = Arc::<AtomicBool>::default();
+        let hears = heard.clone();
+        let io = InspectReader::new(io, move |bytes: &[u8]| {
+            if !bytes.is_empty() {
+                hears.store(true, Ordering::Relaxed);
+            }
+        });
         let (connection, driver) = Builder::new()
             .max_header_size(vet::LIBRARY as usize)
             .max_buf_size(vet::HTTP1_BUFFER)
@@ -78,7 +91,7 @@ impl Pool {
                 tracing::debug!(%error, "an HTTP/1 connection to an endpoint ended");
             }
         });
-        Ok(Lease { pool: self, connection, right, pooled: false })
+        Ok(Lease { pool: self, connection, right, heard, pooled: false })
     }
 
     /// The most recently used connection that is ready: the others may grow old and be closed.
@@ -89,9 +102,10 @@ impl Pool {
         Some(idle.remove(at))
     }
 
-    fn give_back(&self, connection: SendRequest<RequestBody>, right: Option<Right>) {
+    fn give_back(&self, lease: Lease<'_>) {
+        let Lease { connection, right, heard, .. } = lease;
         let mut idle = self.idle.lock();
-        let entry = Idle { connection, right, since: Instant::now() };
+        let entry = Idle { connection, right, heard, since: Instant::now() };
         if idle.len() < self.settings.max_idle && !entry.is_over() {
             idle.push(entry);
         }
@@ -131,9 +145,10 @@ impl Lease<'_> {
         } else {
             (req, None)
         };
+        self.heard.store(false, Ordering::Relaxed);
         let mut failed = match self.connection.try_send_request(req).await {
             Ok(rsp) => {
-                self.pool.give_back(self.connection, self.right);
+                self.pool.give_back(self);
                 return Ok(rsp);
             }
             Err(failed) => failed,
@@ -144,8 +159,10 @@ impl Lease<'_> {
         let error = failed.into_error();
         let blame = vet::to_blame(&error);
         let kept = kept.filter(|_| blame.is_none() && is_loss(&error));
-        // Nobody acts on a part of a request; a server may close a connection that it has just left idle.
-        let unread = self.pooled && kept.as_ref().is_some_and(|kept| !kept.is_sent());
+        // Nobody acts on a part of a request; a server may close a connection that it has just left idle. Who has begun to
+        // answer has acted.
+        let silent = !self.heard.load(Ordering::Relaxed);
+        let unread = silent && self.pooled && kept.as_ref().is_some_and(|kept| !kept.is_sent());
         Err(match kept.and_then(Kept::again) {
             Some(req) if unread => Unanswered::Refused(Box::new(req), error),
             Some(req) => Unanswered::Lost(Box::new(req), error),

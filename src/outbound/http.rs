@@ -14,9 +14,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::connect::client::{self, Answer, Carry, Client, SENDINGS, Unanswered};
+use crate::connect::client::{Answer, Carry, Client, SENDINGS, Unanswered};
 use crate::connect::resend::is_idempotent;
 use crate::connect::track;
+use crate::connect::{self, client};
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing};
 use crate::drain::Drain;
@@ -243,7 +244,7 @@ pub(super) async fn send(
     limits: Option<&Attempt>,
 ) -> Result<(Answer, Track), Fault> {
     let mut deadline = Instant::now() + backend.failfast(Use::Http);
-    let mut sendings = 1;
+    let (mut sendings, mut unsent) = (1, 0);
     // Who sends it again as a whole would multiply what is sent again here.
     let retried = limits.is_some_and(Attempt::is_retried);
     let version = req.version();
@@ -255,7 +256,10 @@ pub(super) async fn send(
             Some(limits) => Box::pin(limits.before(picking)).await??,
         };
         let client = pick.client().clone();
-        require_identity(&client, required.as_ref())?;
+        if let Err(fault) = require_identity(&client, required.as_ref()) {
+            pick.abandon();
+            return Err(fault);
+        }
         let carry = client.carry(version, leaves_http);
         let until = limits.and_then(Attempt::deadline).map_or(deadline, |end| end.min(deadline));
         let ready = match timeout_at(until, client.ready(carry)).await {
@@ -294,8 +298,14 @@ pub(super) async fn send(
                 if Instant::now() >= deadline {
                     return Err(Fault::new(Reason::UpstreamBroken, error));
                 }
-                pick.abandon();
                 req = came.restore(*back);
+                unsent += 1;
+                if unsent < SENDINGS {
+                    pick.abandon();
+                } else {
+                    // It takes connections and drops them at once.
+                    give_up_or_retry(pick, connect::Error::Http(client.endpoint.addr, error), deadline)?;
+                }
             }
             Err(Unanswered::Refused(back, _)) if sendings < SENDINGS && !retried => {
                 pick.abandon();

@@ -198,3 +198,36 @@ async fn what_an_application_always_refuses_is_sent_four_times_in_all() {
         assert_eq!(seen.load(Ordering::Relaxed), 4);
     }
 }
+
+/// Only what no byte of an answer has come for may have been left unread on a connection that was idle.
+#[tokio::test]
+async fn a_request_whose_answer_has_begun_is_not_sent_again_though_its_body_was_under_way() {
+    let pair = Pair::new().await;
+    let app = App::serve(pair.bb.listen().await, |mut io, _, _| async move {
+        until(&mut io, "\r\n\r\n").await;
+        io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        until(&mut io, "0123\r\n").await;
+        let _ = io.write_all(b"HTTP/1.1 200 OK\r\nx-").await;
+    });
+    pair.world.script().endpoints(BB, &add(vec![Endpoint::plain(app.addr)]));
+    let mut io = pair.web.connect(pair.service).await;
+    io.write_all(b"GET / HTTP/1.1\r\nhost: bb\r\n\r\n").await.unwrap();
+    within("the first answer", until(&mut io, "\r\n\r\n")).await;
+    let post = b"POST / HTTP/1.1\r\nhost: bb\r\ntransfer-encoding: chunked\r\n\r\n4\r\n0123\r\n";
+    io.write_all(post).await.unwrap();
+    let answer = within("an answer", until(&mut io, "\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert_eq!(app.connections(), 1);
+}
+
+/// What comes up to this text.
+async fn until(io: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(end) {
+        match io.read_u8().await {
+            Ok(byte) => text.push(byte.into()),
+            Err(_) => break,
+        }
+    }
+    text
+}
