@@ -9,6 +9,7 @@ pub mod key;
 pub mod spire;
 pub mod trust;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -72,7 +73,7 @@ impl Identity {
 
     /// Certifies and renews, forever. Dropping the future ends it at any point.
     pub async fn run(self) {
-        tokio::join!(self.renew(), self.warn_until_ready());
+        tokio::join!(self.renew(), warn_until_ready(&self.store, self.controller.authority()));
     }
 
     async fn renew(&self) {
@@ -109,15 +110,11 @@ impl Identity {
         // The sender lives in the store, so waiting cannot end in an error.
         while trust.changed().await.is_ok() && self.store.is_trusted() {}
     }
+}
 
-    async fn warn_until_ready(&self) {
-        while tokio::time::timeout(WARN_EVERY, self.store.ready()).await.is_err() {
-            tracing::warn!(
-                id = %self.store.local(),
-                controller = %self.controller.authority(),
-                "still waiting for the first certificate"
-            );
-        }
+async fn warn_until_ready(store: &CredentialStore, from: impl fmt::Display) {
+    while tokio::time::timeout(WARN_EVERY, store.ready()).await.is_err() {
+        tracing::warn!(id = %store.local(), %from, "still waiting for the first certificate");
     }
 }
 

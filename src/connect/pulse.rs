@@ -62,11 +62,13 @@ impl Pulse {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// The connection is over. Only its first end counts.
-    pub(super) fn end(&self, end: End) {
-        if !self.over.swap(true, Ordering::Relaxed) && is_death(end) {
+    /// The connection is over. Only its first end counts. Whether its endpoint is told to be dead.
+    pub(super) fn end(&self, end: End) -> bool {
+        let death = !self.over.swap(true, Ordering::Relaxed) && is_death(end);
+        if death {
             self.tell(Sign::Died);
         }
+        death
     }
 
     fn is_busy(&self) -> bool {
@@ -187,9 +189,24 @@ impl<IO> Watched<IO> {
         }
     }
 
-    fn ended(&self, orderly: bool) {
+    fn ended(&mut self, orderly: bool) {
         let busy = self.pulse.is_busy() || self.silence.is_some_and(|silence| silence.asked.is_some());
-        self.pulse.end(End { announced: self.verdict.is_announced(), orderly, busy });
+        self.end(End { announced: self.verdict.is_announced(), orderly, busy });
+    }
+
+    fn end(&mut self, end: End) {
+        if self.pulse.end(end) {
+            self.silence = None;
+        }
+    }
+}
+
+/// Who was asked, and went in order is not in doubt for ever.
+impl<IO> Drop for Watched<IO> {
+    fn drop(&mut self) {
+        if self.silence.is_some_and(|silence| silence.asked.is_some()) {
+            self.pulse.tell(Sign::Answered);
+        }
     }
 }
 
@@ -219,7 +236,7 @@ impl<IO: AsyncWrite + Unpin> Watched<IO> {
                 Step::Wait(until) => self.wake_at(until),
                 Step::Ask => self.ask(cx, settings)?,
                 Step::GiveUp => {
-                    self.pulse.end(End { announced: false, orderly: false, busy: true });
+                    self.end(End { announced: false, orderly: false, busy: true });
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, SILENT)));
                 }
             }

@@ -27,6 +27,8 @@ use crate::tls::{CredentialStore, Rejected};
 
 /// A socket that nobody serves must not hold up the next attempt.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Nor one that takes the question and says nothing.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Keeps the certificate in a [`CredentialStore`] as the Workload API says.
 #[derive(Debug)]
@@ -61,6 +63,11 @@ impl Spire {
 
     /// Follows the stream, forever; where the API says that the question itself is wrong, it is not asked again.
     pub async fn run(self) {
+        let from = self.socket.display().to_string();
+        tokio::join!(self.keep_up(), super::warn_until_ready(&self.store, from));
+    }
+
+    async fn keep_up(&self) {
         let mut delays = self.backoff.delays();
         loop {
             let status = match self.follow().await {
@@ -90,10 +97,16 @@ impl Spire {
         let channel = timeout(CONNECT_LIMIT, connecting).await;
         let channel = channel.map_err(|_| tonic::Status::deadline_exceeded("the socket does not answer"))?;
         let channel = channel.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
-        let mut answers = spiffe::fetch(channel).await?;
-        let mut answered = false;
-        while let Some(answer) = answers.message().await? {
-            answered = true;
+        let first = async {
+            let mut answers = spiffe::fetch(channel).await?;
+            Ok((answers.message().await?, answers))
+        };
+        // It answers at once with what there is, and then only where something has changed.
+        let first = timeout(ANSWER_LIMIT, first).await;
+        let (mut next, mut answers) = first
+            .unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("nothing is said on the socket")))?;
+        let answered = next.is_some();
+        while let Some(answer) = next {
             match self.install(answer) {
                 Ok(until) => {
                     tracing::info!(id = %self.store.local(), "certified by the Workload API");
@@ -104,6 +117,7 @@ impl Spire {
                     self.state.refreshes_err.fetch_add(1, Relaxed);
                 }
             }
+            next = answers.message().await?;
         }
         Ok(answered)
     }

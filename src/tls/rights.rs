@@ -174,7 +174,16 @@ impl Peers {
             cut: Signal::default(),
             among: Arc::downgrade(&self.chains),
         });
-        self.chains.lock().known.insert(key, Arc::downgrade(&chain));
+        let mut chains = self.chains.lock();
+        // Another connection may have proven the same meanwhile: what is looked at again is one chain for both.
+        if let Some(first) =
+            chains.known.get(&key).and_then(Weak::upgrade).filter(|first| !first.over.is_given())
+        {
+            drop(chains); // Forgetting a chain asks for them.
+            return Right(first);
+        }
+        chains.known.insert(key, Arc::downgrade(&chain));
+        drop(chains);
         Right(chain)
     }
 
