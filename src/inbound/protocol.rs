@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
+use tracing::info;
 
-use crate::authorize;
+use crate::authorize::{self, explain};
 use crate::detect;
 use crate::discover::ports::Port;
 use crate::error::{Fault, Reason};
@@ -146,7 +147,14 @@ impl Inbound {
     /// Relays a connection whose client has said nothing to its own proxy yet (see [`crate::tls::TENTATIVE_ALPN`]). It
     /// is counted, and its refusal is, once somebody speaks, or has said nothing for as long as detection takes.
     pub(super) async fn relay_tentative(&self, mut call: Call, onward: Onward<'_>) -> Result<(), Fault> {
-        if authorize::tcp(&call.port.policy(), call.client.ip(), &call.peer).is_err() {
+        let policy = call.port.policy();
+        if authorize::tcp(&policy, call.client.ip(), &call.peer).is_err() {
+            if !call.io.prefix().is_empty() {
+                return self.relay_tcp(call, onward, None).await;
+            }
+            let why = explain::tcp(&policy, call.client.ip(), &call.peer);
+            info!(client = %call.client, target = %call.target, peer = ?call.peer, server = policy.meta.name(),
+                reason = Reason::Denied.row().name, %why, "connection denied before anybody spoke: not counted");
             return Ok(());
         }
         let until = early::by(Instant::now(), self.detect_timeout);

@@ -16,18 +16,19 @@ use super::slices::SliceHead;
 use super::world::World;
 use super::{PROXY_CONTAINER, Pod, PortRef, PortSet, Settings};
 
-/// An address without a pod, such as a gateway's; `port` is the one that the client asked for.
-pub(super) fn plain(slice: &SliceHead, addr: SocketAddr, port: u16, asking: &Settings) -> Endpoint {
+/// An address without a pod, such as a gateway's; `port` is the one that the client asked for. `None` where the identity
+/// that it should have cannot be used: without it, what should have been mutual TLS would go in plaintext.
+pub(super) fn plain(slice: &SliceHead, addr: SocketAddr, port: u16, asking: &Settings) -> Option<Endpoint> {
     let mut endpoint = Endpoint::plain(addr);
-    let identity = slice.annotations.get(GATEWAY_IDENTITY).and_then(|id| id.parse().ok());
-    if let Some(tls) = identity.and_then(dns_like) {
+    if let Some(identity) = slice.annotations.get(GATEWAY_IDENTITY) {
+        let tls = dns_like(identity.parse().ok()?)?;
         endpoint.tls = Some(tls);
         endpoint.hint = if asking.transport.h2_upgrade { ProtocolHint::H2 } else { ProtocolHint::Unknown };
         endpoint.http2 = asking.transport.http2.clone();
     }
     let name = slice.annotations.get(REMOTE_FQ_NAME);
     endpoint.authority_override = name.and_then(|name| format!("{name}:{port}").parse().ok());
-    endpoint
+    Some(endpoint)
 }
 
 /// `None` for a meshed pod whose proxy does not say where it listens: such endpoints are dropped.

@@ -135,7 +135,7 @@ impl Query<'_> {
     fn endpoint(&self, world: &World, Candidate { from, addr }: Candidate<'_>) -> Option<Endpoint> {
         let zone = from.zone.as_deref();
         let mut endpoint = match &from.backing {
-            Backing::Plain => address::plain(&from.slice, addr, self.port, self.settings),
+            Backing::Plain => address::plain(&from.slice, addr, self.port, self.settings)?,
             Backing::Pod(name) => address::of_pod(world, world.pods.get(name)?, addr, zone, self.settings)?,
             Backing::External(name) => {
                 let workload = world.external_workloads.get(name)?;

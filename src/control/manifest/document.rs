@@ -197,6 +197,9 @@ const KINDS: [(&str, &str, &[&str]); 25] = [
     ("multicluster.linkerd.io", "Link", &["v1alpha1", "v1alpha2", "v1alpha3"]),
 ];
 
+/// Kinds of Linkerd's own that say nothing of what is served here.
+const UNUSED: [&str; 1] = ["EgressNetwork"];
+
 /// Reads one object. `None` with a note for an unknown kind, with problems where too little is left. A
 /// document with problems still counts as existing: what refers to it is not wrong too.
 pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &str) -> Option<Document> {
@@ -208,6 +211,15 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
                 let version = versions.last().copied().unwrap_or("v1");
                 let expected = format!("kind {kind} of apiVersion {}", join_group(group, version));
                 reader.problem(at, format!("there is no {kind:?} of {api_version}"), expected);
+            }
+            None if group.ends_with("linkerd.io") && !UNUSED.contains(&kind) => {
+                let of_group = KINDS.iter().filter(|(g, _, _)| *g == group).map(|(_, kind, _)| *kind);
+                let expected = of_group.collect::<Vec<_>>().join(", ");
+                reader.problem(
+                    node.get("kind").unwrap_or(node),
+                    format!("{group} has no {kind:?}"),
+                    expected,
+                );
             }
             None => reader.note(node, format!("{kind} of {api_version} is not used here")),
         }
