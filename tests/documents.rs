@@ -65,6 +65,18 @@ fn every_test_that_the_list_of_facts_names_exists() {
     assert!(missing.is_empty(), "tests/README.md names tests that there are not: {missing:?}");
 }
 
+#[test]
+fn every_fact_has_its_test_or_says_why_it_has_none() {
+    let list = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/README.md")).unwrap();
+    let rows: Vec<_> = list.lines().filter(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 100, "{}", rows.len());
+    for row in rows {
+        let mut cells = row.split('|').map(str::trim);
+        let (fact, test) = (cells.nth(1), cells.nth_back(1));
+        assert!(fact.is_some_and(|it| !it.is_empty()) && test.is_some_and(|it| !it.is_empty()), "{row}");
+    }
+}
+
 /// The text of every Rust file below a folder.
 fn gather(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
