@@ -54,6 +54,11 @@ fn what_is_more_than_can_be_judged_is_refused() {
     let regex = guarding(by_path(PathMatch::Regex(Pattern::new("/admin.*").unwrap())));
     assert_eq!(get(&regex, &PLAIN, &format!("/admin{}", "x".repeat(32 * 1024))), unjudged);
     assert!(get(&regex, &PLAIN, &format!("/x{}", "x".repeat(8 * 1024))).is_ok());
+    let by_role = guarding(with_role(ValueMatch::Exact(b"admin".to_vec())));
+    let many: Vec<String> = (0..64).map(|n| n.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(ask(&by_role, &PLAIN, roles(&many[1..])), Ok(("open", "everyone")), "64 readings");
+    assert_eq!(ask(&by_role, &PLAIN, roles(&many)), unjudged);
     // Where no route looks at paths, there is nothing to walk around.
     let all = policy_for_all(vec![under("/")]);
     assert!(get(&all, &PLAIN, "/%2561%5c..//%253f;x/..%2f//./").is_ok());
