@@ -29,6 +29,8 @@ pub enum Reason {
     Overloaded,
     /// No route of the policy takes the request.
     NoRoute,
+    /// Which route takes the request would take too long to find out.
+    RouteTooCostly,
     /// Policy no longer says that the port speaks HTTP, on a connection that does.
     NotHttp,
     /// The route's backend has no dispatcher.
@@ -156,6 +158,7 @@ impl Reason {
             Self::LoadShed         => row(S::SERVICE_UNAVAILABLE, 14, "loadshed", "loadshed", true, false, "no endpoint is ready; are the pods running and reachable?"),
             Self::Overloaded       => row(S::SERVICE_UNAVAILABLE, 14, "loadshed", "overloaded", true, false, "more requests wait for their answers than MAX_IN_FLIGHT allows"),
             Self::NoRoute          => row(S::NOT_FOUND, 5, "unexpected", "no-route", false, false, "no route takes this request"),
+            Self::RouteTooCostly   => row(S::URI_TOO_LONG, 8, "unexpected", "route-too-costly", false, false, "the patterns of the routes take too long for a request of this length; are there too many of them?"),
             Self::NotHttp          => row(S::NOT_FOUND, 5, "unexpected", "not-http", true, false, "the policy of the port no longer is for HTTP; a new connection will be carried as it says"),
             Self::NoBackend        => row(S::BAD_GATEWAY, 14, "unexpected", "no-backend", true, false, "the route's backend has no endpoints to dispatch to"),
             Self::Forbidden        => row(S::FORBIDDEN, 7, "unexpected", "forbidden", true, false, "the route forbids this destination; is the port declared by the Service?"),
@@ -210,11 +213,12 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
         Self::NoRoute,
+        Self::RouteTooCostly,
         Self::NotHttp,
         Self::NoBackend,
         Self::Forbidden,

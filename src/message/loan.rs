@@ -230,3 +230,56 @@ impl Read {
         self.bytes <= self.most && self.room.as_mut().is_none_or(|room| room.grow(more + PIECE))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::message::Replay;
+    use crate::telemetry::streams::Sent;
+
+    fn replayed(bytes: usize, most: usize, allowance: &Arc<Allowance>) -> (RequestBody, Replay) {
+        RequestBody::whole(vec![7; bytes].into(), Sent::default()).replayed(most, allowance)
+    }
+
+    async fn read(body: RequestBody) -> usize {
+        body.collect().await.unwrap().to_bytes().len()
+    }
+
+    #[tokio::test]
+    async fn a_body_can_be_had_back_as_often_as_it_was_read_whole() {
+        let allowance = Allowance::new(1_000);
+        let (body, mut replay) = replayed(500, 500, &allowance);
+        assert!(!replay.is_whole());
+        assert_eq!(read(body).await, 500);
+        for _ in 0..3 {
+            assert!(replay.is_whole());
+            assert_eq!(allowance.used(), 500 + PIECE, "counted once");
+            let (body, next) = replay.again().unwrap();
+            assert!(!next.is_whole());
+            assert_eq!(read(body).await, 500);
+            replay = next;
+        }
+        drop(replay);
+        assert_eq!(allowance.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_or_has_no_room_passes_and_is_not_kept() {
+        let allowance = Allowance::new(1_000);
+        let (long, long_replay) = replayed(501, 500, &allowance);
+        assert_eq!((read(long).await, allowance.used()), (501, 0));
+        assert!(long_replay.again().is_none());
+        let (first, held) = replayed(500, 500, &allowance);
+        let (second, second_replay) = replayed(500, 500, &allowance);
+        assert_eq!((read(first).await, read(second).await), (500, 500));
+        assert!(second_replay.again().is_none() && allowance.used() < 1_000);
+        assert!(held.again().is_some());
+        drop(held);
+        assert_eq!(allowance.used(), 0);
+        let (third, third_replay) = replayed(500, 500, &allowance);
+        assert_eq!(read(third).await, 500);
+        assert!(third_replay.again().is_some(), "there is room again");
+    }
+}

@@ -91,6 +91,34 @@ impl RequestMatch {
         })
     }
 
+    /// The best rank that it could have, before anything dear is looked at.
+    fn best_rank(&self, head: &Head<'_>) -> Rank {
+        let (path, rpc_method) = match &self.path {
+            None => (EVERY_PATH, 0),
+            Some(PathMatch::Rpc { .. }) => (head.path.len(), head.path.len()),
+            Some(PathMatch::Prefix(prefix)) => (prefix.len().max(EVERY_PATH), 0),
+            Some(PathMatch::Exact(_) | PathMatch::Regex(_)) => (head.path.len(), 0),
+        };
+        Rank {
+            path,
+            rpc_method,
+            headers: self.headers.len(),
+            query: self.query.len(),
+            method: self.method.is_some(),
+        }
+    }
+
+    /// Bytes that its patterns look at, those of the path first of all; what a look costs otherwise is one more.
+    fn pattern_bytes(&self, head: &Head<'_>) -> usize {
+        let path = if matches!(self.path, Some(PathMatch::Regex(_))) { head.path.len() + 1 } else { 0 };
+        let header = |matched: &HeaderMatch| {
+            head.headers.get_all(&matched.name).iter().map(|value| value.len() + 1).sum::<usize>()
+        };
+        let headers = self.headers.iter().filter(|matched| matched.value.is_pattern()).map(header);
+        let query = head.uri.query().map_or(0, str::len) + 1;
+        path + headers.sum::<usize>() + query * self.query.len()
+    }
+
     /// Whether its patterns can be asked about this request at all: see [`Pattern::can_judge`].
     pub fn can_judge(&self, head: &Head<'_>) -> bool {
         let path = match &self.path {
@@ -160,6 +188,56 @@ pub fn best<'m>(matches: &'m [RequestMatch], head: &Head<'_>) -> Option<(Rank, O
         return Some((Rank::LOWEST, None));
     }
     matches.iter().filter_map(|m| Some((m.rank(head)?, Some(m)))).max_by_key(|(rank, _)| *rank)
+}
+
+/// Looking for the best match takes longer than any request is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooCostly;
+
+/// What may still be spent on one request.
+#[derive(Debug)]
+pub struct Effort(usize);
+
+impl Default for Effort {
+    /// 5 ms of looking, 40 with patterns that are written for it: ten thousand patterns on a path of 400 bytes, or 250
+    /// on one of 16 KiB.
+    fn default() -> Self {
+        Self(4 << 20)
+    }
+}
+
+/// The same as [`best`], of matches that are ranked higher than `above`, looking no closer than that takes.
+///
+/// # Errors
+/// More was to be looked at than `effort` allows.
+pub fn best_above<'m>(
+    matches: &'m [RequestMatch],
+    head: &Head<'_>,
+    above: Option<Rank>,
+    effort: &mut Effort,
+) -> Result<Option<(Rank, Option<&'m RequestMatch>)>, TooCostly> {
+    if matches.is_empty() {
+        let rank = Rank::LOWEST;
+        return Ok(above.is_none_or(|above| rank > above).then_some((rank, None)));
+    }
+    let mut best = above.map(|above| (above, None));
+    for matched in matches {
+        // Of those ranked alike the last counts, as in the other.
+        let may = match &best {
+            None => true,
+            Some((held, None)) => matched.best_rank(head) > *held,
+            Some((held, Some(_))) => matched.best_rank(head) >= *held,
+        };
+        if !may {
+            continue;
+        }
+        effort.0 = effort.0.checked_sub(matched.pattern_bytes(head)).ok_or(TooCostly)?;
+        let Some(rank) = matched.rank(head) else { continue };
+        if best.as_ref().is_none_or(|(held, found)| rank > *held || (found.is_some() && rank == *held)) {
+            best = Some((rank, Some(matched)));
+        }
+    }
+    Ok(best.filter(|(_, found)| found.is_some()))
 }
 
 /// The rank of the best of `hosts` for a request's own, which is looked at where there are any.

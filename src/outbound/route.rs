@@ -6,9 +6,9 @@ use http::Request;
 
 use crate::discover::{Backend, Policy, Routing};
 use crate::error::{Fault, Reason};
-use crate::model::matching::{self, Head, RequestMatch};
+use crate::model::matching::{self, Effort, Head, HostRank, Rank, RequestMatch, TooCostly};
 use crate::model::outbound::{
-    Distribution, HttpRoutes, HttpRule, OpaqueRefusal, OpaqueRoute, OutboundProtocol, RouteBackend,
+    Distribution, HttpRoute, HttpRoutes, HttpRule, OpaqueRefusal, OpaqueRoute, OutboundProtocol, RouteBackend,
 };
 use crate::model::{DnsName, ResourceRef};
 use crate::telemetry::streams::Spoken;
@@ -37,26 +37,46 @@ pub fn http<'a, B>(routing: &'a Routing, req: &Request<B>) -> Result<Taken<'a>, 
     let policy = usable(routing)?;
     let http2 = req.version() == ::http::Version::HTTP_2;
     let http = http_routes(policy, http2).ok_or(Reason::NotHttp)?;
-    let head = Head::of(req);
-    let mut best = None;
-    for route in &http.routes {
-        let host = matching::best_host(&route.hosts, || head.host());
-        if host.is_none() && !route.hosts.is_empty() {
-            continue;
-        }
-        for rule in &route.rules {
-            let Some((rank, matched)) = matching::best(&rule.matches, &head) else { continue };
-            if best.as_ref().is_none_or(|(held, _, _, _)| (host, rank) > *held) {
-                best = Some(((host, rank), route, rule, matched));
-            }
-        }
-    }
-    let (_, route, rule, matched) = best.ok_or(Reason::NoRoute)?;
+    let Best { route, rule, matched } = best(http, &Head::of(req))?;
     let spoken = match policy.policy.protocol {
         OutboundProtocol::Grpc(_) => Spoken::Grpc,
         _ => Spoken::Http,
     };
     Ok(Taken { parent: &policy.policy.parent, route: &route.meta, spoken, rule, matched })
+}
+
+/// A rule of a route, and which of its matches led there.
+pub struct Best<'a, B> {
+    pub route: &'a HttpRoute<B>,
+    pub rule: &'a HttpRule<B>,
+    pub matched: Option<&'a RequestMatch>,
+}
+
+type Ranked = (Option<HostRank>, Rank);
+
+/// The best-ranked rule, by its route's host first; of equals, the first.
+///
+/// # Errors
+/// None takes the request, or finding it would take too long.
+pub fn best<'a, B>(http: &'a HttpRoutes<B>, head: &Head<'_>) -> Result<Best<'a, B>, Reason> {
+    let mut effort = Effort::default();
+    let mut best: Option<(Ranked, Best<'a, B>)> = None;
+    for route in &http.routes {
+        let host = matching::best_host(&route.hosts, || head.host());
+        let held = best.as_ref().map(|(held, _)| *held);
+        if (host.is_none() && !route.hosts.is_empty()) || held.is_some_and(|(held, _)| host < held) {
+            continue;
+        }
+        for rule in &route.rules {
+            let held = best.as_ref().map(|(held, _)| *held).filter(|(held, _)| *held == host);
+            let above = held.map(|(_, rank)| rank);
+            let found = matching::best_above(&rule.matches, head, above, &mut effort);
+            if let Some((rank, matched)) = found.map_err(|TooCostly| Reason::RouteTooCostly)? {
+                best = Some(((host, rank), Best { route, rule, matched }));
+            }
+        }
+    }
+    best.map(|(_, best)| best).ok_or(Reason::NoRoute)
 }
 
 /// The route of an opaque connection: the first.
@@ -180,6 +200,96 @@ fn weighted<B>(all: &[(B, u32)], is_open: impl Fn(&B) -> bool) -> Option<&B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::matching::{HostMatch, PathMatch, Pattern};
+    use proptest::prelude::*;
+
+    fn by(path: Option<PathMatch>, method: bool) -> RequestMatch {
+        let method = method.then_some(::http::Method::GET);
+        RequestMatch { path, method, ..RequestMatch::default() }
+    }
+
+    fn matches() -> impl Strategy<Value = RequestMatch> {
+        let pattern = |text: &str| PathMatch::Regex(Pattern::new(text).unwrap());
+        let path = prop_oneof![
+            Just(None),
+            "(/[ab]){0,3}/?".prop_map(|path| Some(PathMatch::Prefix(path))),
+            "(/[ab]){1,3}".prop_map(|path| Some(PathMatch::Exact(path))),
+            Just(Some(pattern("/a.*"))),
+            Just(Some(pattern(".*/b"))),
+            Just(Some(PathMatch::Rpc { service: Some("a".into()), method: None })),
+            Just(Some(PathMatch::Rpc { service: None, method: Some("b".into()) })),
+        ];
+        (path, any::<bool>()).prop_map(|(path, method)| by(path, method))
+    }
+
+    fn routes() -> impl Strategy<Value = HttpRoutes<()>> {
+        let hosts = prop_oneof![
+            Just(vec![]),
+            Just(vec![HostMatch::Exact("a.b".into())]),
+            Just(vec![HostMatch::Suffix(vec!["b".into()])]),
+            Just(vec![HostMatch::Exact("c".into())]),
+        ];
+        let rule = proptest::collection::vec(matches(), 0..3)
+            .prop_map(|matches| HttpRule::new(matches, Distribution::Empty));
+        let route = (hosts, proptest::collection::vec(rule, 0..3)).prop_map(|(hosts, rules)| HttpRoute {
+            hosts,
+            ..HttpRoute::new(ResourceRef::default_named("x"), rules)
+        });
+        proptest::collection::vec(route, 0..5).prop_map(HttpRoutes::from)
+    }
+
+    /// Every rule is looked at.
+    fn naive<'a>(
+        http: &'a HttpRoutes<()>,
+        head: &Head<'_>,
+    ) -> Option<(&'a HttpRule<()>, Option<&'a RequestMatch>)> {
+        let mut best = None;
+        for route in &http.routes {
+            let host = matching::best_host(&route.hosts, || head.host());
+            if host.is_none() && !route.hosts.is_empty() {
+                continue;
+            }
+            for rule in &route.rules {
+                let Some((rank, matched)) = matching::best(&rule.matches, head) else { continue };
+                if best.as_ref().is_none_or(|(held, _)| (host, rank) > *held) {
+                    best = Some(((host, rank), (rule, matched)));
+                }
+            }
+        }
+        best.map(|(_, found)| found)
+    }
+
+    proptest! {
+        #[test]
+        fn looking_no_closer_than_it_takes_finds_what_looking_at_all_does(
+            routes in routes(),
+            path in "(/[ab]){1,3}/?",
+            host in prop_oneof![Just("a.b"), Just("x.b"), Just("d")],
+            get in any::<bool>(),
+        ) {
+            let req = Request::builder().method(if get { "GET" } else { "POST" });
+            let req = req.uri(format!("http://{host}{path}")).body(()).unwrap();
+            let head = Head::of(&req);
+            let found = best(&routes, &head).ok();
+            let naive = naive(&routes, &head);
+            prop_assert_eq!(found.as_ref().map(|found| std::ptr::from_ref(found.rule)), naive.map(|(rule, _)| std::ptr::from_ref(rule)));
+            prop_assert_eq!(found.and_then(|found| found.matched), naive.and_then(|(_, matched)| matched));
+        }
+    }
+
+    #[test]
+    fn patterns_cost_no_more_than_a_request_is_worth() {
+        let pattern = |n: usize| by(Some(PathMatch::Regex(Pattern::new(&format!("b{n}")).unwrap())), false);
+        let rule = |n| HttpRule::<()>::new(vec![pattern(n)], Distribution::Empty);
+        let route = HttpRoute::new(ResourceRef::default_named("x"), (0..1_000).map(rule).collect());
+        let routes = HttpRoutes::from(vec![route]);
+        let ask = |length| {
+            let req = Request::get(format!("/{}", "a".repeat(length))).body(()).unwrap();
+            best(&routes, &Head::of(&req)).err()
+        };
+        assert_eq!(ask(100), Some(Reason::NoRoute));
+        assert_eq!(ask(16_000), Some(Reason::RouteTooCostly));
+    }
 
     #[test]
     fn weights_are_shares_among_those_that_are_ready() {
