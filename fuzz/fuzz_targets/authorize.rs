@@ -1,65 +1,121 @@
-//! An authorization more never takes access away, whatever the path.
+//! The decision is that of a naive reading of the rules, its explanation agrees, and an authorization more never takes
+//! access away.
 #![no_main]
 
 use std::net::IpAddr;
 
 use arbitrary::Arbitrary;
-use causeway::authorize;
-use causeway::model::inbound::{
-    Authentication, Authorization, IdentityMatch, InboundRoute, NetworkMatch, ServerProtocol,
-};
-use causeway::model::matching::{Head, PathMatch, RequestMatch};
-use causeway::model::{Peer, ResourceRef, ServerPolicy};
+use causeway::authorize::{self, HttpPermit, Refusal, explain};
+use causeway::model::inbound::ServerProtocol;
+use causeway::model::matching::Head;
+use causeway::model::peer::NoTls;
+use causeway::model::{Peer, ServerPolicy};
+use causeway_fuzz::naive::{self, Refused};
+use causeway_fuzz::policies::{self, Allowed, Routed};
 use http::Request;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    /// Prefix of each route, with the identities it lets in.
-    routes: Vec<(&'a str, Vec<&'a str>)>,
-    more: (u8, &'a str),
-    peer: Option<&'a str>,
-    client: [u8; 4],
+    protocol: u8,
+    server: Vec<Allowed<'a>>,
+    routes: Vec<Routed<'a>>,
+    /// One more, and where.
+    more: (u8, Allowed<'a>),
+    client: IpAddr,
+    peer: Caller<'a>,
+    asked: Asked<'a>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Caller<'a> {
+    Plaintext,
+    Passthrough(&'a str),
+    Anonymous,
+    Identified(&'a str),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Asked<'a> {
+    post: bool,
+    host: Option<&'a str>,
     path: &'a str,
+    headers: Vec<(bool, &'a [u8])>,
 }
 
 libfuzzer_sys::fuzz_target!(|input: Input<'_>| {
-    let client = IpAddr::from(input.client);
-    let peer = input.peer.and_then(|id| id.parse().ok()).map_or(Peer::Anonymous, Peer::Identified);
-    let mut routes: Vec<InboundRoute> = input.routes.iter().map(|(prefix, ids)| route(prefix, ids)).collect();
-    let before = allowed(routes.clone(), client, &peer, input.path);
-    let (at, id) = input.more;
-    if let Some(route) = routes.get_mut(usize::from(at)) {
-        route.authorizations.insert(0, authorization(id));
-    }
-    assert!(allowed(routes, client, &peer, input.path) >= before);
+    let Some(req) = request(&input.asked) else { return };
+    let (client, peer) = (input.client, peer(&input.peer));
+    let routes = input.routes.iter().enumerate().map(|(at, route)| policies::route(at, route)).collect();
+    let server = input.server.iter().enumerate().map(|(at, one)| policies::authorization(at, one)).collect();
+    let mut policy = policies::server(protocol(input.protocol), routes, server);
+    let before = judge(&policy, client, &peer, &req);
+    let (at, more) = input.more;
+    widen(&mut policy, usize::from(at), &more);
+    let after = judge(&policy, client, &peer, &req);
+    assert!(after.0 >= before.0 && after.1 >= before.1);
 });
 
-fn allowed(routes: Vec<InboundRoute>, client: IpAddr, peer: &Peer, path: &str) -> bool {
-    let meta = ResourceRef::default_named("fuzz");
-    let protocol = ServerProtocol::Http2(routes);
-    let policy = ServerPolicy { meta, protocol, authorizations: Vec::new(), rate_limit: None };
-    let req = Request::get(path).body(());
-    req.is_ok_and(|req| authorize::http(&policy, client, peer, &Head::of(&req)).is_ok())
+/// Whether the request may pass, and whether a connection that is not HTTP may.
+fn judge(policy: &ServerPolicy, client: IpAddr, peer: &Peer, req: &Request<()>) -> (bool, bool) {
+    let head = Head::of(req);
+    let http = authorize::http(policy, client, peer, &head);
+    let wanted = naive::http(policy, client, peer, req);
+    assert!(naive::agrees(&wanted, named(http)), "{http:?}, not {wanted:?}");
+    assert_eq!(explain::http(policy, client, peer, &head).is_allowed(), http.is_ok());
+    let tcp = authorize::tcp(policy, client, peer);
+    assert_eq!(tcp.ok().map(|permit| permit.authz.name()), naive::tcp(policy, client, peer));
+    assert_eq!(explain::tcp(policy, client, peer).is_allowed(), tcp.is_ok());
+    (http.is_ok(), tcp.is_ok())
 }
 
-fn route(prefix: &str, ids: &[&str]) -> InboundRoute {
-    let matched = RequestMatch { path: Some(PathMatch::Prefix(prefix.into())), ..RequestMatch::default() };
-    let authorizations = ids.iter().map(|id| authorization(id)).collect();
-    InboundRoute {
-        rules: vec![vec![matched].into()],
-        ..InboundRoute::everything(ResourceRef::default_named("route"), authorizations)
+fn named<'p>(decided: Result<HttpPermit<'p>, Refusal<'p>>) -> Result<(&'p str, &'p str), Refused<'p>> {
+    match decided {
+        Ok(permit) => Ok((permit.route.name(), permit.authz.name())),
+        Err(Refusal::RouteNotFound) => Err(Refused::NoRoute),
+        Err(Refusal::Denied { route }) => Err(Refused::Denied(route.name())),
+        Err(Refusal::Unjudged { route }) => Err(Refused::Unjudged(route.name())),
     }
 }
 
-fn authorization(id: &str) -> Authorization {
-    let wanted = match id.strip_prefix("*.") {
-        Some(suffix) => IdentityMatch::Suffix(suffix.split('.').map(str::to_owned).collect()),
-        None => id.parse().map_or_else(|_| IdentityMatch::Never(id.into()), IdentityMatch::Exact),
+fn widen(policy: &mut ServerPolicy, at: usize, more: &Allowed<'_>) {
+    let more = policies::authorization(usize::MAX, more);
+    policy.authorizations.insert(at.min(policy.authorizations.len()), more.clone());
+    if let ServerProtocol::Detect { routes, .. }
+    | ServerProtocol::Http1(routes)
+    | ServerProtocol::Http2(routes)
+    | ServerProtocol::Grpc(routes) = &mut policy.protocol
+        && let Some(route) = routes.get_mut(at)
+    {
+        route.authorizations.insert(0, more);
+    }
+}
+
+fn protocol(kind: u8) -> fn(Vec<causeway::model::inbound::InboundRoute>) -> ServerProtocol {
+    match kind {
+        0 => |_| ServerProtocol::Opaque,
+        1 => |_| ServerProtocol::Tls,
+        2..128 => policies::detect,
+        _ => ServerProtocol::Http2,
+    }
+}
+
+fn peer(caller: &Caller<'_>) -> Peer {
+    match caller {
+        Caller::Plaintext => Peer::Plaintext(NoTls::NoTlsFromRemote),
+        Caller::Passthrough(name) => name.parse().map_or(Peer::Anonymous, Peer::Passthrough),
+        Caller::Anonymous => Peer::Anonymous,
+        Caller::Identified(id) => id.parse().map_or(Peer::Anonymous, Peer::Identified),
+    }
+}
+
+fn request(asked: &Asked<'_>) -> Option<Request<()>> {
+    let uri = match asked.host {
+        Some(host) => format!("http://{host}{}", asked.path),
+        None => asked.path.to_owned(),
     };
-    let everywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok());
-    Authorization {
-        meta: ResourceRef::default_named("authorization"),
-        networks: everywhere.map(|net| NetworkMatch { net, except: Vec::new() }).collect(),
-        authentication: Authentication::Identities(vec![wanted]),
-    }
+    let method = if asked.post { "POST" } else { "GET" };
+    let req = Request::builder().method(method).uri(uri);
+    let headers = asked.headers.iter();
+    let req = headers.fold(req, |req, (x, value)| req.header(if *x { "x" } else { "y" }, *value));
+    req.body(()).ok()
 }

@@ -1,13 +1,16 @@
 //! Where mutation starts from: a few inputs of each kind that the parsers take, made here, so that no corpus needs to
 //! be kept.
 
+use causeway::api::inbound::encode_server;
 use causeway::model::protocol::HttpVersion;
 use causeway::net::transport_header::TransportHeader;
 use causeway::tls::Offer;
-use causeway::tls::testing::{TestCa, expect};
+use causeway::tls::testing::{San, TestCa, expect};
+use prost::Message;
 use tokio::io::AsyncReadExt;
 
 use crate::inbound::{CLIENT, mode};
+use crate::policies;
 
 /// Inputs for a target; none for those whose input has no form of its own.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -17,6 +20,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "guard" => http1().map(|bytes| [&[3, 7], &bytes[..]].concat()).collect(),
         "transport_header" => transport_headers(),
         "inbound" => inbound(),
+        "policy" => policies::examples().iter().map(|one| encode_server(one).encode_to_vec()).collect(),
+        "subject" => certificates(),
         _ => Vec::new(),
     }
 }
@@ -45,6 +50,26 @@ fn transport_headers() -> Vec<Vec<u8>> {
     };
     let all = sessions.into_iter().flat_map(|s| [header(s, None), header(s, Some("bb.mc-demo.svc"))]);
     all.map(|header| header.encode().to_vec()).collect()
+}
+
+/// Leaves with names of each kind, and names by themselves.
+fn certificates() -> Vec<Vec<u8>> {
+    let ca = TestCa::new("seeds");
+    let named = [
+        &[San::Dns(CLIENT)][..],
+        &[San::Uri("spiffe://td/ns/web")],
+        &[
+            San::Ip([10, 0, 0, 1]),
+            San::Dns("*.example"),
+            San::Uri("spiffe://td/web"),
+            San::Dns("Web.example"),
+        ],
+        &[San::Dns("spiffe://td/web"), San::Uri("web.example"), San::Dns("dotted.example.")],
+        &[],
+    ];
+    let leaves = named.into_iter().map(|names| ca.leaf(names).leaf.to_vec());
+    let alone = [CLIENT, "spiffe://td/ns/web", "_m.1.foo_"].map(|name| name.as_bytes().to_vec());
+    leaves.chain([ca.common_name_leaf(CLIENT).leaf.to_vec()]).chain(alone).collect()
 }
 
 fn inbound() -> Vec<Vec<u8>> {
