@@ -65,6 +65,11 @@ impl Pool {
         if let Some(Idle { connection, right, heard, .. }) = self.take_idle() {
             return Ok(Lease { pool: self, connection, right, heard, pooled: true });
         }
+        // Rare, and large: room for it is not taken for every request.
+        Box::pin(self.open(client)).await
+    }
+
+    async fn open(&self, client: &Client) -> Result<Lease<'_>, Error> {
         let io = client.open(Some(HttpVersion::Http1)).await?;
         let right = io.get_ref().right().cloned();
         let broken = |error| Error::Http(client.endpoint.addr, error);

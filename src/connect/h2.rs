@@ -106,6 +106,12 @@ impl Connections {
         if let Some(lease) = self.with_room() {
             return Ok(lease);
         }
+        // Rare, and large: room for it is not taken for every request.
+        Box::pin(self.lease_another(client)).await
+    }
+
+    /// A place on a connection that is still to be opened, or that another request opens meanwhile.
+    async fn lease_another(&self, client: &Arc<Client>) -> Result<Lease, Error> {
         let failures = self.failures.load(Ordering::Relaxed);
         let dialling = self.dialling.clone().lock_owned().await;
         if let Some(lease) = self.with_room() {

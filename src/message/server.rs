@@ -151,8 +151,12 @@ impl HttpServer {
             // An HTTP/1.0 client expects the end unless it is told otherwise.
             let (expects, close) = (req.version() == Version::HTTP_10, &close);
             let is_last = move || drain.is_signaled() || (close.is_cancelled() && !expects);
-            let answer = http1_answer(is_last, &verdict, connect, respond(req));
-            async move { Ok::<_, E>(answer.await?.map(|body| Counted::new(body, account))) }
+            // In a box: hyper keeps room for it for as long as the connection lives.
+            let (verdict, answer) = (&verdict, Box::pin(respond(req)));
+            async move {
+                let rsp = http1_answer(is_last, verdict, connect, answer).await?;
+                Ok::<_, E>(rsp.map(|body| Counted::new(body, account)))
+            }
         });
         let mut conn = pin!(self.h1.serve_connection(io, respond).with_upgrades());
         let ending = lingered(drain, &close);
@@ -184,7 +188,8 @@ impl HttpServer {
         let respond = service_fn(|mut req: Request<Incoming>| {
             let (unread, sent) = (self.unread.clone(), Answer::new(self.given_up.clone()));
             req.extensions_mut().insert(sent.interest());
-            let (hasty, answer, account) = (verdict.is_hasty(), respond(req), account.clone());
+            // In a box: what it was is given back once the head of the answer is there, not with the stream.
+            let (hasty, answer, account) = (verdict.is_hasty(), Box::pin(respond(req)), account.clone());
             async move {
                 if hasty {
                     // A stream that has been reset is dropped here, before it costs anything.

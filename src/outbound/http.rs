@@ -152,8 +152,11 @@ impl Session {
         let sent = stream.body(req.body().is_end_stream());
         let req = RequestBody::of(req, sent);
         let leaves_http = origin.upgraded.is_some();
-        let carried = async { send(backend?, req, leaves_http, None).await }; // balance, connect, relay
-        match carried.await {
+        let sent = match backend {
+            Ok(backend) => send(backend, req, leaves_http, None).await, // balance, connect, relay
+            Err(fault) => Err(fault),
+        };
+        match sent {
             Ok((answer, mut track)) => {
                 stream.head(answer.rsp.status(), answer.rsp.headers());
                 track.record(stream);
