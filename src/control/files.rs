@@ -2,16 +2,16 @@
 //!
 //! Changes take effect together after a short quiet; a folder with any problem changes nothing, the
 //! last good state stays whole. The folders that Links lead to are watched too, each with a last good
-//! state of its own. Events can be lost, so the files are looked over every now and then as well.
+//! state of its own, and a thread of its own that reads it. Events can be lost, so the files are looked over
+//! every now and then as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,14 +21,18 @@ use super::mirror::Gateways;
 
 mod cluster;
 pub mod freshness;
+mod look;
+mod reader;
 mod source;
 mod store;
 mod tree;
+mod changes;
 
 pub use freshness::Freshness;
 pub use store::ALLOCATIONS;
 
 use cluster::Cluster;
+use reader::Answer;
 
 /// How long a folder must be quiet before it is read: editors and `git checkout` write in bursts.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -67,8 +71,9 @@ fn first(report: &Report) -> String {
 
 /// Reads a folder once and leaves no trace in it. The snapshot is there if there are no problems.
 pub fn look(folder: &Path, settings: &Settings) -> io::Result<(Report, Option<Arc<Snapshot>>)> {
-    let mut cluster = Cluster::open(folder, settings)?;
-    cluster.reload(&BTreeSet::new());
+    let (events, incoming) = mpsc::channel();
+    let mut cluster = Cluster::open(folder, settings, events, false)?;
+    cluster.begin(&incoming, &mut VecDeque::new());
     Ok((cluster.report().clone(), cluster.snapshot().cloned()))
 }
 
@@ -104,8 +109,10 @@ impl Folder {
     /// Reads the folder and starts to follow it. The first state must be a good one.
     pub fn open(folder: &Path, settings: &Settings) -> Result<Self, Unusable> {
         let unreadable = |source| Unusable::Folder { folder: folder.to_owned(), source };
-        let mut cluster = Cluster::open(folder, settings).map_err(unreadable)?;
-        cluster.reload(&BTreeSet::new());
+        let (events, incoming) = mpsc::channel();
+        let mut later = VecDeque::new();
+        let mut cluster = Cluster::open(folder, settings, events.clone(), true).map_err(unreadable)?;
+        cluster.begin(&incoming, &mut later);
         let Some(first) = cluster.snapshot().cloned() else {
             return Err(Unusable::Problems(Box::new(cluster.report().clone())));
         };
@@ -114,16 +121,16 @@ impl Folder {
         let (snapshot_tx, snapshots) = watch::channel(first);
         let (report_tx, reports) = watch::channel(Arc::new(cluster.report().clone()));
         let (freshness_tx, freshness) = watch::channel(cluster.freshness());
-        let (events, incoming) = mpsc::channel();
         let mut follower = Follower {
-            watcher: Watches::new(events.clone(), cluster.folder().to_owned()),
             cluster,
+            events: incoming,
+            later,
             snapshots: snapshot_tx,
             reports: report_tx,
             freshness: freshness_tx,
         };
         follower.publish();
-        let run = move || follower.run(&incoming);
+        let run = move || follower.run();
         let thread = thread::Builder::new().name("manifests".into()).spawn(run).map_err(Unusable::Thread)?;
         Ok(Self { snapshots, reports, freshness, events, follower: Some(thread) })
     }
@@ -177,60 +184,83 @@ impl News {
 #[derive(Debug)]
 enum Event {
     Changed(Vec<PathBuf>),
+    Found(Box<Answer>),
     Gateways(Gateways),
     Trust(String),
     Stop,
 }
 
-/// The thread's own: reading folders blocks, so it is not a task.
+/// The thread's own: building takes long, so it is not a task. Folders are read by threads of theirs.
 struct Follower {
     cluster: Cluster,
-    watcher: Watches,
+    events: mpsc::Receiver<Event>,
+    /// What happened while something else was waited for.
+    later: VecDeque<Event>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     reports: watch::Sender<Arc<Report>>,
     freshness: watch::Sender<Freshness>,
 }
 
 impl Follower {
-    fn run(&mut self, events: &mpsc::Receiver<Event>) {
+    fn run(&mut self) {
+        let mut poll = Instant::now() + POLL;
         loop {
-            let mut changed = BTreeSet::new();
-            match events.recv_timeout(POLL) {
-                Ok(Event::Changed(paths)) => {
-                    changed.extend(paths);
-                    if !self.settle(&mut changed, events) {
+            match self.next(poll) {
+                Some(Event::Changed(paths)) => {
+                    let mut changed = paths.into_iter().collect();
+                    if !self.settle(&mut changed) {
                         return;
                     }
+                    self.cluster.ask_touched(&changed);
                 }
-                Ok(Event::Gateways(gateways)) => self.cluster.learn(gateways),
-                Ok(Event::Trust(anchors)) => self.cluster.trust(anchors),
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Some(Event::Stop) => return,
+                Some(news) => self.hear(news),
+                None => {
+                    self.cluster.ask();
+                    poll = Instant::now() + POLL;
+                }
             }
-            self.cluster.reload(&changed);
+            self.cluster.gather(&self.events, &mut self.later);
+            self.cluster.conclude();
             self.publish();
         }
     }
 
+    /// What happens before it is time to look at the folders again.
+    fn next(&mut self, poll: Instant) -> Option<Event> {
+        let left = poll.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        self.later.pop_front().or_else(|| self.events.recv_timeout(left).ok())
+    }
+
     /// Gathers what changes until it is quiet; false to stop.
-    fn settle(&mut self, changed: &mut BTreeSet<PathBuf>, events: &mpsc::Receiver<Event>) -> bool {
+    fn settle(&mut self, changed: &mut BTreeSet<PathBuf>) -> bool {
         let deadline = Instant::now() + SETTLE_AT_MOST;
         while Instant::now() < deadline {
-            match events.recv_timeout(SETTLE) {
-                Ok(Event::Changed(more)) => changed.extend(more),
-                Ok(Event::Gateways(gateways)) => self.cluster.learn(gateways),
-                Ok(Event::Trust(anchors)) => self.cluster.trust(anchors),
-                Err(mpsc::RecvTimeoutError::Timeout) => break,
-                Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            let Some(event) = self.later.pop_front().or_else(|| self.events.recv_timeout(SETTLE).ok()) else {
+                break;
+            };
+            match event {
+                Event::Changed(more) => changed.extend(more),
+                Event::Stop => return false,
+                news => self.hear(news),
             }
         }
         true
     }
 
+    fn hear(&mut self, news: Event) {
+        match news {
+            Event::Found(answer) => self.cluster.take(*answer),
+            Event::Gateways(gateways) => self.cluster.learn(gateways),
+            Event::Trust(anchors) => self.cluster.trust(anchors),
+            Event::Changed(_) | Event::Stop => {}
+        }
+    }
+
     fn publish(&mut self) {
-        self.watcher.follow(self.cluster.folders());
-        // A folder that cannot be written to has a note about its addresses already.
-        let _ = freshness::mark(self.cluster.folder());
         self.freshness.send_replace(self.cluster.freshness());
         let report = self.cluster.report();
         self.reports.send_if_modified(|current| {
@@ -259,46 +289,6 @@ fn announce(report: &Report) {
         0 => tracing::info!(documents = report.documents, files = report.files, "manifests are in force"),
         count => tracing::warn!(count, "manifests have problems; the last good state stays in force"),
     }
-}
-
-/// The folders whose events arrive. Where the system has no events to give, polling remains.
-struct Watches {
-    watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
-}
-
-impl Watches {
-    fn new(events: mpsc::Sender<Event>, own: PathBuf) -> Self {
-        let handler = move |event: notify::Result<notify::Event>| {
-            let Ok(event) = event else { return };
-            if event.kind.is_access() || event.paths.iter().all(|path| says_nothing(path, &own)) {
-                return;
-            }
-            let _ = events.send(Event::Changed(event.paths));
-        };
-        let watcher = notify::recommended_watcher(handler);
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "no file events; manifests are polled");
-        }
-        Self { watcher: watcher.ok(), folders: BTreeSet::new() }
-    }
-
-    fn follow(&mut self, folders: BTreeSet<PathBuf>) {
-        let Some(watcher) = &mut self.watcher else { return };
-        for gone in self.folders.difference(&folders) {
-            let _ = watcher.unwatch(gone);
-        }
-        let kept = folders.into_iter().filter(|folder| {
-            self.folders.contains(folder) || watcher.watch(folder, RecursiveMode::NonRecursive).is_ok()
-        });
-        self.folders = kept.collect();
-    }
-}
-
-/// Our own store lies beside the manifests: writing it must not make us read again. Marks are for looks.
-fn says_nothing(path: &Path, own: &Path) -> bool {
-    let Some(name) = path.file_name() else { return false };
-    name == freshness::MARK || (name.as_encoded_bytes().starts_with(b".") && path.parent() == Some(own))
 }
 
 #[cfg(test)]

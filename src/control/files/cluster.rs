@@ -1,29 +1,34 @@
 //! One cluster from its folder and those it is linked with: the last good state of each, put together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
-use super::freshness::{Freshness, Mark, Seen};
-use super::source::Source;
-use super::tree::Stamp;
-use super::{Report, store};
-use crate::control::index::{
-    Allocations, Linked, LinkedClusters, Settings, Snapshot, cluster_names, remote_urls,
-};
+use tokio::time::Instant;
+
+use super::freshness::{Freshness, Seen};
+use super::look::Whose;
+use super::reader::{Answer, Reader};
+use super::{Event, Report, store};
+use crate::control::index::{Allocations, LinkedClusters, Settings, Snapshot, cluster_names, remote_urls};
 use crate::control::manifest::{Documents, Note, Place, Problem, folder_of};
 use crate::control::mirror::Gateways;
 
 #[derive(Debug)]
 pub(super) struct Cluster {
     settings: Settings,
-    own: Source,
+    own: Reader,
     /// By URL as the Secrets spell it.
-    linked: BTreeMap<String, Remote>,
+    linked: BTreeMap<String, Reader>,
+    /// How many readers there have been.
+    readers: u64,
+    /// Where their answers go, and whether events of their folders do.
+    events: mpsc::Sender<Event>,
+    followed: bool,
     gateways: Gateways,
-    /// Whether what is known beside the manifests is other than what the snapshot is made of.
-    news: bool,
+    /// Whether what is known is other than what the snapshot is made of.
+    changed: bool,
     allocations: Allocations,
     saved: Option<Allocations>,
     snapshot: Option<Arc<Snapshot>>,
@@ -32,22 +37,14 @@ pub(super) struct Cluster {
     store_note: Option<Note>,
 }
 
-#[derive(Debug)]
-struct Remote {
-    source: Source,
-    allocations: Option<Arc<Allocations>>,
-    /// Which file they were read from.
-    stamp: Option<Stamp>,
-    linked: Option<Linked>,
-    mark: Mark,
-    /// Why the latest look found nothing.
-    missing: Option<io::Error>,
-    /// Why its addresses cannot be told.
-    unknown: Option<io::Error>,
-}
-
 impl Cluster {
-    pub(super) fn open(folder: &Path, settings: &Settings) -> io::Result<Self> {
+    /// What happens comes to `events`, changes of files too if they are to be `followed`.
+    pub(super) fn open(
+        folder: &Path,
+        settings: &Settings,
+        events: mpsc::Sender<Event>,
+        followed: bool,
+    ) -> io::Result<Self> {
         std::fs::read_dir(folder)?;
         let (saved, store_note) = match store::load(folder) {
             Ok(saved) => (saved, None),
@@ -55,20 +52,19 @@ impl Cluster {
         };
         Ok(Self {
             settings: settings.clone(),
-            own: Source::new(folder.to_owned()),
+            own: Reader::start(Whose::Own, 0, folder.to_owned(), &events, followed)?,
             linked: BTreeMap::new(),
+            readers: 1,
+            events,
+            followed,
             gateways: Gateways::default(),
-            news: false,
+            changed: false,
             allocations: saved.clone().unwrap_or_else(|| Allocations::new(settings)),
             saved,
             snapshot: None,
             report: Report::default(),
             store_note,
         })
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        self.own.folder()
     }
 
     pub(super) fn report(&self) -> &Report {
@@ -80,45 +76,112 @@ impl Cluster {
         self.snapshot.as_ref()
     }
 
-    /// Every folder whose changes matter.
-    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
-        let linked = self.linked.values().map(|remote| remote.source.folder());
-        let all = linked.chain([self.folder()]).filter(|folder| folder.is_dir());
-        all.map(Path::to_owned).collect()
-    }
-
     /// What is known of each cluster, and since when.
     pub(super) fn freshness(&self) -> Freshness {
-        let own = Seen { manifests: self.own.sound(), control: None, problems: self.report.problems.len() };
+        let own = Seen { problems: self.report.problems.len(), ..self.own.seen() };
         let names = self.own.good().map(|documents| cluster_names(documents)).unwrap_or_default();
         let linked = names.into_iter().filter_map(|(name, url)| {
-            let remote = self.linked.get(url)?;
-            Some((name.to_owned(), remote.seen()))
+            let reader = self.linked.get(url)?;
+            Some((name.to_owned(), reader.seen()))
         });
         Freshness { own: Some(own), linked: linked.collect() }
     }
 
     /// What is known of gateways from now on; in force with the next look.
     pub(super) fn learn(&mut self, gateways: Gateways) {
-        self.news |= self.gateways != gateways;
+        self.changed |= self.gateways != gateways;
         self.gateways = gateways;
     }
 
     /// What proxies are told to trust from now on; in force with the next look.
     pub(super) fn trust(&mut self, anchors: String) {
-        self.news |= self.settings.trust_anchors_pem != anchors;
+        self.changed |= self.settings.trust_anchors_pem != anchors;
         self.settings.trust_anchors_pem = anchors;
     }
 
-    /// Looks at the folders again, and builds anew what follows from them where anything is different.
-    /// `touched` are files that have surely been written.
-    pub(super) fn reload(&mut self, touched: &BTreeSet<PathBuf>) {
-        let mut report = Report::default();
-        let mut changed = self.reload_own(touched, &mut report);
+    /// Asks for a look at every folder.
+    pub(super) fn ask(&mut self) {
+        for reader in self.linked.values_mut().chain([&mut self.own]) {
+            reader.ask(&BTreeSet::new(), &self.settings);
+        }
+    }
+
+    /// Asks for a look where files have surely been written.
+    pub(super) fn ask_touched(&mut self, touched: &BTreeSet<PathBuf>) {
+        let readers = self.linked.values_mut().chain([&mut self.own]);
+        for reader in readers.filter(|reader| reader.is_touched(touched)) {
+            reader.ask(touched, &self.settings);
+        }
+    }
+
+    /// Reads all for the first time. Without its own folder a cluster is nothing, so that this is waited for.
+    pub(super) fn begin(&mut self, events: &mpsc::Receiver<Event>, later: &mut VecDeque<Event>) {
+        self.ask();
+        while self.own.found().is_none() {
+            match events.recv() {
+                Ok(Event::Found(answer)) => self.take(*answer),
+                Ok(other) => later.push_back(other),
+                Err(mpsc::RecvError) => return,
+            }
+        }
+        self.gather(events, later);
+        self.conclude();
+    }
+
+    /// Waits for the looks that are under way, but for no folder that takes too long: what that has to say
+    /// comes when it comes. Everything else that happens is for `later`.
+    pub(super) fn gather(&mut self, events: &mpsc::Receiver<Event>, later: &mut VecDeque<Event>) {
+        loop {
+            let readers = self.linked.values().chain([&self.own]);
+            let Some(until) = readers.filter_map(Reader::awaited).max() else { return };
+            match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Event::Found(answer)) => self.take(*answer),
+                Ok(Event::Stop) => return later.push_front(Event::Stop),
+                Ok(other) => later.push_back(other),
+                Err(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, answer: Answer) {
+        if answer.number == self.own.number() {
+            if self.own.take(answer, &self.settings) {
+                self.changed = true;
+                self.follow_links();
+            }
+        } else {
+            let whose = self.linked.values_mut().find(|reader| reader.number() == answer.number);
+            self.changed |= whose.is_some_and(|reader| reader.take(answer, &self.settings));
+        }
+    }
+
+    /// Reads the folders that the own one leads to now, and no others.
+    fn follow_links(&mut self) {
+        let Some(documents) = self.own.good() else { return };
+        let urls = remote_urls(documents);
+        self.linked.retain(|url, _| urls.contains(url));
+        for url in urls {
+            let Some(folder) = folder_of(&url, self.own.folder()) else { continue };
+            if self.linked.contains_key(&url) {
+                continue;
+            }
+            match Reader::start(Whose::Linked, self.readers, folder, &self.events, self.followed) {
+                Ok(mut reader) => {
+                    reader.ask(&BTreeSet::new(), &self.settings);
+                    self.linked.insert(url, reader);
+                    self.readers += 1;
+                }
+                Err(error) => tracing::warn!(%error, url, "a linked cluster is not followed: no thread"),
+            }
+        }
+    }
+
+    /// Builds anew what follows from what is known, where that is different, and says what is wrong.
+    pub(super) fn conclude(&mut self) {
+        let mut report = self.own_report();
         if let Some(documents) = self.own.good().cloned() {
-            changed |= self.reload_linked(&documents, touched, &mut report);
-            changed |= std::mem::take(&mut self.news);
-            if changed || self.snapshot.is_none() {
+            report.linked = self.linked_problems(&documents);
+            if std::mem::take(&mut self.changed) || self.snapshot.is_none() {
                 self.build(&documents);
             }
         }
@@ -128,52 +191,36 @@ impl Cluster {
         self.report = report;
     }
 
-    /// Whether other content is in force.
-    fn reload_own(&mut self, touched: &BTreeSet<PathBuf>, report: &mut Report) -> bool {
-        let looked = self.own.look(touched, &self.settings.mirror_namespace);
-        report.notes = self.own.notes().to_vec();
-        report.problems = self.own.problems().to_vec();
-        report.documents = self.own.documents();
-        report.files = self.own.files();
-        looked.unwrap_or_else(|error| {
-            report.problems.push(folder_problem(self.own.folder(), &error));
-            false
-        })
+    fn own_report(&self) -> Report {
+        let Some(found) = self.own.found() else { return Report::default() };
+        let mut problems = found.problems.clone();
+        let silent = self.own.is_silent().then_some(SILENT);
+        problems
+            .extend(silent.or(found.missing.as_deref()).map(|why| folder_problem(self.own.folder(), why)));
+        let (notes, documents, files) = (found.notes.clone(), found.documents, found.files);
+        Report { problems, notes, documents, files, ..Report::default() }
     }
 
-    /// Whether other content or addresses are in force.
-    fn reload_linked(
-        &mut self,
-        documents: &Documents,
-        touched: &BTreeSet<PathBuf>,
-        report: &mut Report,
-    ) -> bool {
-        let urls = remote_urls(documents);
-        let before = self.linked.len();
-        self.linked.retain(|url, _| urls.contains(url));
-        let mut changed = self.linked.len() != before;
-        for url in urls {
-            let Some(folder) = folder_of(&url, self.own.folder()) else { continue };
-            let remote = self.linked.entry(url.clone()).or_insert_with(|| Remote::new(folder));
-            changed |= remote.reload(touched, &self.settings);
-            if let Some(error) = &remote.missing {
-                report.linked.extend(unreachable(documents, &url, remote.source.folder(), error));
+    fn linked_problems(&self, documents: &Documents) -> Vec<Problem> {
+        let mut all = Vec::new();
+        for (url, reader) in &self.linked {
+            let found = reader.found();
+            let missing = found.and_then(|found| found.missing.as_deref());
+            if let Some(why) = reader.is_silent().then_some(SILENT).or(missing) {
+                all.extend(unreachable(documents, url, reader.folder(), why));
             }
-            report.linked.extend(
-                remote.unknown.as_ref().map(|error| addresses_problem(remote.source.folder(), error)),
-            );
-            report.linked.extend(remote.source.problems().iter().cloned());
+            all.extend(found.into_iter().flat_map(|found| &found.problems).cloned());
         }
-        report.linked.sort();
-        report.linked.dedup();
-        changed
+        all.sort();
+        all.dedup();
+        all
     }
 
     fn build(&mut self, documents: &Documents) {
         let clusters: LinkedClusters = self
             .linked
             .iter()
-            .filter_map(|(url, remote)| Some((url.clone(), remote.linked.clone()?)))
+            .filter_map(|(url, reader)| Some((url.clone(), reader.found()?.linked.clone()?)))
             .collect();
         let (snapshot, allocations) =
             Snapshot::build(documents, &clusters, &self.gateways, &self.settings, &self.allocations);
@@ -203,91 +250,24 @@ impl Cluster {
     }
 }
 
-impl Remote {
-    fn new(folder: PathBuf) -> Self {
-        Self {
-            source: Source::new(folder),
-            allocations: None,
-            stamp: None,
-            linked: None,
-            mark: Mark::default(),
-            missing: None,
-            unknown: None,
-        }
-    }
+/// Of a folder whose look does not end, such as one on a network mount that is gone.
+const SILENT: &str = "it does not answer";
 
-    /// Whether other content or addresses are in force. What cannot be read, or is half-written or broken,
-    /// leaves what was known.
-    fn reload(&mut self, touched: &BTreeSet<PathBuf>, settings: &Settings) -> bool {
-        let (mut changed, missing) = match self.source.look(touched, &settings.mirror_namespace) {
-            Ok(replaced) => (replaced, None),
-            Err(error) => (false, Some(error)),
-        };
-        self.missing = missing;
-        self.mark.look(self.source.folder());
-        changed |= self.reload_allocations(touched);
-        if let Some(documents) = self.source.good().filter(|_| changed) {
-            self.linked = Some(Linked::observe(documents.clone(), self.allocations.clone(), settings));
-        }
-        changed
-    }
-
-    /// Whether there are other ones. A file that is as it was is not read again.
-    fn reload_allocations(&mut self, touched: &BTreeSet<PathBuf>) -> bool {
-        let path = self.source.folder().join(store::ALLOCATIONS);
-        let stamp = Stamp::at(&path);
-        if stamp.is_some() && stamp == self.stamp && !touched.contains(&path) {
-            return false;
-        }
-        let (found, unknown) = match store::load(self.source.folder()) {
-            Ok(found) => (found, None),
-            // Where the folder itself is away, that is one problem, not two.
-            Err(error) => (None, self.missing.is_none().then_some(error)),
-        };
-        self.unknown = unknown;
-        // One that could not be read is looked at again.
-        self.stamp = stamp.filter(|_| found.is_some());
-        let Some(allocations) = found else { return false };
-        let changed = self.allocations.as_deref() != Some(&allocations);
-        if changed {
-            self.allocations = Some(Arc::new(allocations));
-        }
-        changed
-    }
-
-    fn seen(&self) -> Seen {
-        Seen {
-            manifests: self.source.sound(),
-            control: self.mark.seen(),
-            problems: self.source.problems().len()
-                + usize::from(self.missing.is_some() || self.unknown.is_some()),
-        }
-    }
-}
-
-fn folder_problem(folder: &Path, error: &io::Error) -> Problem {
+fn folder_problem(folder: &Path, why: &str) -> Problem {
     Problem {
         at: Place { file: Arc::from(folder), line: 1, column: 1 },
-        message: format!("the folder cannot be read: {error}"),
+        message: format!("the folder cannot be read: {why}"),
         expected: "a folder with manifests".into(),
     }
 }
 
-fn addresses_problem(folder: &Path, error: &io::Error) -> Problem {
-    Problem {
-        at: Place { file: Arc::from(folder.join(store::ALLOCATIONS)), line: 1, column: 1 },
-        message: format!("the cluster's addresses cannot be read: {error}"),
-        expected: "the addresses as its control plane wrote them".into(),
-    }
-}
-
 /// At the Secrets that lead there.
-fn unreachable(documents: &Documents, url: &str, folder: &Path, error: &io::Error) -> Vec<Problem> {
+fn unreachable(documents: &Documents, url: &str, folder: &Path, why: &str) -> Vec<Problem> {
     let remotes = documents.secrets.values().filter_map(|(_, secret)| secret.remote.as_ref());
     let leading = remotes.filter(|remote| remote.value == url);
     let problems = leading.map(|remote| Problem {
         at: remote.at.clone(),
-        message: format!("the kubeconfig points nowhere: {}: {error}", folder.display()),
+        message: format!("the kubeconfig points nowhere: {}: {why}", folder.display()),
         expected: "a file:// URL of the other cluster's folder".into(),
     });
     problems.collect()

@@ -1,9 +1,12 @@
 //! The guide's two clusters in folders of their own, with trust material, for tests.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::control::Settings;
 use crate::control::ca::{Certifier, Issuing, TokenKey, folder};
@@ -70,5 +73,36 @@ impl Guide {
         let text = self.read(file);
         assert!(text.contains(from), "{file} lacks {from:?}");
         self.write(file, &text.replace(from, to));
+    }
+}
+
+/// A mount that nobody serves, as of a network that is gone: whoever touches it waits until this is dropped.
+pub(super) struct DeadMount {
+    path: PathBuf,
+    _unserved: File,
+}
+
+impl DeadMount {
+    /// `None` where mounting is not allowed.
+    pub(super) fn over(path: PathBuf) -> Option<Self> {
+        let opened = File::options().read(true).write(true).open("/dev/fuse");
+        let mounted = opened.and_then(|unserved| {
+            let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", unserved.as_raw_fd());
+            mount(Some("dead"), &path, Some("fuse"), MsFlags::empty(), Some(options.as_str()))?;
+            Ok(unserved)
+        });
+        match mounted {
+            Ok(unserved) => Some(Self { path, _unserved: unserved }),
+            Err(refusal) => {
+                assert!(std::env::var_os("CAUSEWAY_REQUIRE_NETNS").is_none(), "{refusal}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for DeadMount {
+    fn drop(&mut self) {
+        umount2(&self.path, MntFlags::MNT_DETACH).unwrap();
     }
 }

@@ -11,13 +11,13 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::testing::{Guide, LIMIT};
+use super::testing::{DeadMount, Guide, LIMIT};
 use super::*;
 use crate::api;
 use crate::backoff::Backoff;
 use crate::config::Socket;
 use crate::control::ca::TokenKey;
-use crate::control::files::Folder;
+use crate::control::files::{Folder, Freshness};
 use crate::controller::resolve::{Dns, Names};
 use crate::controller::{Controller, ControllerConfig};
 use crate::model::inbound::{Authentication, IdentityMatch, ServerProtocol};
@@ -44,7 +44,10 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 
 impl World {
     async fn of(cluster: &str) -> Self {
-        let guide = Guide::new();
+        Self::in_guide(Guide::new(), cluster).await
+    }
+
+    async fn in_guide(guide: Guide, cluster: &str) -> Self {
         let folder = guide.open(cluster);
         let (certifier, tokens) = guide.certifier(cluster);
         let drain = Drain::default();
@@ -226,6 +229,42 @@ async fn a_mirror_gives_the_other_cluster_s_pods() {
     assert_eq!(Some(endpoint.addr.ip()), theirs);
     assert_eq!(endpoint.tls.unwrap().id.to_string(), BB_ID);
     assert_eq!(endpoint.labels["service"], "bb");
+}
+
+#[tokio::test]
+async fn a_linked_folder_that_never_answers_holds_up_no_other_cluster() {
+    let guide = Guide::new();
+    std::fs::create_dir(guide.path("north")).unwrap();
+    guide.write("north/01-namespace.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: mc-demo}\n");
+    let link = guide.read("west/02-link.yaml").replace("target\n", "north\n").replace("../east", "../north");
+    guide.write("west/04-north.yaml", &link);
+    let _east = guide.open("east");
+    let world = World::in_guide(guide, "west").await;
+    let mut stream = world.endpoints("bb-target.mc-demo.svc.cluster.local:8080").await.unwrap();
+    assert_eq!(added(&mut stream).await.len(), 1);
+    // A pipe that nobody writes is no manifest, and is not waited for.
+    let pipe = world.guide.path("north/02-pipe.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    world.guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: 2");
+    assert_eq!(added(&mut stream).await.len(), 1);
+    let Some(dead) = DeadMount::over(world.guide.path("north")) else { return };
+    let mut freshness = world.folder.freshness();
+    let of_north = |is: bool| {
+        move |fresh: &Freshness| {
+            let stale = |name| fresh.linked[name].stale(tokio::time::Instant::now());
+            stale("north") == is && !stale("target")
+        }
+    };
+    in_time(freshness.wait_for(of_north(true))).await.unwrap();
+    world.guide.edit("east/02-bb.yaml", "replicas: 2", "replicas: 3");
+    assert_eq!(added(&mut stream).await.len(), 1, "the other linked cluster is followed");
+    world.guide.edit("west/03-slow-cooker.yaml", "replicas: 1", "replicas: 2");
+    let mut snapshots = world.folder.snapshots();
+    in_time(snapshots.wait_for(|snapshot| snapshot.pods().count() == 3)).await.unwrap();
+    let problems = world.folder.reports().borrow().linked.iter().map(ToString::to_string).collect::<String>();
+    assert!(problems.contains("north: it does not answer"), "{problems}");
+    drop(dead);
+    in_time(freshness.wait_for(of_north(false))).await.unwrap();
 }
 
 #[tokio::test]
