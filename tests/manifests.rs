@@ -11,10 +11,17 @@ use std::path::{Path, PathBuf};
 
 use causeway::control::Snapshot;
 use causeway::control::files::Folder;
-use causeway::control::index::{Context, Pod, ProfileAnswer, Service, Settings, Target, Workload};
+use causeway::control::index::{
+    Context, Pod, ProfileAnswer, RouteStatus, Service, Settings, Target, Workload,
+};
 use causeway::control::mirror::print;
+use causeway::model::ResourceRef;
 use causeway::model::endpoint::Endpoint;
+use causeway::model::filter::Filter;
 use causeway::model::inbound::{Authorization, InboundRoute};
+use causeway::model::outbound::{
+    Backend, BackendKind, Distribution, HttpRoutes, OpaqueRoute, OutboundProtocol,
+};
 
 #[test]
 fn guide() {
@@ -93,6 +100,54 @@ fn profiles() {
         },
     );
 }
+
+/// Which routes count depends on who asks, and on what for.
+#[test]
+fn outbound() {
+    compare(
+        "outbound",
+        "tests/manifests/outbound",
+        |_| {},
+        |answers| {
+            let statuses = answers.snapshot.route_statuses().iter();
+            for RouteStatus { name, kind, parent, accepted, resolved, .. } in statuses {
+                let (kind, of) = (kind.name(), parent.kind.name());
+                let port = parent.port;
+                answers.line(
+                    0,
+                    format!("{kind} {name} of {of} {} {port:?}: {accepted:?} {resolved:?}", parent.name),
+                );
+            }
+            for (client, target) in ASKED {
+                answers.outbound(client, target);
+            }
+        },
+    );
+}
+
+const ASKED: [(&str, &str); 21] = [
+    ("shop", "web.shop.svc.cluster.local:80"),
+    ("buyer", "web.shop.svc:80"),
+    ("shop", "web.shop.svc:81"),
+    ("shop", "next.shop.svc:80"),
+    ("shop", "calls.shop.svc:90"),
+    ("shop", "calls.shop.svc:91"),
+    ("shop", "calls.shop.svc:92"),
+    ("shop", "calls.shop.svc:93"),
+    ("shop", "db.shop.svc:5000"),
+    ("shop", "db.shop.svc:5001"),
+    ("shop", "db.shop.svc:5002"),
+    ("shop", "nowhere.shop.svc:80"),
+    ("shop", "192.0.2.1:80"),
+    ("shop", "192.0.2.1:90"),
+    ("shop", "192.0.2.1:443"),
+    ("shop", "192.0.2.1:9000"),
+    ("shop", "192.0.2.1:3306"),
+    ("shop", "198.51.100.1:80"),
+    ("shop", "198.51.100.200:80"),
+    ("buyer", "203.0.113.1:80"),
+    ("buyer", "192.0.2.1:80"),
+];
 
 const NAMES: [&str; 6] =
     ["web.shop", "_http._tcp.web.shop", "_http._tcp.hosts.shop", "one.hosts.shop", "old.shop", "none.shop"];
@@ -349,6 +404,71 @@ impl Answers<'_> {
         }
     }
 
+    fn outbound(&mut self, client: &str, target: &str) {
+        self.line(0, format!("\noutbound {target} from {client}"));
+        let asked = target.parse().map_or(Target::Authority(target), Target::Addr);
+        let policy = match self.snapshot.outbound(client, asked) {
+            Ok(policy) => policy,
+            Err(error) => return self.debug(1, "none", error),
+        };
+        self.line(1, format!("of {}", meta(&policy.parent)));
+        match &policy.protocol {
+            OutboundProtocol::Detect { http1, http2, opaque } => {
+                assert_eq!(http1, http2);
+                self.http("detect", http1);
+                self.connections("else opaque", opaque);
+            }
+            OutboundProtocol::Http1(routes) => self.http("HTTP/1", routes),
+            OutboundProtocol::Http2(routes) => self.http("HTTP/2", routes),
+            OutboundProtocol::Grpc(routes) => self.http("gRPC", routes),
+            OutboundProtocol::Opaque(routes) => self.connections("opaque", routes),
+            OutboundProtocol::Tls(routes) => self.connections("TLS", routes),
+        }
+    }
+
+    fn http(&mut self, protocol: &str, routes: &HttpRoutes) {
+        self.line(1, protocol);
+        routes.breaker.iter().for_each(|breaker| self.debug(2, "breaker", breaker));
+        for route in &routes.routes {
+            self.line(2, format!("route {} {:?}", meta(&route.meta), route.hosts));
+            for rule in &route.rules {
+                self.debug(3, "rule", &rule.matches);
+                rule.filters.iter().for_each(|filter| self.debug(4, "filter", filter));
+                if !rule.terms.are_none() {
+                    self.debug(4, "terms", &rule.terms);
+                }
+                self.backends(&rule.backends, |to| (&to.backend, &to.filters));
+            }
+        }
+    }
+
+    fn connections(&mut self, protocol: &str, routes: &[OpaqueRoute]) {
+        self.line(1, protocol);
+        for route in routes {
+            self.line(2, format!("route {} {:?} {:?}", meta(&route.meta), route.snis, route.refusal));
+            self.backends(&route.backends, |to| (to, &[]));
+        }
+    }
+
+    fn backends<B>(&mut self, all: &Distribution<B>, of: fn(&B) -> (&Backend, &[Filter])) {
+        let mut show = |weight: String, to: &B| {
+            let (backend, filters) = of(to);
+            let kind = match &backend.kind {
+                BackendKind::Balance { authority, load } => format!("balance {authority} {:?}", load.penalty),
+                BackendKind::Forward(to) => format!("forward {}", to.addr),
+                BackendKind::Fail => "fail".into(),
+            };
+            self.line(4, format!("{weight} {} {kind} {filters:?}", meta(&backend.meta)));
+        };
+        match all {
+            Distribution::Empty => self.line(4, "to nobody"),
+            Distribution::FirstAvailable(all) => all.iter().for_each(|to| show("first".into(), to)),
+            Distribution::RandomAvailable(all) => {
+                all.iter().for_each(|(to, weight)| show(weight.to_string(), to));
+            }
+        }
+    }
+
     fn profile(&mut self, path: &str) {
         match self.snapshot.profile(path, &self.context) {
             Err(error) => self.line(0, format!("profile {path}: {error:?}")),
@@ -377,6 +497,15 @@ impl Answers<'_> {
         }
         if let Some(name) = &endpoint.authority_override {
             self.line(4, format!("override {name}"));
+        }
+    }
+}
+
+fn meta(meta: &ResourceRef) -> String {
+    match meta.is_default() {
+        true => format!("default {}", meta.name()),
+        false => {
+            format!("{}/{} {}/{}:{}", meta.group(), meta.kind(), meta.namespace(), meta.name(), meta.port())
         }
     }
 }

@@ -229,7 +229,9 @@ mod tests {
 
     fn unified(threshold: f64, min_requests: u32, max_failures: u32) -> Circuit {
         let success_rate = SuccessRate { threshold, window: 1_000 * MS, min_requests };
-        Circuit::new(Breaker::Unified { success_rate, max_failures, backoff: backoff() }, Instant::now())
+        let honors_retry_after = false;
+        let breaker = Breaker::Unified { success_rate, max_failures, backoff: backoff(), honors_retry_after };
+        Circuit::new(breaker, Instant::now())
     }
 
     fn consecutive(max_failures: u32) -> Circuit {

@@ -96,6 +96,12 @@ pub struct ControlArgs {
     /// Ports without protocol detection, such as 25,3306,8000-8100 [default: as in Linkerd].
     #[arg(long, value_name = "PORTS", value_parser = port_set)]
     pub default_opaque_ports: Option<PortSet>,
+    /// EgressNetworks of this namespace are for clients of every namespace that has none of its own.
+    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd-egress")]
+    pub global_egress_network_namespace: String,
+    /// Let requests ask for timeouts and retries of their own, in l5d- headers, where a route takes them.
+    #[arg(long)]
+    pub allow_l5d_request_headers: bool,
     #[command(flatten)]
     pub discovery: Discovery,
     /// Node that derived pods run on, where the folder has none.
@@ -283,6 +289,8 @@ impl ControlArgs {
             cluster_networks: self.cluster_networks.clone().unwrap_or(defaults.cluster_networks),
             default_policy: self.default_policy,
             default_opaque_ports: self.default_opaque_ports.clone().unwrap_or(defaults.default_opaque_ports),
+            global_egress_namespace: self.global_egress_network_namespace.clone(),
+            allow_request_headers: self.allow_l5d_request_headers,
             transport: self.discovery.transport(),
             pod_network: self.pod_network,
             service_network: self.service_network,

@@ -95,6 +95,8 @@ checks! {
         "make the resource that is named, or name one that exists";
     SERVER: "server-selects", Error, Folders, "every Server selects a port of a pod",
         "correct the Server's selector or port: until then the default policy is in force";
+    ROUTES: "route-status", Error, Folders, "routes are accepted, and lead to what exists",
+        "name a parent that accepts the route, and backends that exist: /api/v1/routes of causeway control has all statuses";
     LINK: "link-reachable", Error, Folders, "every Link leads to a cluster",
         "link again: causeway link DIR --cluster-name NAME";
     AGREES: "link-agrees", Error, Folders, "Links and credentials say the same",
@@ -188,6 +190,7 @@ pub fn run(clusters: &[Cluster], now: std::time::SystemTime, extent: &mut Extent
     for cluster in asked() {
         policy::manifests(cluster, &mut findings);
         policy::servers(cluster, &mut findings);
+        policy::routes(cluster, &mut findings);
         links::reachable(cluster, clusters, &mut findings);
         links::agree(cluster, &mut findings);
         clients::meshed(cluster, extent, &mut findings);

@@ -20,8 +20,10 @@ use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 mod address;
 mod addresses;
 mod allocate;
+mod attached;
 mod authorizations;
 mod dns;
+mod egress;
 mod endpoints;
 mod env;
 mod external;
@@ -41,6 +43,7 @@ mod workloads;
 mod world;
 
 pub use allocate::{Allocations, Given};
+pub use attached::{Refusal, RouteStatus, Unresolved};
 pub use dns::{Records, Resolved, ServiceRecord};
 pub use lookup::{Context, LookupError, Target, Workload};
 pub use ports::PortSet;
@@ -135,15 +138,23 @@ impl Snapshot {
         profile::profile(self, path, context)
     }
 
-    /// Answers `OutboundPolicies.Watch` (controlplane 3.8, 3.9): default routes only. No kind that is
-    /// read here depends on the client's namespace yet.
+    /// Answers `OutboundPolicies.Watch` (controlplane 3.8, 3.9) to clients of a namespace.
     pub fn outbound(
         &self,
         source_namespace: &str,
         target: Target<'_>,
     ) -> Result<OutboundPolicy, LookupError> {
-        let _ = source_namespace;
-        outbound::policy(&self.own, target)
+        outbound::policy(&self.own, source_namespace, target)
+    }
+
+    /// What is to be said of each route and each Service and EgressNetwork that it is for (controlplane 3.6).
+    pub fn route_statuses(&self) -> &[RouteStatus] {
+        &self.own.outbound.statuses
+    }
+
+    /// What of that does not hold, with EgressNetworks that are not accepted.
+    pub fn route_faults(&self) -> impl Iterator<Item = Note> {
+        self.own.outbound.faults()
     }
 
     /// Answers `WatchPort` (controlplane 3.4, 3.5); `None` for a workload that is not known or not

@@ -12,9 +12,11 @@ use crate::model::service_profile::ServiceProfile;
 use reader::Reader;
 use yaml::{Node, Value};
 
+mod annotations;
 pub mod authorization;
 mod base64;
 mod document;
+pub mod egress;
 pub mod external;
 mod filter;
 pub mod gateway;
@@ -37,8 +39,10 @@ pub(in crate::control) mod status;
 pub mod workload;
 mod yaml;
 
+pub use annotations::Annotated;
 pub use authorization::ServerAuthorization;
 pub use document::{Body, Document, Meta, Object, ObjectName, Owner};
+pub use egress::{EgressNetwork, TrafficPolicy};
 pub use external::ExternalWorkload;
 pub use gateway::{Gateway, GatewayAddress, GatewayProbe};
 pub use kubeconfig::{folder_of, url_of};
@@ -182,6 +186,7 @@ pub struct Documents {
     pub server_authorizations: BTreeMap<ObjectName, Object<ServerAuthorization>>,
     pub rate_limits: BTreeMap<ObjectName, Object<RateLimitPolicy>>,
     pub routes: BTreeMap<(ObjectName, RouteKind), Object<Route>>,
+    pub egress_networks: BTreeMap<ObjectName, Object<EgressNetwork>>,
     pub links: BTreeMap<ObjectName, Object<Link>>,
 }
 
@@ -252,6 +257,7 @@ impl Documents {
                 let (name, object) = ((meta.name.clone(), body.kind), (meta.clone(), body.clone()));
                 earlier(self.routes.insert(name, object).map(|(meta, _)| meta))
             }
+            Body::EgressNetwork(body) => take(&mut self.egress_networks, meta, body),
             Body::Link(body) => take(&mut self.links, meta, body),
         };
         let (here, there) = (document.meta.at.clone(), other?);

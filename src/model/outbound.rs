@@ -105,7 +105,13 @@ pub enum Breaker {
     /// So many failures in a row; none is no breaker.
     ConsecutiveFailures { max_failures: u32, backoff: Backoff },
     /// The same; or too small a part of its recent answers are successes.
-    Unified { success_rate: SuccessRate, max_failures: u32, backoff: Backoff },
+    Unified {
+        success_rate: SuccessRate,
+        max_failures: u32,
+        backoff: Backoff,
+        /// Whether a server may ask to be left alone for longer; proxies do not do that yet (contract 3.2).
+        honors_retry_after: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -31,7 +31,7 @@ fn consecutive(max_failures: u32) -> Breaker {
 
 fn unified(threshold: f64, min_requests: u32) -> Breaker {
     let success_rate = SuccessRate { threshold, window: Duration::from_secs(10), min_requests };
-    Breaker::Unified { success_rate, max_failures: 0, backoff: pauses() }
+    Breaker::Unified { success_rate, max_failures: 0, backoff: pauses(), honors_retry_after: false }
 }
 
 async fn guarded(kind: Kind, breaker: Breaker, replies: &[Reply]) -> Fickle {

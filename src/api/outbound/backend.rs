@@ -60,11 +60,24 @@ fn encode_of_grpc(from: &RouteBackend) -> pb::grpc_route::RouteBackend {
 }
 
 fn encode_of_opaque(from: &Backend) -> pb::opaque_route::RouteBackend {
-    pb::opaque_route::RouteBackend { backend: encode_backend(from), ..Default::default() }
+    let invalid = || pb::opaque_route::filter::Kind::Invalid(nowhere());
+    let filters = fails(from).then(|| pb::opaque_route::Filter { kind: Some(invalid()) });
+    pb::opaque_route::RouteBackend { backend: encode_backend(from), filters: filters.into_iter().collect() }
 }
 
 fn encode_of_tls(from: &Backend) -> pb::tls_route::RouteBackend {
-    pb::tls_route::RouteBackend { backend: encode_backend(from), ..Default::default() }
+    let invalid = || pb::tls_route::filter::Kind::Invalid(nowhere());
+    let filters = fails(from).then(|| pb::tls_route::Filter { kind: Some(invalid()) });
+    pb::tls_route::RouteBackend { backend: encode_backend(from), filters: filters.into_iter().collect() }
+}
+
+/// Told by a filter beside the backend that is missing, as there (controlplane 3.9).
+fn fails(backend: &Backend) -> bool {
+    backend.kind == BackendKind::Fail
+}
+
+fn nowhere() -> linkerd2_proxy_api::opaque_route::Invalid {
+    linkerd2_proxy_api::opaque_route::Invalid { message: "the backend cannot be used".into() }
 }
 
 fn balance(pb: BalanceP2c) -> Result<BackendKind, InvalidPolicy> {

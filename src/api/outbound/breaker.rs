@@ -24,8 +24,12 @@ pub(super) fn breaker(pb: pb::FailureAccrual) -> Result<Breaker, InvalidPolicy> 
         Kind::Unified(pb) => {
             let success_rate = success_rate(&pb)?;
             let pauses = pb.backoff.ok_or(InvalidPolicy::Missing("failure accrual backoff"))?;
-            let max_failures = pb.max_consecutive_failures;
-            Ok(Breaker::Unified { success_rate, max_failures, backoff: backoff(pauses)? })
+            Ok(Breaker::Unified {
+                success_rate,
+                max_failures: pb.max_consecutive_failures,
+                honors_retry_after: pauses.respect_retry_after_hint,
+                backoff: backoff(pauses)?,
+            })
         }
     }
 }
@@ -52,13 +56,18 @@ pub(super) fn encode(from: &Breaker) -> pb::FailureAccrual {
             let backoff = Some(encode_backoff(backoff));
             Kind::ConsecutiveFailures(ConsecutiveFailures { max_failures: *max_failures, backoff })
         }
-        Breaker::Unified { success_rate, max_failures, backoff } => Kind::Unified(Unified {
-            success_rate_threshold: success_rate.threshold,
-            decay: encode_duration(success_rate.window),
-            min_requests: success_rate.min_requests,
-            max_consecutive_failures: *max_failures,
-            backoff: Some(encode_backoff(backoff)),
-        }),
+        Breaker::Unified { success_rate, max_failures, backoff, honors_retry_after } => {
+            Kind::Unified(Unified {
+                success_rate_threshold: success_rate.threshold,
+                decay: encode_duration(success_rate.window),
+                min_requests: success_rate.min_requests,
+                max_consecutive_failures: *max_failures,
+                backoff: Some(pb::ExponentialBackoff {
+                    respect_retry_after_hint: *honors_retry_after,
+                    ..encode_backoff(backoff)
+                }),
+            })
+        }
     };
     pb::FailureAccrual { kind: Some(kind), ejection: None }
 }

@@ -77,11 +77,10 @@ fn breaker() -> impl Strategy<Value = Breaker> {
     let window = (10u64..100_000).prop_map(Duration::from_millis);
     let rate = (0.0..=1.0, window, 0u32..=1_000_000)
         .prop_map(|(threshold, window, min_requests)| SuccessRate { threshold, window, min_requests });
-    (any::<u32>(), strategies::backoff(), option::of(rate)).prop_map(|(max_failures, backoff, rate)| {
-        match rate {
-            None => Breaker::ConsecutiveFailures { max_failures, backoff },
-            Some(success_rate) => Breaker::Unified { success_rate, max_failures, backoff },
-        }
+    let any = (any::<u32>(), strategies::backoff(), option::of(rate), any::<bool>());
+    any.prop_map(|(max_failures, backoff, rate, honors_retry_after)| match rate {
+        None => Breaker::ConsecutiveFailures { max_failures, backoff },
+        Some(success_rate) => Breaker::Unified { success_rate, max_failures, backoff, honors_retry_after },
     })
 }
 

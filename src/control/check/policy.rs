@@ -1,6 +1,6 @@
 //! Manifests, and what policy in them refers to.
 
-use super::{AUTHORIZATION, Cluster, Finding, LINK, MANIFESTS, SERVER};
+use super::{AUTHORIZATION, Cluster, Finding, LINK, MANIFESTS, ROUTES, SERVER};
 use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::references;
 use crate::control::manifest::workload::{Container, PodSpec, PortRef};
@@ -37,6 +37,12 @@ pub(super) fn servers(cluster: &Cluster, findings: &mut Vec<Finding>) {
             findings.push(SERVER.finding(found, &meta.at));
         }
     }
+}
+
+/// Routes that do not count, and those of whose requests a part fails.
+pub(super) fn routes(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    let faults = cluster.snapshot.iter().flat_map(|snapshot| snapshot.route_faults());
+    findings.extend(faults.map(|fault| ROUTES.finding(fault.message, fault.at)));
 }
 
 /// The pods and templates of an object's namespace.

@@ -185,7 +185,9 @@ impl Cluster {
                 self.build(&documents);
             }
         }
-        report.notes.extend(self.snapshot.iter().flat_map(|snapshot| snapshot.notes()).cloned());
+        let snapshot = self.snapshot.iter();
+        report.notes.extend(snapshot.clone().flat_map(|snapshot| snapshot.notes()).cloned());
+        report.notes.extend(snapshot.flat_map(|snapshot| snapshot.route_faults()));
         report.notes.extend(self.store_note.clone());
         report.notes.sort();
         self.report = report;

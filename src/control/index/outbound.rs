@@ -2,29 +2,39 @@
 
 use std::net::SocketAddr;
 
+use crate::control::manifest::Annotated;
+use crate::control::manifest::labelled::Labels;
+use crate::control::manifest::route::TargetKind;
 use crate::model::endpoint::Endpoint;
-use crate::model::matching::{PathMatch, RequestMatch};
+use crate::model::matching::RequestMatch;
 use crate::model::name::Host;
 use crate::model::outbound::{
-    Backend, BackendKind, Distribution, HttpRoute, HttpRoutes, HttpRule, Load, OpaqueRefusal, OpaqueRoute,
+    Backend, BackendKind, Distribution, HttpRoute, HttpRoutes, HttpRule, OpaqueRefusal, OpaqueRoute,
     OutboundProtocol,
 };
 use crate::model::{Authority, OutboundPolicy, ResourceRef};
 
 use super::inject::OPAQUE_PORTS;
+
 use super::profile::service_ref;
 use super::world::World;
-use super::{LookupError, ObjectName, PortSet, Service, Target};
+use super::{LookupError, ObjectName, PortSet, Service, Target, egress};
 
-pub(super) fn policy(world: &World, target: Target<'_>) -> Result<OutboundPolicy, LookupError> {
+mod backends;
+mod traffic;
+
+use traffic::{AppProtocol, Outside, Traffic};
+
+/// As clients of the namespace `client` see it.
+pub(super) fn policy(world: &World, client: &str, target: Target<'_>) -> Result<OutboundPolicy, LookupError> {
     match target {
-        Target::Authority(text) => by_authority(world, text),
-        Target::Addr(addr) => by_addr(world, addr),
+        Target::Authority(text) => by_authority(world, client, text),
+        Target::Addr(addr) => by_addr(world, client, addr),
     }
 }
 
 /// Answers for every well-formed name, also of Services that do not exist.
-fn by_authority(world: &World, text: &str) -> Result<OutboundPolicy, LookupError> {
+fn by_authority(world: &World, client: &str, text: &str) -> Result<OutboundPolicy, LookupError> {
     let invalid = |_| LookupError::InvalidArgument(format!("{text:?} is no authority"));
     let authority: Authority = text.parse().map_err(invalid)?;
     let unknown = || LookupError::NotFound(format!("{text:?} is not <service>.<namespace>.svc"));
@@ -33,15 +43,19 @@ fn by_authority(world: &World, text: &str) -> Result<OutboundPolicy, LookupError
     let parts: Vec<&str> = short.unwrap_or(name.as_str()).split('.').collect();
     let [service, namespace, "svc"] = parts.as_slice() else { return Err(unknown()) };
     let name = ObjectName::new(namespace, service);
-    Ok(of_service(world, &name, world.services.get(&name), authority.port.unwrap_or(80)))
+    Ok(of_service(world, client, &name, authority.port.unwrap_or(80)))
 }
 
-fn by_addr(world: &World, addr: SocketAddr) -> Result<OutboundPolicy, LookupError> {
+fn by_addr(world: &World, client: &str, addr: SocketAddr) -> Result<OutboundPolicy, LookupError> {
     if let Some(service) = world.services_at(addr.ip()).next() {
         return Ok(match service.tcp_port(addr.port()) {
-            Some(_) => of_service(world, &service.name, Some(service), addr.port()),
+            Some(_) => of_service(world, client, &service.name, addr.port()),
             None => undefined_port(&service.name, addr.port()),
         });
+    }
+    if let Some((meta, network)) = egress::of(world, client, addr.ip()) {
+        let outside = Outside { addr, traffic: network.traffic };
+        return Ok(of_network(world, client, &meta.name, &meta.annotations, outside));
     }
     if world.settings.cluster_networks.iter().any(|net| net.contains(&addr.ip())) {
         return Err(LookupError::NotFound(format!("{addr} is no Service")));
@@ -49,55 +63,64 @@ fn by_addr(world: &World, addr: SocketAddr) -> Result<OutboundPolicy, LookupErro
     Ok(fallback(addr))
 }
 
-fn of_service(world: &World, name: &ObjectName, service: Option<&Service>, port: u16) -> OutboundPolicy {
-    let parent = service_ref(name, port);
-    let protocol = match default_backend(world, name, port) {
-        Some(backend) => service_protocol(world, service, port, backend),
-        None => OutboundProtocol::Opaque(vec![opaque_route("opaq", Distribution::Empty)]),
-    };
-    OutboundPolicy { parent, protocol }
+fn of_service(world: &World, client: &str, name: &ObjectName, port: u16) -> OutboundPolicy {
+    let service = world.services.get(name);
+    let annotated = service.map(|service| Annotated::of(&service.annotations)).unwrap_or_default();
+    Traffic {
+        world,
+        kind: TargetKind::Service,
+        parent: name,
+        port,
+        protocol: app_protocol(world, service, port),
+        annotated,
+        outside: None,
+        routes: world.outbound.routes(TargetKind::Service, name, port, client),
+    }
+    .policy()
 }
 
-fn service_protocol(
+fn of_network(
     world: &World,
-    service: Option<&Service>,
-    port: u16,
-    backend: Backend,
-) -> OutboundProtocol {
-    let app_protocol = service.and_then(|service| service.tcp_port(port)?.app_protocol.as_deref());
-    let distribution = Distribution::FirstAvailable(vec![backend]);
-    let http = || vec![http_route("http", distribution.clone())].into();
-    let opaque = || vec![opaque_route("opaq", distribution.clone())];
-    match app_protocol.map(str::to_ascii_lowercase).as_deref() {
-        None if is_opaque(world, service, port) => OutboundProtocol::Opaque(opaque()),
-        None => OutboundProtocol::Detect { http1: http(), http2: http(), opaque: opaque() },
-        Some("http") => OutboundProtocol::Http1(http()),
-        Some("kubernetes.io/h2c") => OutboundProtocol::Http2(http()),
-        Some(_) => OutboundProtocol::Opaque(opaque()),
+    client: &str,
+    name: &ObjectName,
+    annotations: &Labels,
+    outside: Outside,
+) -> OutboundPolicy {
+    let (kind, port) = (TargetKind::EgressNetwork, outside.addr.port());
+    let mut annotated = Annotated::of(annotations);
+    // Nothing outside is balanced over (controlplane 3.9).
+    annotated.load = Default::default();
+    let is_opaque = is_opaque(world, Some(annotations), port);
+    Traffic {
+        world,
+        kind,
+        parent: name,
+        port,
+        protocol: if is_opaque { AppProtocol::Opaque } else { AppProtocol::Unset },
+        annotated,
+        outside: Some(outside),
+        routes: world.outbound.routes(kind, name, port, client),
+    }
+    .policy()
+}
+
+fn app_protocol(world: &World, service: Option<&Service>, port: u16) -> AppProtocol {
+    let given = service.and_then(|service| service.tcp_port(port)?.app_protocol.as_deref());
+    match given.map(str::to_ascii_lowercase).as_deref() {
+        None if is_opaque(world, service.map(|service| &*service.annotations), port) => AppProtocol::Opaque,
+        None => AppProtocol::Unset,
+        Some("http") => AppProtocol::Http1,
+        Some("kubernetes.io/h2c") => AppProtocol::Http2,
+        Some(_) => AppProtocol::Opaque,
     }
 }
 
 /// By annotation (numbers and ranges; a name breaks the whole list), else by default.
-fn is_opaque(world: &World, service: Option<&Service>, port: u16) -> bool {
-    match service.and_then(|service| service.annotations.get(OPAQUE_PORTS)) {
+fn is_opaque(world: &World, annotations: Option<&Labels>, port: u16) -> bool {
+    match annotations.and_then(|annotations| annotations.get(OPAQUE_PORTS)) {
         Some(text) => PortSet::parse(text).is_some_and(|ports| ports.contains(port)),
         None => world.settings.default_opaque_ports.contains(port),
     }
-}
-
-/// `None` only where the name cannot be a DNS name, which parsing has ruled out before.
-fn default_backend(world: &World, name: &ObjectName, port: u16) -> Option<Backend> {
-    let ObjectName { name: service, namespace } = name;
-    let host = format!("{service}.{namespace}.svc.{}", world.settings.cluster_domain).parse().ok()?;
-    let authority = Authority::named(host, port);
-    let kind = BackendKind::Balance { authority, load: Load::default() };
-    Some(Backend { meta: service_ref(name, port), kind })
-}
-
-fn http_route(name: &str, backends: Distribution) -> HttpRoute {
-    let everything = RequestMatch { path: Some(PathMatch::Prefix("/".into())), ..RequestMatch::default() };
-    let rule = HttpRule::new(vec![everything], backends);
-    HttpRoute::new(ResourceRef::default_named(name), vec![rule])
 }
 
 fn opaque_route(name: &str, backends: Distribution) -> OpaqueRoute {
@@ -114,9 +137,7 @@ fn undefined_port(name: &ObjectName, port: u16) -> OutboundPolicy {
 /// Outside the cluster: on to where the client wanted to go.
 fn fallback(addr: SocketAddr) -> OutboundPolicy {
     const NAME: &str = "egress-fallback";
-    let endpoint = Endpoint { weight: 1, ..Endpoint::plain(addr) };
-    let kind = BackendKind::Forward(Box::new(endpoint));
-    let backend = Backend { meta: ResourceRef::default_named(NAME), kind };
+    let backend = Backend { meta: ResourceRef::default_named(NAME), kind: forward(addr) };
     let backends = Distribution::FirstAvailable(vec![backend]);
     let rule = HttpRule::new(vec![RequestMatch::default()], backends.clone());
     let http = HttpRoutes::from(vec![HttpRoute::new(ResourceRef::default_named(NAME), vec![rule])]);
@@ -125,4 +146,8 @@ fn fallback(addr: SocketAddr) -> OutboundPolicy {
         parent: ResourceRef::default_named(NAME),
         protocol: OutboundProtocol::Detect { http1: http.clone(), http2: http, opaque },
     }
+}
+
+fn forward(addr: SocketAddr) -> BackendKind {
+    BackendKind::Forward(Box::new(Endpoint { weight: 1, ..Endpoint::plain(addr) }))
 }

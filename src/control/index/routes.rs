@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use http::Method;
 
 use crate::control::manifest::RouteKind;
+use crate::control::manifest::route::Rule;
 use crate::model::ResourceRef;
+use crate::model::filter::Filter;
 use crate::model::inbound::{Authentication, Authorization, InboundRoute, InboundRule};
 use crate::model::matching::{PathMatch, RequestMatch};
 
@@ -24,10 +26,19 @@ pub(super) fn attached(
     let made = routes.map(|(meta, route)| InboundRoute {
         meta: ResourceRef::object(route.kind.group(), route.kind.name(), &meta.name.name),
         hosts: route.hosts.clone(),
-        rules: route.rules.clone(),
+        rules: route.rules.iter().map(inbound_rule).collect(),
         authorizations: authorizations::of_route(world, meta, route.kind),
     });
     made.collect()
+}
+
+/// Headers of answers are not changed on this side.
+fn inbound_rule(rule: &Rule) -> InboundRule {
+    let of_requests = |filter: &&Filter| !matches!(filter, Filter::ResponseHeaders(_));
+    InboundRule {
+        matches: rule.matches.clone(),
+        filters: rule.filters.iter().filter(of_requests).cloned().collect(),
+    }
 }
 
 /// Everything for whom the server lets in; and the kubelet's probes from the probe networks.

@@ -24,6 +24,10 @@ pub struct Settings {
     pub probe_networks: Vec<IpNet>,
     pub default_policy: DefaultPolicy,
     pub default_opaque_ports: PortSet,
+    /// EgressNetworks here are for clients of every namespace that has none of its own (controlplane 3.8).
+    pub global_egress_namespace: String,
+    /// Requests may ask for terms of their own, in `l5d-` headers, where a route takes them.
+    pub allow_request_headers: bool,
     /// How endpoints are to be reached (controlplane 2.1).
     pub transport: Transport,
     /// Where derived pods get their addresses.
@@ -58,6 +62,8 @@ impl Default for Settings {
             probe_networks: ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse().ok()).collect(),
             default_policy: DefaultPolicy::AllUnauthenticated,
             default_opaque_ports: PortSet::of(&[25, 587, 3306, 4444, 5432, 6379, 9300, 11211]),
+            global_egress_namespace: "linkerd-egress".into(),
+            allow_request_headers: false,
             transport: Transport::default(),
             pod_network: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 42, 0, 0), 16)),
             service_network: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 43, 0, 0), 16)),

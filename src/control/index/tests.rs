@@ -77,12 +77,15 @@ fn east() -> (Snapshot, Allocations) {
 }
 
 fn west() -> Snapshot {
+    west_with(&documents(WEST))
+}
+
+fn west_with(documents: &Documents) -> Snapshot {
     let (_, given) = east();
     let settings = settings("10.22.0.0/16", "10.144.0.0/16");
-    let linked = Linked::observe(documents(EAST).into(), Some(given.into()), &settings);
+    let linked = Linked::observe(self::documents(EAST).into(), Some(given.into()), &settings);
     let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
-    Snapshot::build(&documents(WEST), &linked, &Gateways::default(), &settings, &Allocations::new(&settings))
-        .0
+    Snapshot::build(documents, &linked, &Gateways::default(), &settings, &Allocations::new(&settings)).0
 }
 
 fn workload(pod: &Pod) -> Workload {

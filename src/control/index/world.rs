@@ -10,6 +10,7 @@ use crate::control::mirror::{Endpoints, Mirrored};
 use crate::model::service_profile::ServiceProfile;
 
 use super::addresses::Addresses;
+use super::attached::Attached;
 use super::pods::Pods;
 use super::slices::{self, ByService};
 use super::workloads::pods;
@@ -34,6 +35,8 @@ pub(super) struct World {
     pub(super) servers: BTreeMap<Arc<str>, Vec<Object<Server>>>,
     /// By Server, in the order in which they count.
     pub(super) routes: BTreeMap<ObjectName, Vec<Object<Route>>>,
+    /// Of Services and EgressNetworks. Not of another cluster either.
+    pub(super) outbound: Attached,
     pub(super) rate_limits: BTreeMap<ObjectName, Object<RateLimitPolicy>>,
     pub(super) policies: Documents,
 }
@@ -73,6 +76,8 @@ impl World {
         world.namespaces.extend(mirrored.namespaces.keys().cloned());
         world.external_workloads.clone_from(&documents.external_workloads);
         world.service_profiles.clone_from(&documents.service_profiles);
+        world.policies.egress_networks.clone_from(&documents.egress_networks);
+        world.outbound = Attached::of(documents, &world.services, settings);
         world
     }
 
@@ -123,6 +128,7 @@ impl World {
             services,
             servers,
             routes: accepted.routes,
+            outbound: Attached::default(),
             rate_limits: accepted.rate_limits,
             policies,
         }

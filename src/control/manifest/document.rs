@@ -12,8 +12,8 @@ use super::reader::Reader;
 use super::route::{self, RouteKind};
 use super::yaml::Node;
 use super::{
-    Place, authorization, external, link, names, node, policy, profile, rate_limit, service, slice, stateful,
-    workload,
+    Place, authorization, egress, external, link, names, node, policy, profile, rate_limit, service, slice,
+    stateful, workload,
 };
 use crate::model::service_profile::ServiceProfile;
 
@@ -134,6 +134,7 @@ pub enum Body {
     NetworkAuthentication(Arc<policy::NetworkAuthentication>),
     ServerAuthorization(Arc<authorization::ServerAuthorization>),
     RateLimitPolicy(Arc<rate_limit::RateLimitPolicy>),
+    EgressNetwork(Arc<egress::EgressNetwork>),
     Route(Arc<route::Route>),
     Link(Arc<link::Link>),
 }
@@ -162,6 +163,7 @@ impl Body {
             Self::NetworkAuthentication(_) => "NetworkAuthentication",
             Self::ServerAuthorization(_) => "ServerAuthorization",
             Self::RateLimitPolicy(_) => "HTTPLocalRateLimitPolicy",
+            Self::EgressNetwork(_) => "EgressNetwork",
             Self::Route(route) => route.kind.name(),
             Self::Link(_) => "Link",
         }
@@ -169,7 +171,7 @@ impl Body {
 }
 
 /// Group, kind and the versions that are read (controlplane 1.1, 3.1).
-const KINDS: [(&str, &str, &[&str]); 25] = [
+const KINDS: [(&str, &str, &[&str]); 28] = [
     ("", "Namespace", &["v1"]),
     ("", "ServiceAccount", &["v1"]),
     ("", "Pod", &["v1"]),
@@ -192,13 +194,13 @@ const KINDS: [(&str, &str, &[&str]); 25] = [
     ("policy.linkerd.io", "HTTPRoute", &["v1alpha1", "v1beta1", "v1beta2", "v1beta3"]),
     ("gateway.networking.k8s.io", "HTTPRoute", &["v1beta1", "v1"]),
     ("gateway.networking.k8s.io", "GRPCRoute", &["v1alpha2", "v1"]),
+    ("gateway.networking.k8s.io", "TLSRoute", &["v1alpha2"]),
+    ("gateway.networking.k8s.io", "TCPRoute", &["v1alpha2"]),
+    ("policy.linkerd.io", "EgressNetwork", &["v1alpha1"]),
     ("workload.linkerd.io", "ExternalWorkload", &["v1alpha1", "v1beta1"]),
     ("linkerd.io", "ServiceProfile", &["v1alpha1", "v1alpha2"]),
     ("multicluster.linkerd.io", "Link", &["v1alpha1", "v1alpha2", "v1alpha3"]),
 ];
-
-/// Kinds of Linkerd's own that say nothing of what is served here.
-const UNUSED: [&str; 1] = ["EgressNetwork"];
 
 /// Reads one object. `None` with a note for an unknown kind, with problems where too little is left. A
 /// document with problems still counts as existing: what refers to it is not wrong too.
@@ -212,7 +214,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
                 let expected = format!("kind {kind} of apiVersion {}", join_group(group, version));
                 reader.problem(at, format!("there is no {kind:?} of {api_version}"), expected);
             }
-            None if group.ends_with("linkerd.io") && !UNUSED.contains(&kind) => {
+            None if group.ends_with("linkerd.io") => {
                 let of_group = KINDS.iter().filter(|(g, _, _)| *g == group).map(|(_, kind, _)| *kind);
                 let expected = of_group.collect::<Vec<_>>().join(", ");
                 reader.problem(
@@ -277,7 +279,8 @@ fn read_body(reader: &mut Reader, node: &Node, (group, kind): (&str, &str), vers
         }
         "ServerAuthorization" => Body::ServerAuthorization(Arc::new(authorization::read(reader, node)?)),
         "HTTPLocalRateLimitPolicy" => Body::RateLimitPolicy(Arc::new(rate_limit::read(reader, node)?)),
-        "HTTPRoute" | "GRPCRoute" => {
+        "EgressNetwork" => Body::EgressNetwork(Arc::new(egress::read(reader, node)?)),
+        "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => {
             let kind = RouteKind::of(group, kind);
             Body::Route(Arc::new(route::read(reader, node, kind)?))
         }

@@ -1,4 +1,4 @@
-//! Filters of routes: what is done to their requests (controlplane 3.5).
+//! Filters of routes: what is done to their requests (controlplane 3.5, 3.9).
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -6,11 +6,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::model::filter::{Filter, HeaderChange, PathChange, Redirect};
 
 use super::reader::Reader;
-use super::route::{self, RouteKind};
+use super::route::{self, RouteKind, Side};
 use super::yaml::Node;
 
-/// Changes to headers of answers are not made on this side.
-pub(super) fn read(reader: &mut Reader, rule: &Node, of: RouteKind) -> Vec<Filter> {
+/// Those of a rule or of a backend. Headers of answers are changed of traffic to Services alone, and not of calls of
+/// gRPC (controlplane 3.9).
+pub(super) fn read(reader: &mut Reader, rule: &Node, of: RouteKind, side: Side) -> Vec<Filter> {
     let mut filters = Vec::new();
     for node in reader.mappings(rule, "filters") {
         let Some(kind) = reader.required_text(node, "type") else { continue };
@@ -24,12 +25,20 @@ pub(super) fn read(reader: &mut Reader, rule: &Node, of: RouteKind) -> Vec<Filte
                 let found = reader.required_mapping(node, "requestRedirect");
                 filters.extend(found.and_then(|node| read_redirect(reader, node)).map(Filter::Redirect));
             }
-            "ResponseHeaderModifier" => {
-                reader.note(node, "headers of answers are not changed on the inbound side");
+            "ResponseHeaderModifier" if of != RouteKind::Grpc || !side.targets => {
+                if side.servers {
+                    reader.note(node, "headers of answers are not changed on the inbound side");
+                }
+                let found = reader.required_mapping(node, "responseHeaderModifier");
+                let change = found.and_then(|node| read_change(reader, node));
+                filters.extend(change.filter(|_| side.targets).map(Filter::ResponseHeaders));
             }
             other => {
-                let redirect = if of == RouteKind::Grpc { "" } else { ", RequestRedirect" };
-                let expected = format!("RequestHeaderModifier{redirect} or ResponseHeaderModifier");
+                let expected = match (of, side.targets) {
+                    (RouteKind::Grpc, true) => "RequestHeaderModifier",
+                    (RouteKind::Grpc, false) => "RequestHeaderModifier or ResponseHeaderModifier",
+                    _ => "RequestHeaderModifier, RequestRedirect or ResponseHeaderModifier",
+                };
                 let at = node.get("type").unwrap_or(node);
                 reader.problem(at, format!("a filter {other:?} is not supported"), expected);
             }

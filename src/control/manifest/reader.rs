@@ -22,6 +22,10 @@ impl Reader {
         Self { file, problems: Vec::new(), notes: Vec::new() }
     }
 
+    pub(super) fn file(&self) -> Arc<Path> {
+        self.file.clone()
+    }
+
     pub(super) fn place(&self, node: &Node) -> Place {
         Place { file: self.file.clone(), line: node.line.max(1), column: node.column.max(1) }
     }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::labelled::Labels;
-use super::names;
 use super::reader::Reader;
 use super::workload::{PortRef, read_port_ref, read_protocol};
 use super::yaml::Node;
+use super::{annotations, names};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
@@ -63,6 +63,7 @@ pub struct ServicePort {
 }
 
 pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> {
+    annotations::check(reader, node);
     let spec = reader.required_mapping(node, "spec")?;
     let kind = read_kind(reader, spec)?;
     let mut ports = Vec::new();

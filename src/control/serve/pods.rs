@@ -1,7 +1,7 @@
 //! What a kubelet or an operator would ask an API server: pods and Services as JSON, over HTTP/1.
 //!
-//! `GET /api/v1/pods` and `/api/v1/services` are arrays of what is in force, `/api/v1/cluster` tells what the
-//! cluster is and whom it trusts, `/problems` says what is wrong with the folder, `/ready` and `/live` answer
+//! `GET /api/v1/pods` and `/api/v1/services` are arrays of what is in force, `/api/v1/routes` has the statuses that a
+//! policy controller would write into routes, `/api/v1/cluster` tells what the cluster is and whom it trusts, `/problems` says what is wrong with the folder, `/ready` and `/live` answer
 //! as soon as this serves. The shapes are this project's own: flat, with environments already expanded.
 
 use std::io;
@@ -17,7 +17,7 @@ use super::http::{self, Answer};
 use crate::control::Snapshot;
 use crate::control::ca::Issuing;
 use crate::control::files::Report;
-use crate::control::index::{Container, Pod, PortRef, Probe, ProbeAction, Service, Settings};
+use crate::control::index::{Container, Pod, PortRef, Probe, ProbeAction, RouteStatus, Service, Settings};
 use crate::drain::Drain;
 
 /// What there is to tell.
@@ -50,6 +50,7 @@ fn answer(path: &str, views: &Views) -> Option<Answer> {
         "/live" => http::text(StatusCode::OK, "live\n"),
         "/api/v1/pods" => list(snapshot.pods().map(pod)),
         "/api/v1/services" => list(snapshot.services().map(service)),
+        "/api/v1/routes" => list(snapshot.route_statuses().iter().map(route)),
         "/api/v1/cluster" => {
             http::content("application/json", cluster(&views.about, snapshot.settings()).to_string())
         }
@@ -171,6 +172,33 @@ fn service(service: &Service) -> Value {
         "cluster_ip": service.cluster_ip,
         "mirrored": service.mirrored,
         "ports": ports.collect::<Vec<_>>(),
+    })
+}
+
+/// A route and one of its parents, with conditions in the form that Kubernetes gives them (controlplane 3.6).
+fn route(status: &RouteStatus) -> Value {
+    let RouteStatus { name, kind, parent, accepted, resolved, .. } = status;
+    let condition = |of: &str, fault: Option<(&str, &str)>| {
+        let (reason, message) = fault.unwrap_or((of, ""));
+        let status = if fault.is_none() { "True" } else { "False" };
+        json!({ "type": of, "status": status, "reason": reason, "message": message })
+    };
+    let refused = accepted.err().map(|why| (why.reason(), why.message()));
+    let lost = resolved.as_ref().err().map(|why| (why.reason(), why.message()));
+    json!({
+        "group": kind.group(),
+        "kind": kind.name(),
+        "namespace": *name.namespace,
+        "name": *name.name,
+        "controllerName": "linkerd.io/policy-controller",
+        "parentRef": {
+            "group": parent.kind.group(),
+            "kind": parent.kind.name(),
+            "namespace": *parent.name.namespace,
+            "name": *parent.name.name,
+            "port": parent.port,
+        },
+        "conditions": [condition("Accepted", refused), condition("ResolvedRefs", lost)],
     })
 }
 

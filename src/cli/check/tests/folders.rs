@@ -197,3 +197,34 @@ async fn an_authorization_that_names_what_is_missing() {
     guide.spoil("east/03-policy.yaml", "    kind: Server\n    name: bb", "    kind: Server\n    name: cc");
     guide.one("authorization-refs", Error, &["Server mc-demo/cc does not exist"]).await;
 }
+
+#[tokio::test]
+async fn a_route_that_is_not_accepted_or_leads_nowhere() {
+    let guide = Guide::new();
+    let route = |rest: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: canary, namespace: mc-demo}}
+spec: {{{rest}}}
+"
+        )
+    };
+    let write = |text: &str| fs::write(guide.path("east").join("04-route.yaml"), text).unwrap();
+    write(&route("parentRefs: [{kind: Service, name: cc}], rules: [{}]"));
+    let words =
+        ["not accepted by Service mc-demo/cc: NoMatchingParent", "04-route.yaml:4:21", "/api/v1/routes"];
+    guide.one("route-status", Error, &words).await;
+    write(&route("parentRefs: [{kind: Service, name: bb}], rules: [{backendRefs: [{name: cc, port: 80}]}]"));
+    guide.one("route-status", Error, &["BackendNotFound, Service mc-demo/cc does not exist"]).await;
+    write(&route("parentRefs: [{kind: Service, name: bb}], rules: [{backendRefs: [{name: bb, port: 80}]}]"));
+    assert_eq!(guide.found(&[]).await, []);
+    write(
+        "apiVersion: policy.linkerd.io/v1alpha1
+kind: EgressNetwork
+metadata: {name: all, namespace: mc-demo}
+spec: {trafficPolicy: Deny, networks: [{cidr: 0.0.0.0/0}]}
+",
+    );
+    guide.one("route-status", Error, &["EgressNetwork mc-demo/all is not accepted: EgressReason"]).await;
+}

@@ -38,3 +38,113 @@ fn outbound_policy_tells_undeclared_ports_pods_and_the_outside_apart() {
     assert_eq!(missing.parent.name(), "none");
     assert!(matches!(west.outbound("x", Target::Authority("example.com:80")), Err(LookupError::NotFound(_))));
 }
+
+#[test]
+fn a_mirror_is_a_backend_like_any_other_service() {
+    let mut documents = documents(WEST);
+    let route = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: canary, namespace: mc-demo}
+spec:
+  parentRefs: [{kind: Service, name: bb-target, port: 8080}]
+  rules: [{backendRefs: [{name: bb-target, port: 8080, weight: 9}, {name: bb, port: 8080}]}]
+";
+    let parsed = manifest::parse(&Arc::from(Path::new("r.yaml")), route);
+    assert_eq!(parsed.problems, []);
+    documents.routes = manifest::assemble([&parsed], "linkerd-multicluster").documents.routes;
+    let west = west_with(&documents);
+    let told = west.outbound("mc-demo", Target::Authority("bb-target.mc-demo.svc:8080")).unwrap();
+    let OutboundProtocol::Detect { http1, .. } = &told.protocol else { panic!("{told:?}") };
+    let Distribution::RandomAvailable(all) = &http1.routes[0].rules[0].backends else { panic!("{told:?}") };
+    let kinds: Vec<_> = all.iter().map(|(to, weight)| (&to.backend.kind, *weight)).collect();
+    let [(BackendKind::Balance { authority, .. }, 9), (BackendKind::Fail, 1)] = kinds.as_slice() else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!(authority.to_string(), path("bb-target", 8080));
+    let faults: Vec<_> = west.route_faults().map(|fault| fault.message).collect();
+    assert_eq!(faults.len(), 1, "the mirror accepts it: {faults:?}");
+}
+
+#[test]
+fn requests_ask_for_terms_of_their_own_where_the_installation_lets_them() {
+    let texts = ["
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: d}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: policy.linkerd.io/v1beta3
+kind: HTTPRoute
+metadata: {name: web, namespace: d}
+spec: {parentRefs: [{kind: Service, name: web, port: 80}], rules: [{matches: [{path: {value: /a}}]}]}
+"];
+    for allowed in [false, true] {
+        let world = with(&texts, |settings| settings.allow_request_headers = allowed);
+        let told = world.outbound("d", Target::Authority("web.d.svc")).unwrap();
+        let OutboundProtocol::Detect { http1, .. } = &told.protocol else { panic!("{told:?}") };
+        assert_eq!(http1.routes[0].rules[0].allow_headers, allowed);
+    }
+}
+
+#[test]
+fn routes_of_every_version_are_read() {
+    for (version, kind) in [
+        ("policy.linkerd.io/v1alpha1", "HTTPRoute"),
+        ("policy.linkerd.io/v1beta1", "HTTPRoute"),
+        ("policy.linkerd.io/v1beta2", "HTTPRoute"),
+        ("policy.linkerd.io/v1beta3", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1beta1", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+        ("gateway.networking.k8s.io/v1alpha2", "GRPCRoute"),
+        ("gateway.networking.k8s.io/v1alpha2", "TLSRoute"),
+        ("gateway.networking.k8s.io/v1alpha2", "TCPRoute"),
+    ] {
+        let route = format!(
+            "apiVersion: {version}
+kind: {kind}
+metadata: {{name: r, namespace: d}}
+spec: {{parentRefs: [{{kind: service, group: Core, name: web}}], rules: [{{}}]}}"
+        );
+        let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: d}
+spec: {ports: [{port: 80}]}
+";
+        let world = alone(&[service, &route]);
+        let told = world.outbound("d", Target::Authority("web.d.svc")).unwrap();
+        let meta = match &told.protocol {
+            OutboundProtocol::Detect { http1: routes, .. } | OutboundProtocol::Grpc(routes) => {
+                &routes.routes[0].meta
+            }
+            OutboundProtocol::Tls(routes) | OutboundProtocol::Opaque(routes) => &routes[0].meta,
+            other => panic!("{other:?}"),
+        };
+        let (group, _) = version.split_once('/').unwrap();
+        assert_eq!((meta.group(), meta.kind(), meta.name()), (group, kind, "r"), "{version}");
+    }
+}
+
+#[test]
+fn of_equal_egress_networks_the_oldest_wins_then_the_first_name() {
+    let network = |name: &str, created: &str| {
+        format!(
+            "apiVersion: policy.linkerd.io/v1alpha1
+kind: EgressNetwork
+metadata: {{name: {name}, namespace: d{created}}}
+spec: {{trafficPolicy: Deny, networks: [{{cidr: 192.0.2.0/24}}]}}"
+        )
+    };
+    let at = |year: u16| format!(", creationTimestamp: \"{year}-01-01T00:00:00Z\"");
+    for (first, second, wins) in [
+        (network("a", &at(2026)), network("b", &at(2025)), "b"),
+        (network("a", &at(2025)), network("b", &at(2025)), "a"),
+        (network("a", &at(2025)), network("b", ""), "b"),
+    ] {
+        let world = alone(&[&first, &second]);
+        let told = world.outbound("d", Target::Addr("192.0.2.7:80".parse().unwrap())).unwrap();
+        assert_eq!((told.parent.kind(), told.parent.name()), ("EgressNetwork", wins), "{first} {second}");
+    }
+}

@@ -181,13 +181,13 @@ fn routes_that_no_status_would_accept_do_not_count() {
     let by_port = http.replace("name: web}", "name: web, port: 8080}");
     let by_section = http.replace("name: web}", "name: web, sectionName: a}");
     let foreign = http.replace("name: web}", "name: web, namespace: e}");
-    let of_service = http.replace("group: policy.linkerd.io, kind: Server", "group: core, kind: Service");
+    let of_gateway = http.replace("group: policy.linkerd.io, kind: Server", "kind: Gateway");
     for (made, why) in [
         (&elsewhere, "HTTPRoute d/api is not accepted by Server d/other: NoMatchingParent"),
         (&by_port, "a route with a parent Server by port is not used"),
         (&by_section, "a route with a parent Server by section is not used"),
         (&foreign, "a route with a parent Server in another namespace is not used"),
-        (&of_service, "a HTTPRoute without a Server for parent is not used here"),
+        (&of_gateway, "a HTTPRoute without a Server, a Service or an EgressNetwork for parent is not used"),
     ] {
         assert_eq!(named(&routes("HTTP/1", &[made])), ["/default/default", "/default/probe"], "{made}");
         assert_eq!(notes(&[&POD.replace("KIND", "HTTP/1"), made]), [why], "{made}");

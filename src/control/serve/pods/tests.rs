@@ -62,8 +62,46 @@ async fn pods_services_and_problems_can_be_read() {
     assert!(problem["file"].as_str().unwrap().ends_with("03-policy.yaml"), "{problem}");
     assert!(problem["line"].as_u64().unwrap() > 0);
 
+    assert_eq!(json(addr, "/api/v1/routes").await, json!([]));
     assert_eq!(get(addr, "/ready").await, (200, "ready\n".into()));
     assert_eq!(get(addr, "/live").await.0, 200);
     assert_eq!(get(addr, "/nope").await.0, 404);
     assert_eq!(drain.finish(LIMIT).await, 0);
+}
+
+#[tokio::test]
+async fn statuses_of_routes_can_be_read() {
+    let guide = Guide::new();
+    guide.write(
+        "east/04-route.yaml",
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: canary, namespace: mc-demo}
+spec:
+  parentRefs: [{kind: Service, name: bb, port: 8080}, {kind: Service, name: cc}]
+  rules: [{backendRefs: [{name: bb, port: 8080}, {name: dd, port: 8080}]}]
+",
+    );
+    let folder = guide.open("east");
+    let drain = Drain::default();
+    let about = About {
+        cluster_name: "east".into(),
+        folder: guide.path("east"),
+        issuing: guide.certifier("east").0.authority.clone(),
+        admin: ([127, 0, 0, 1], 9999).into(),
+    };
+    let views = Views { snapshots: folder.snapshots(), reports: folder.reports(), about: Arc::new(about) };
+    let addr = start(([127, 0, 0, 1], 0).into(), views, &drain).await.unwrap();
+    let routes = json(addr, "/api/v1/routes").await;
+    let lost = json!({ "type": "ResolvedRefs", "status": "False", "reason": "BackendNotFound",
+        "message": "Service mc-demo/dd does not exist" });
+    let accepted = json!({ "type": "Accepted", "status": "True", "reason": "Accepted", "message": "" });
+    assert_eq!(routes[0]["conditions"], json!([accepted, lost]));
+    assert_eq!(routes[0]["parentRef"]["port"], 8080);
+    let refused = json!({ "type": "Accepted", "status": "False", "reason": "NoMatchingParent",
+        "message": "it does not exist" });
+    assert_eq!(routes[1]["conditions"][0], refused);
+    let notes = folder.reports().borrow().notes.clone();
+    let at = "04-route.yaml:5:16: a backend of HTTPRoute mc-demo/canary fails its requests: BackendNotFound";
+    assert!(notes.iter().any(|note| note.to_string().contains(at)), "{notes:?}");
 }
