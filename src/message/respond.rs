@@ -21,40 +21,40 @@ pub struct Asked {
     pub informational: bool,
 }
 
+impl Asked {
+    /// Whether it is answered as gRPC has it (contract 5).
+    fn is_grpc(self) -> bool {
+        self.grpc && self.version == Version::HTTP_2
+    }
+}
+
 /// The answer for a fault, without a body. Whether the connection must end is the reason's row.
 pub fn fault(asked: Asked, fault: &Fault) -> Response<()> {
     let row = fault.reason.row();
-    let mut rsp = Response::new(());
-    *rsp.version_mut() = asked.version;
+    let mut rsp = empty(asked);
+    *rsp.status_mut() = if asked.is_grpc() { StatusCode::OK } else { row.status };
     let headers = rsp.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    let grpc = asked.grpc && asked.version == Version::HTTP_2;
-    if grpc {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(row.grpc)));
+    if asked.is_grpc() {
+        tell_grpc(headers, row.grpc.into());
     }
     if asked.informational {
-        explain(headers, fault.reason, grpc);
+        explain(headers, fault.reason, asked.is_grpc());
     }
     if row.closes && asked.version == Version::HTTP_11 && !asked.orig_proto {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    *rsp.status_mut() = if grpc { StatusCode::OK } else { row.status };
     rsp
 }
 
 /// The answer that leads elsewhere. A gRPC client does not follow, and is told that there is nothing (contract 5).
 pub fn redirect(asked: Asked, to: &Redirected) -> Response<()> {
-    let mut rsp = Response::new(());
-    *rsp.version_mut() = asked.version;
+    let mut rsp = empty(asked);
     let headers = rsp.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     if asked.informational {
         headers.insert(PROXY_ERROR, HeaderValue::from_static("redirected"));
     }
-    if asked.grpc && asked.version == Version::HTTP_2 {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, HeaderValue::from(5));
+    if asked.is_grpc() {
+        tell_grpc(headers, NOT_FOUND);
         return rsp;
     }
     // Made of what a target is made of, so it always is a header's value.
@@ -70,30 +70,42 @@ pub fn injected(asked: Asked, failure: &Failure) -> Response<()> {
     let (status, code) = match failure.kind {
         FailureKind::Http(status) => (status, FAILED_PRECONDITION),
         // What gRPC does not define is unknown.
-        FailureKind::Grpc(code) => (StatusCode::OK, if code <= 16 { code } else { 2 }),
+        FailureKind::Grpc(code) => (StatusCode::OK, if code <= 16 { code } else { UNKNOWN }),
     };
-    let mut rsp = Response::new(());
-    *rsp.version_mut() = asked.version;
+    let mut rsp = empty(asked);
+    *rsp.status_mut() = if asked.is_grpc() { StatusCode::OK } else { status };
     let headers = rsp.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    let grpc = asked.grpc && asked.version == Version::HTTP_2;
-    if grpc {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, HeaderValue::from(code));
+    if asked.is_grpc() {
+        tell_grpc(headers, code);
     }
     if asked.informational {
         let message = HeaderValue::try_from(&failure.message);
         let message = message.unwrap_or(HeaderValue::from_static("unexpected error"));
-        if grpc {
+        if asked.is_grpc() {
             headers.insert(GRPC_MESSAGE, message.clone());
         }
         headers.insert(PROXY_ERROR, message);
         headers.insert(REASON, HeaderValue::from_static(Reason::InjectedFailure.row().name));
     }
-    *rsp.status_mut() = if grpc { StatusCode::OK } else { status };
     rsp
 }
 
+/// 200 with nothing in it, to be made what it is to say.
+fn empty(asked: Asked) -> Response<()> {
+    let mut rsp = Response::new(());
+    *rsp.version_mut() = asked.version;
+    rsp.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    rsp
+}
+
+/// How a call of gRPC ends that has no messages.
+fn tell_grpc(headers: &mut HeaderMap, code: u16) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(code));
+}
+
+const UNKNOWN: u16 = 2;
+const NOT_FOUND: u16 = 5;
 const FAILED_PRECONDITION: u16 = 9;
 
 /// Trailers that end a gRPC answer which cannot be passed on whole.
