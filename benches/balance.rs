@@ -65,7 +65,7 @@ fn member(balancer: &Balancer<u16>, n: u16, ready_every: u16) -> Arc<Member<u16>
 }
 
 fn balancer(size: u16, ready_every: u16, band: Option<LoadBand>) -> Balancer<u16> {
-    let balancer = Balancer::local_first(Load::default(), [band, None]);
+    let balancer = Balancer::local_first(Load::default(), [band, None, None]);
     balancer.add((1..=size).map(|n| member(&balancer, n, ready_every)));
     balancer
 }

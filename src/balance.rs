@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::model::endpoint::Locality;
 use crate::model::outbound::{Load, LoadBand, Penalty};
-use crate::telemetry::balancers::{Balancing, Spill, State, Use};
+use crate::telemetry::balancers::{Balancing, ByUse, Spill, State, Use};
 use crate::telemetry::metric::Counter;
 
 pub mod circuit;
@@ -44,7 +44,7 @@ pub struct Balancer<T> {
     changed: Arc<Notify>,
     load: Load,
     /// For each [`Use`].
-    local_first: [Option<Arc<LocalFirst>>; 2],
+    local_first: ByUse<Option<Arc<LocalFirst>>>,
     updates: Updates,
 }
 
@@ -95,11 +95,11 @@ pub struct Pick<T> {
 
 impl<T> Balancer<T> {
     pub fn new(load: Load) -> Self {
-        Self::local_first(load, [None, None])
+        Self::local_first(load, ByUse::default())
     }
 
     /// Prefers local members in each [`Use`] for which there is a band.
-    pub fn local_first(load: Load, bands: [Option<LoadBand>; 2]) -> Self {
+    pub fn local_first(load: Load, bands: ByUse<Option<LoadBand>>) -> Self {
         let members = ArcSwap::from_pointee(Set { all: Vec::new(), local: 0 });
         let changed = Arc::new(Notify::new());
         let local_first = bands.map(|band| band.map(|band| Arc::new(LocalFirst::new(band))));

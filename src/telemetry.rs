@@ -115,8 +115,7 @@ impl Metrics {
         self.streams.render_inbound(&mut page);
         self.connections.render_outbound(&mut page);
         self.streams.render_outbound(&mut page);
-        self.balancers.render(&mut page, balancers::Use::Http);
-        self.balancers.render(&mut page, balancers::Use::Tcp);
+        balancers::Use::ALL.iter().for_each(|used| self.balancers.render(&mut page, *used));
         self.connections.render_routes(&mut page);
         self.process.render(&mut page);
         page.finish()

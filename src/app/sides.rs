@@ -161,6 +161,7 @@ pub(super) fn outbound(
         dial_from: around.dial_from,
     };
     let destination = patience(config, &config.destination.control);
+    let [requests_first, connections_first] = config.outbound.local_first;
     let backends = Backends {
         destinations: controllers.destination.clone(),
         context: config.destination.context.clone(),
@@ -168,8 +169,8 @@ pub(super) fn outbound(
         connector: Arc::new(connector),
         settings: http_settings(connect, true, config.outbound.ping),
         backoff: connect.backoff,
-        queues: [config.outbound.http_queue, config.outbound.tcp_queue],
-        local_first: config.outbound.local_first,
+        queues: [config.outbound.http_queue, config.outbound.tcp_queue, config.outbound.tcp_queue],
+        local_first: [requests_first, connections_first, connections_first],
         metrics: metrics.clone(),
         clients: Default::default(),
     };

@@ -25,7 +25,7 @@ use crate::model::outbound::{Backend as Spec, BackendKind, Breaker, LoadBand};
 use crate::model::peer::NoServerTls;
 use crate::model::{Authority, Endpoint, EndpointUpdate, ResourceRef};
 use crate::telemetry::Metrics;
-use crate::telemetry::balancers::Use;
+use crate::telemetry::balancers::{ByUse, Use};
 use crate::telemetry::transport::Dialled;
 
 use super::stream::{self, Outages, Patience};
@@ -49,9 +49,9 @@ pub struct Backends {
     /// Between attempts at one endpoint.
     pub backoff: Backoff,
     /// How requests wait for an endpoint, and connections.
-    pub queues: [Queue; 2],
+    pub queues: ByUse<Queue>,
     /// How much local endpoints take before others do, of either; `None`: all are alike.
-    pub local_first: [Option<LoadBand>; 2],
+    pub local_first: ByUse<Option<LoadBand>>,
     pub metrics: Arc<Metrics>,
     /// Every client alive, for sweeping.
     pub clients: Mutex<Vec<Weak<Client>>>,
@@ -64,9 +64,9 @@ pub struct Backend {
     breaker: Option<Breaker>,
     members: Members,
     /// For each [`Use`].
-    waiting: [Waiting; 2],
+    waiting: ByUse<Waiting>,
     /// Whether its balancer is among the metrics, for each [`Use`].
-    shown: [OnceLock<()>; 2],
+    shown: ByUse<OnceLock<()>>,
     watching: Option<JoinHandle<()>>,
 }
 

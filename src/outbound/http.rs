@@ -248,8 +248,6 @@ pub(super) async fn send(
 ) -> Result<(Answer, Track), Fault> {
     let mut deadline = Instant::now() + backend.failfast(Use::Http);
     let (mut sendings, mut unsent) = (1, 0);
-    // Who sends it again as a whole would multiply what is sent again here.
-    let retried = limits.is_some_and(Attempt::is_retried);
     let version = req.version();
     let required = req.headers_mut().remove(headers::REQUIRE_ID);
     loop {
@@ -310,7 +308,7 @@ pub(super) async fn send(
                     give_up_or_retry(pick, connect::Error::Http(client.endpoint.addr, error), deadline)?;
                 }
             }
-            Err(Unanswered::Refused(back, _)) if sendings < SENDINGS && !retried => {
+            Err(Unanswered::Refused(back, _)) if sendings < SENDINGS => {
                 pick.abandon();
                 req = came.restore(*back);
                 sendings += 1;

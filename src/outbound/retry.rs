@@ -34,8 +34,7 @@ pub(super) async fn send<'a>(
 ) -> Done<'a> {
     let most = retry.max_body as usize;
     if req.body().size_hint().lower() > most as u64 {
-        let how = Try { headers: retry.timeout, retried: false };
-        return call.attempt(req, how, stream).await;
+        return call.attempt(req, Try { headers: retry.timeout }, stream).await;
     }
     let (head, body) = req.into_parts();
     let grpc = is_grpc(&head.headers) && head.version == Version::HTTP_2;
@@ -47,7 +46,7 @@ pub(super) async fn send<'a>(
         // Nobody waits for a further attempt.
         let headers = retry.timeout.filter(|_| sent == 0 || !last);
         let req = Request::from_parts(head.clone(), body);
-        let mut done = call.attempt(req, Try { headers, retried: true }, stream).await;
+        let mut done = call.attempt(req, Try { headers }, stream).await;
         if let Ok(Attempted::Answered(answered)) = &mut done
             && let Err(reason) = peek(answered, retry).await
         {
@@ -73,7 +72,11 @@ pub(super) async fn send<'a>(
         }
         if !call.taken.is_ready() {
             stream.retries().inspect(|retries| retries.overflow.incr());
-            return done;
+            return match done {
+                // It would be turned away at once, and that is what its sender is told.
+                Err(fault) if fault.reason == Reason::FailFast => Err(Reason::LoadShed.into()),
+                done => done,
+            };
         }
         let Some(again) = replay.again() else { return done };
         (body, replay) = again;

@@ -54,8 +54,6 @@ pub(super) struct Answered {
 pub(super) struct Try {
     /// From the end of the request to the head of its answer.
     pub(super) headers: Option<Duration>,
-    /// Others may follow: what an endpoint refuses is not sent again below.
-    pub(super) retried: bool,
 }
 
 impl Session {
@@ -102,6 +100,7 @@ impl Session {
         match instead {
             Instead::Redirected(to) => {
                 stream.answered(to.status.as_u16());
+                self.metrics.errors.outbound_redirect();
                 respond::redirect(asked, &to)
             }
             Instead::Failed(failure) => {

@@ -35,6 +35,7 @@ impl Outbound {
             Some(name) => route::tls(routing, name)?, // route
             None => route::opaque(routing)?,
         };
+        let used = if server_name.is_some() { Use::Tls } else { Use::Tcp };
         let target = (dest.target.ip(), dest.target.port());
         let connections = &self.metrics.connections;
         let counts = match server_name {
@@ -44,9 +45,9 @@ impl Outbound {
         counts.open();
         let backend = taken.backend();
         if let Ok(backend) = &backend {
-            backend.show(&self.metrics, Use::Tcp, taken.parent);
+            backend.show(&self.metrics, used, taken.parent);
         }
-        let carried = async { carry(io, backend?, early).await }.await;
+        let carried = async { carry(io, backend?, used, early).await }.await;
         counts.close(match &carried {
             Ok(ended) => ended.as_ref().err().map(reason),
             Err(fault) => Some(fault.reason),
@@ -71,12 +72,13 @@ fn reason(broken: &Broken) -> Reason {
 async fn carry(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     backend: &Backend,
+    used: Use,
     early: Option<Box<Early>>,
 ) -> Result<Result<(), Broken>, Fault> {
     let taken = early.and_then(|early| early.taken()).and_then(|(pick, upstream)| Some((pick?, upstream)));
     let (pick, upstream) = match taken {
         Some(taken) => taken,
-        None => connect(backend).await?, // balance, connect
+        None => connect(backend, used).await?, // balance, connect
     };
     let (held, right) = (pick.client().hold(), upstream.get_ref().get_ref().right().cloned());
     let mut upstream = OneSided::new(upstream, held.clone());
@@ -92,10 +94,10 @@ async fn carry(
 
 /// A connection to one endpoint of a backend. An endpoint that cannot be reached costs only the time
 /// of the attempt: another is tried until the failfast timeout has passed.
-async fn connect(backend: &Backend) -> Result<(Pick, Upstream), Fault> {
-    let deadline = Instant::now() + backend.failfast(Use::Tcp);
+async fn connect(backend: &Backend, used: Use) -> Result<(Pick, Upstream), Fault> {
+    let deadline = Instant::now() + backend.failfast(used);
     loop {
-        let mut pick = backend.pick(Use::Tcp, deadline).await?;
+        let mut pick = backend.pick(used, deadline).await?;
         match pick.client().stream().await {
             Ok(stream) => {
                 pick.reached();

@@ -42,11 +42,10 @@ impl Limits {
         }
     }
 
-    /// An attempt that begins now. `None` where it is the only one, and may take as long as it likes.
+    /// An attempt that begins now. `None` where it may take as long as it likes.
     pub(super) fn attempt(self, how: Try) -> Option<Attempt> {
         let limited = self.end.is_some() || self.response.is_some() || self.idle.is_some();
-        let said = limited || how.headers.is_some() || how.retried;
-        said.then(|| Attempt { limits: self, how, progress: Progress::new() })
+        (limited || how.headers.is_some()).then(|| Attempt { limits: self, how, progress: Progress::new() })
     }
 
     /// Waits, if there is time for it.
@@ -60,11 +59,6 @@ impl Limits {
 impl Attempt {
     pub(super) fn progress(&self) -> &Arc<Progress> {
         &self.progress
-    }
-
-    /// Whether another may follow.
-    pub(super) fn is_retried(&self) -> bool {
-        self.how.retried
     }
 
     /// When the whole must have come to its end.
@@ -160,7 +154,7 @@ mod tests {
     /// How a wait ends whose request passes in pieces of 30 ms, so many, and whose head comes never.
     async fn ends(limits: Limits, headers: Option<Duration>, pieces: u32) -> (Reason, Duration) {
         let began = Instant::now();
-        let attempt = limits.attempt(Try { headers, retried: false }).unwrap();
+        let attempt = limits.attempt(Try { headers }).unwrap();
         let sending = pin!(async {
             for _ in 0..pieces {
                 sleep(30 * MS).await;

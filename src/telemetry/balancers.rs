@@ -48,11 +48,20 @@ pub struct Spill {
 pub enum Use {
     Http,
     Tcp,
+    /// By the server's name that TLS asks for.
+    Tls,
 }
+
+impl Use {
+    pub const ALL: [Self; 3] = [Self::Http, Self::Tcp, Self::Tls];
+}
+
+/// Something for each use, found by `used as usize`.
+pub type ByUse<T> = [T; Use::ALL.len()];
 
 /// Every balancer in use.
 #[derive(Default)]
-pub struct Balancers([Mutex<Vec<Shown>>; 2]);
+pub struct Balancers(ByUse<Mutex<Vec<Shown>>>);
 
 struct Shown {
     labels: Arc<str>,
@@ -71,7 +80,7 @@ impl Balancers {
         let labels = Labels::new().parent(parent).backend(backend);
         let labels = match used {
             Use::Http => labels,
-            Use::Tcp => labels.with("logical", authority).with("concrete", authority),
+            Use::Tcp | Use::Tls => labels.with("logical", authority).with("concrete", authority),
         };
         let balancer = Arc::downgrade(balancer) as Weak<dyn Balancing>;
         let mut all = self.0[used as usize].lock();
@@ -95,6 +104,7 @@ impl Balancers {
         let (prefix, local_first) = match used {
             Use::Http => ("outbound_http_balancer", "causeway_outbound_http_local_first"),
             Use::Tcp => ("outbound_tcp_balancer", "causeway_outbound_tcp_local_first"),
+            Use::Tls => ("outbound_tls_balancer", "causeway_outbound_tls_local_first"),
         };
         let states = self.states(used);
         render(page, prefix, &states);

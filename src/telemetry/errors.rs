@@ -57,6 +57,18 @@ impl Errors {
         self.outbound_http.get(&Labels::new().with("error", reason.row().label)).incr();
     }
 
+    /// Counts a request that a route answers with another location: to the reference an error among others, but nothing
+    /// that failed.
+    pub fn outbound_redirect(&self) {
+        self.outbound_http.get(&Labels::new().with("error", UNEXPECTED)).incr();
+    }
+
+    /// The same, inbound.
+    pub fn inbound_redirect(&self, target: SocketAddr, server: &ResourceRef) {
+        let labels = Labels::new().with("error", UNEXPECTED).target(target);
+        self.inbound_http.get(&labels.srv(server, target.port())).incr();
+    }
+
     /// Counts a connection that failed outbound; `target` is the original destination.
     pub fn outbound_tcp(&self, reason: Reason, target: SocketAddr) {
         self.outbound.count(reason);
@@ -100,6 +112,9 @@ impl Errors {
 }
 
 const FAULTS: &str = "causeway_faults_total";
+
+/// The label of what has none of its own (contract 6.1).
+const UNEXPECTED: &str = "unexpected";
 
 impl Reasons {
     fn new() -> Self {

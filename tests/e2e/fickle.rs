@@ -38,6 +38,8 @@ pub enum Reply {
     Stalls,
     /// The head, then so many pieces, so long one after the other.
     Trickles(usize, Duration),
+    /// The stream is refused, as if it had not been looked at.
+    Refuses,
 }
 
 /// What was sent, and when it had been read.
@@ -130,9 +132,9 @@ async fn answer(
     req: Request<Incoming>,
     reply: Reply,
     all: &Mutex<Vec<Sent>>,
-) -> Result<Response<Body>, hyper::Error> {
+) -> Result<Response<Body>, h2::Error> {
     let (head, body) = req.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let body = body.collect().await.map_err(|_| h2::Reason::CANCEL)?.to_bytes();
     let grpc = head.headers.get("content-type").cloned();
     all.lock().push(Sent { headers: head.headers, body: body.clone(), at: Instant::now() });
     let mut rsp = Response::new(whole(body.clone()));
@@ -150,6 +152,7 @@ async fn answer(
         Reply::Fails(status, _) => *rsp.status_mut() = status.try_into().unwrap(),
         Reply::Trails(code) => *rsp.body_mut() = trailed(Bytes::new(), code),
         Reply::Never => std::future::pending().await,
+        Reply::Refuses => return Err(h2::Reason::REFUSED_STREAM.into()),
         Reply::Stalls => {
             let first = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"piece")))]);
             *rsp.body_mut() = BodyExt::boxed(StreamBody::new(first.chain(futures_util::stream::pending())));

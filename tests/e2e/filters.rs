@@ -14,6 +14,7 @@ use crate::callers::{Caller, Callers, Spoken, status};
 use crate::client::{Client, Kind, empty};
 use crate::every_kind;
 use crate::log::Log;
+use crate::metrics::page;
 use crate::policies::{Speaks, by_path, everyone, identified, only_from, routed, routes_of, server};
 use crate::raw::read_to_end;
 use crate::sandbox::{identity, within};
@@ -76,6 +77,9 @@ every_kind! {
             }
         }
         assert_eq!(callers.pair.app.seen().len(), 0);
+        let page = page(&callers.pair.bb).await;
+        let counts = |line: &&str| line.starts_with("inbound_http_errors_total{error=\"unexpected\",") && line.ends_with(" 1");
+        assert!(page.lines().any(|line| counts(&line)), "as the reference counts it: {page}");
         client.get("/other").await.assert_answered();
     }
 

@@ -14,7 +14,7 @@ use crate::every_kind;
 use crate::fickle::{Fickle, Reply};
 use crate::metrics::page;
 use crate::pair::BB;
-use crate::policies::{balance, forward};
+use crate::policies::{add, balance, forward};
 use crate::sandbox::until;
 
 const MS: Duration = Duration::from_millis(1);
@@ -221,6 +221,32 @@ every_kind! {
             assert!(is_busy(kind, &answer.unwrap()));
         }
         assert_eq!(fickle.begun(), CLIENTS / 3 + 3 * (CLIENTS - CLIENTS / 3));
+    }
+}
+
+#[tokio::test]
+async fn what_an_endpoint_refuses_unread_goes_elsewhere_whatever_the_route_says() {
+    for kind in [Kind::Http2, Kind::Grpc] {
+        let fickle = retried(kind, retry(kind, 0), &[Reply::Refuses, Reply::Refuses, Reply::Echo]).await;
+        fickle.pair.world.script().endpoints(BB, &add(vec![Endpoint::plain(fickle.app.addr)]));
+        post(&mut fickle.pair.client(kind).await, "body").await.assert_answered();
+        assert_eq!(fickle.sent().iter().map(|sent| sent.body.clone()).collect::<Vec<_>>(), ["body"; 3]);
+        let page = page(&fickle.pair.web).await;
+        let counts =
+            |line: &&str| line.contains("_retry_") && !line.starts_with('#') && !line.ends_with(" 0");
+        assert_eq!(page.lines().find(counts), None, "that is no retry");
+    }
+}
+
+#[tokio::test]
+async fn who_waited_in_vain_and_finds_nobody_ready_again_is_turned_away() {
+    let kind = Kind::Http2;
+    let hasty = [("LINKERD2_PROXY_OUTBOUND_HTTP_FAILFAST_TIMEOUT", "100ms")];
+    for (limit, status, code) in [(0, 504, "4"), (1, 503, "14")] {
+        let fickle = Fickle::with(&hasty, &[Reply::Echo]).await;
+        fickle.pair.world.script().endpoints(BB, &crate::policies::none());
+        fickle.rule(kind, rule(Some(retry(kind, limit))));
+        fickle.pair.get(kind).await.assert_refused(kind, status, code);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::every_kind;
 use crate::fickle::{Fickle, Reply, spoken};
 use crate::metrics::page;
 use crate::pair::{BB, Pair};
-use crate::policies::{balance, by_path, forward, opaque_route, outbound};
+use crate::policies::{add, balance, by_path, forward, opaque_route, outbound};
 use crate::raw::read_to_end;
 use crate::sandbox::{service_addr, until, within};
 
@@ -115,6 +115,8 @@ every_kind! {
         let location = answer.header("location").unwrap();
         assert_eq!((answer.status.as_u16(), location), (301, "http://elsewhere.example:8080/new/x?y=z"));
         assert_eq!(pair.app.seen().len(), 0);
+        let counted = "outbound_http_errors_total{error=\"unexpected\"} 1";
+        assert!(page(&pair.web).await.lines().any(|line| line == counted), "as the reference counts it");
         // Back to where it came from: as if there were none.
         let here = Redirect { host: Some("bb.demo.svc.cluster.local".parse().unwrap()), ..Redirect::default() };
         let pair = ruled(kind, |rule| rule.filters = vec![Filter::Redirect(here)]).await;
@@ -310,11 +312,15 @@ async fn connections_are_routed_by_the_server_that_tls_asks_for() {
             && count("causeway_faults_total{", "no-server-name") == 2
     })
     .await;
-    let routes = vec![opaque_route(forward(Endpoint::plain(one.addr)))];
+    pair.world.script().endpoints(BB, &add(vec![Endpoint::plain(one.addr)]));
+    let routes = vec![opaque_route(balance(BB))];
     let service = service_addr();
     pair.world.script().policy(service, &outbound(OutboundProtocol::Tls(routes)));
     let mut io = pair.web.connect(service).await;
     io.write_all(&hello(Some("any.name"))).await.unwrap();
     io.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut io).await[..3], *b"one", "a route without names takes all");
+    let page = page(&pair.web).await;
+    assert!(page.contains("outbound_tls_balancer_endpoints{endpoint_state=\"ready\","), "{page}");
+    assert!(!page.contains("outbound_tcp_balancer_"), "{page}");
 }

@@ -6,7 +6,7 @@ const BAND: LoadBand = LoadBand { low: 2, high: 4 };
 
 /// Members 1 and 2 are local and 3 to 5 are not; all are ready.
 fn zones() -> Balancer<u16> {
-    let balancer = Balancer::local_first(Load::default(), [Some(BAND), None]);
+    let balancer = Balancer::local_first(Load::default(), [Some(BAND), None, None]);
     let place = |n| if n < 3 { Locality::Local } else { Locality::Remote };
     // In no order.
     let members = [4, 2, 5, 1, 3].map(|n| balancer.member_at(addr(n), place(n), |_| n));
