@@ -16,7 +16,26 @@ const DEVIATIONS: &[(&[&str], &str)] = &[
         &["streams::nobody_listens", "grpc::nobody_listens"],
         "that nobody listens is known at once: 502 without waiting for the failfast timeout, whatever the HTTP version",
     ),
-    (&["streams::refused_stream"], "what an HTTP/2 peer refused unread is sent again"),
+    (
+        &["streams::refused_stream", "retries::none, stream reset, REFUSED_STREAM"],
+        "what an HTTP/2 peer refused unread is sent again",
+    ),
+    (
+        &["retries::nobody listens"],
+        "an endpoint that takes no connection has not answered: another is waited for, until the failfast timeout",
+    ),
+    (
+        &["breakers::another backend"],
+        "a backend whose endpoints are all left alone is passed over at once, not after the failfast timeout",
+    ),
+    (
+        &["timeouts::idle, a request that pauses"],
+        "a pause in the middle of a request is told for what it is: 504",
+    ),
+    (
+        &["timeouts::idle, an answer", "timeouts::request, an answer", "timeouts::response, an answer"],
+        "an answer that a timeout cuts short ends gRPC with what happened, `DEADLINE_EXCEEDED`",
+    ),
     (
         &["exchanges::connection twice"],
         "what any `connection` header names is removed, not only what the first does",

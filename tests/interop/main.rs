@@ -4,7 +4,7 @@
 //! applications saw is written down the same way for every pairing, and compared with what was seen between two
 //! reference proxies: `records/reference.txt`. Where ours differ, that is in [`deviations`] with its reason, and what
 //! was seen instead is in `records/deviations.txt`. The same again with a gateway between the clusters, in
-//! `records/gateway`.
+//! `records/gateway`. What policy does is in [`policy`].
 //!
 //! Ours with ours always runs. The other pairings run where `LINKERD2_PROXY_BIN` names a reference proxy, and say
 //! loudly that they did not where none is. `CAUSEWAY_WRITE_RECORDS=1` writes what was seen into both files, those of the
@@ -14,9 +14,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod cases;
+#[path = "../control/mod.rs"]
+mod control;
 mod deviations;
 mod frames;
 mod messages;
+mod policy;
 mod record;
 mod stage;
 mod tally;
@@ -86,6 +89,6 @@ async fn compare_through_gateway(pairing: Pairing) {
 async fn compare_between(pairing: Pairing, between: Between) {
     let Some(stage) = Stage::set(pairing, between).await else { return };
     let seen = cases::run(&stage).await;
-    let problems = Records::load(between).compare(pairing, &seen);
+    let problems = Records::load(between.folder()).compare(pairing, &seen);
     assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), seen.len(), problems.join("\n"));
 }

@@ -8,19 +8,19 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::deviations;
-use crate::stage::{Between, Pairing, Proxy, Way};
+use crate::stage::{Pairing, Proxy, Way};
 
 /// What the two ends of a case saw, in the order in which each saw it.
 #[derive(Clone)]
 pub(crate) struct Seen {
-    names: Arc<[(String, &'static str); 5]>,
+    names: Arc<[(String, &'static str)]>,
     notes: Arc<Mutex<[Vec<String>; 2]>>,
 }
 
 impl Seen {
     /// `names` stand for addresses, which differ from run to run, and for what is long.
-    pub(crate) fn new(names: [(String, &'static str); 5]) -> Self {
-        Self { names: Arc::new(names), notes: Arc::default() }
+    pub(crate) fn new(names: impl Into<Arc<[(String, &'static str)]>>) -> Self {
+        Self { names: names.into(), notes: Arc::default() }
     }
 
     pub(crate) fn app(&self, lines: impl IntoIterator<Item = impl Into<String>>) {
@@ -57,8 +57,10 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    pub(crate) fn load(between: Between) -> Self {
-        let folder = path(between);
+    /// Those in this folder below `records`.
+    pub(crate) fn load(folder: &str) -> Self {
+        let records = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/records");
+        let folder = records.join(folder);
         let deviations = parse(&std::fs::read_to_string(folder.join("deviations.txt")).unwrap_or_default());
         let mut by_pairing = BTreeMap::<_, Observed>::new();
         for (title, text) in deviations {
@@ -117,14 +119,6 @@ pub(crate) fn title(case: &str, way: Way) -> String {
 fn name(pairing: Pairing) -> String {
     let name = |proxy| if proxy == Proxy::Ours { "ours" } else { "reference" };
     format!("{} to {}", name(pairing.client), name(pairing.server))
-}
-
-fn path(between: Between) -> PathBuf {
-    let records = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop/records");
-    match between {
-        Between::FlatNetwork => records,
-        Between::Gateway => records.join("gateway"),
-    }
 }
 
 fn print(sections: &Observed) -> String {

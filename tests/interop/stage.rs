@@ -49,6 +49,16 @@ pub(crate) enum Between {
     Gateway,
 }
 
+impl Between {
+    /// The folder of its records.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::FlatNetwork => "",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
 /// Which way connections take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {

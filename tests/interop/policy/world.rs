@@ -1,0 +1,244 @@
+//! A pod with the proxy under test, and what its control plane knows.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use causeway::api::outbound::Target;
+use causeway::demo::apart::Apart;
+use causeway::demo::namespace::Namespace;
+use causeway::demo::network::Network;
+use causeway::demo::node;
+use causeway::demo::process::{Process, Program};
+use causeway::identity::key::Documents;
+use causeway::model::outbound::{Backend, BackendKind, HttpRoutes, Load, OutboundProtocol};
+use causeway::model::{Endpoint, EndpointUpdate, OutboundPolicy, ResourceRef};
+use causeway::redirect::{self, Rules};
+use causeway::tls::testing::TestCa;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tonic::Status;
+
+use super::client::Kind;
+use crate::control;
+use crate::namespace::namespace;
+use crate::record::Seen;
+use crate::stage::{DEADLINE, Proxy};
+
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
+const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
+const ADMIN: u16 = 4191;
+const ID: &str = "pod.demo.serviceaccount.identity.linkerd.cluster.local";
+
+pub(super) struct World {
+    // Before the namespace that it lives in.
+    _proxy: Process,
+    pod: Namespace,
+    outside: Namespace,
+    _network: Network,
+    folder: TempDir,
+    known: Arc<Known>,
+    serving: JoinHandle<()>,
+    next: AtomicU16,
+}
+
+/// What the control plane knows.
+struct Known {
+    ca: TestCa,
+    policies: Mutex<HashMap<SocketAddr, OutboundPolicy>>,
+    /// By authority.
+    endpoints: Mutex<HashMap<String, EndpointUpdate>>,
+}
+
+impl control::World for Known {
+    fn ca(&self) -> &TestCa {
+        &self.ca
+    }
+
+    fn policy(&self, target: &Target) -> Result<OutboundPolicy, Status> {
+        let Target::Addr(addr) = target else { return Err(Status::not_found("no address")) };
+        self.policies.lock().get(addr).cloned().ok_or_else(|| Status::not_found("not in the script"))
+    }
+
+    fn endpoints(&self, authority: &str) -> Result<Option<EndpointUpdate>, Status> {
+        Ok(self.endpoints.lock().get(authority).cloned())
+    }
+}
+
+impl World {
+    /// `None` where the machine gives no namespaces, or no reference proxy is named and one is needed.
+    pub(super) async fn start(proxy: Proxy) -> Option<Self> {
+        let reference = std::env::var_os("LINKERD2_PROXY_BIN").map(PathBuf::from);
+        if proxy == Proxy::Reference && reference.is_none() {
+            eprintln!("SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy");
+            return None;
+        }
+        let (outside, pod) = (namespace("outside")?, namespace("pod")?);
+        let network = Network::new().unwrap();
+        network.attach(&outside, &[OUTSIDE.into()]).unwrap();
+        network.attach(&pod, &[POD.into()]).unwrap();
+        pod.run(|| redirect::install(&Apart::here().rules(Rules::default()))).unwrap().unwrap();
+        let ca = TestCa::new("policy");
+        let folder = folder();
+        let controller = listen(&pod, (Ipv4Addr::LOCALHOST, 0).into());
+        let env = environment(folder.path(), controller.local_addr().unwrap(), &ca);
+        let known = Known { ca, policies: Mutex::default(), endpoints: Mutex::default() };
+        let known = Arc::new(known);
+        let serving = tokio::spawn({
+            let known = known.clone();
+            async move { control::serve(controller, known).await.unwrap() }
+        });
+        let launcher = Path::new(env!("CARGO_BIN_EXE_causeway"));
+        let program = match reference.filter(|_| proxy == Proxy::Reference) {
+            Some(reference) => Program::new(launcher, &reference),
+            None => Program::causeway(launcher).args(["proxy"]),
+        };
+        let log = std::fs::File::create(folder.path().join("proxy.log")).unwrap();
+        let proxy = Apart::here().proxy(program.env(env).output(log)).start(&pod).unwrap();
+        let next = AtomicU16::new(1);
+        let world = Self { _proxy: proxy, pod, outside, _network: network, folder, known, serving, next };
+        world.until_ready().await;
+        Some(world)
+    }
+
+    async fn until_ready(&self) {
+        let (began, admin) = (Instant::now(), SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)));
+        while let Err(error) = node::fetch(&self.pod, admin, "/ready", DEADLINE).await {
+            let log = || std::fs::read_to_string(self.folder.path().join("proxy.log")).unwrap_or_default();
+            assert!(began.elapsed() < 3 * DEADLINE, "the proxy is not ready: {error}\n{}", log());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A service that nobody knows yet.
+    pub(super) fn scene(self: &Arc<Self>) -> Scene {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let [high, low] = number.to_be_bytes();
+        let service = SocketAddr::from((Ipv4Addr::new(10, 96, high, low), 80));
+        let names = [(format!("{service}"), "<service>"), (OUTSIDE.to_string(), "<outside>")];
+        Scene { world: self.clone(), number, service, seen: Seen::new(names) }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.serving.abort();
+        eprintln!(
+            "DEBUGLOG {}",
+            std::fs::read_to_string(self.folder.path().join("proxy.log")).unwrap_or_default()
+        );
+    }
+}
+
+/// A service of one case, and what both ends saw.
+#[derive(Clone)]
+pub(super) struct Scene {
+    world: Arc<World>,
+    number: u16,
+    pub(super) service: SocketAddr,
+    pub(super) seen: Seen,
+}
+
+impl Scene {
+    /// A connection as the pod's application opens it.
+    pub(super) async fn dial(&self) -> TcpStream {
+        let connecting = self.world.pod.socket(self.service).unwrap().connect(self.service);
+        let io = tokio::time::timeout(DEADLINE, connecting).await.unwrap().unwrap();
+        io.set_nodelay(true).unwrap();
+        io
+    }
+
+    /// The same service, of which is noted elsewhere what is seen.
+    pub(super) fn aside(&self) -> Self {
+        Self { seen: Seen::new([]), ..self.clone() }
+    }
+
+    /// Where an application of this case may listen.
+    pub(super) fn listen(&self) -> TcpListener {
+        listen(&self.world.outside, (OUTSIDE, 0).into())
+    }
+
+    /// An address that nobody listens at, nor will while the socket lives.
+    pub(super) fn gone(&self) -> (TcpSocket, SocketAddr) {
+        let any = SocketAddr::from((OUTSIDE, 0));
+        let socket = self.world.outside.socket(any).unwrap();
+        socket.bind(any).unwrap();
+        let addr = socket.local_addr().unwrap();
+        (socket, addr)
+    }
+
+    /// A backend of these endpoints, which have no proxy.
+    pub(super) fn backend(&self, name: &str, endpoints: &[SocketAddr]) -> Backend {
+        let authority = format!("{name}.n{}.svc.cluster.local:80", self.number);
+        let update = match endpoints {
+            [] => EndpointUpdate::NoEndpoints { exists: true },
+            all => {
+                let endpoints = all.iter().map(|addr| Endpoint::plain(*addr)).collect();
+                EndpointUpdate::Add { endpoints, unusable: Vec::new() }
+            }
+        };
+        self.world.known.endpoints.lock().insert(authority.clone(), update);
+        let kind = BackendKind::Balance { authority: authority.parse().unwrap(), load: Load::default() };
+        Backend { meta: ResourceRef::default_named(name), kind }
+    }
+
+    /// What the control plane says of the service from now on. To be said once, before anything is asked.
+    pub(super) fn policy(&self, kind: Kind, routes: HttpRoutes) {
+        let protocol = match kind {
+            Kind::Http1 => OutboundProtocol::Http1(routes),
+            Kind::Http2 => OutboundProtocol::Http2(routes),
+            Kind::Grpc => OutboundProtocol::Grpc(routes),
+        };
+        let policy = OutboundPolicy { parent: ResourceRef::default_named("bb"), protocol };
+        self.world.known.policies.lock().insert(self.service, policy);
+    }
+}
+
+fn listen(namespace: &Namespace, addr: SocketAddr) -> TcpListener {
+    let listener = namespace.listen(addr).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    TcpListener::from_std(listener).unwrap()
+}
+
+/// What the injector writes into a pod (contract 1.3).
+fn environment(folder: &Path, control: SocketAddr, ca: &TestCa) -> Vec<(String, String)> {
+    let (dir, control) = (folder.to_str().unwrap(), control.to_string());
+    let workload = "{\"ns\":\"demo\", \"pod\":\"pod\"}\n";
+    let rows = [
+        ("LOG", "warn,linkerd=info"),
+        ("OUTBOUND_LISTEN_ADDRS", "127.0.0.1:4140"),
+        ("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
+        ("ADMIN_LISTEN_ADDR", "0.0.0.0:4191"),
+        ("INBOUND_IPS", &POD.to_string()),
+        ("INBOUND_DEFAULT_POLICY", "all-unauthenticated"),
+        ("POLICY_SVC_ADDR", &control),
+        ("POLICY_WORKLOAD", workload),
+        ("POLICY_CLUSTER_NETWORKS", "10.0.0.0/8"),
+        ("DESTINATION_SVC_ADDR", &control),
+        ("DESTINATION_CONTEXT", workload),
+        ("IDENTITY_DIR", dir),
+        ("IDENTITY_TRUST_ANCHORS", ca.root_pem()),
+        ("IDENTITY_TOKEN_FILE", &format!("{dir}/token")),
+        ("IDENTITY_SVC_ADDR", &control),
+        ("IDENTITY_LOCAL_NAME", ID),
+        ("OUTBOUND_CONNECT_TIMEOUT", "1000ms"),
+    ];
+    rows.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.to_string())).collect()
+}
+
+/// Files of the identity, which the proxy's user may read and add to.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(folder.path().join("token"), "token").unwrap();
+    Documents::load_or_make(folder.path(), &ID.parse().unwrap()).unwrap();
+    Apart::here().give(folder.path()).unwrap();
+    folder
+}
