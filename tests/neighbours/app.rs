@@ -1,13 +1,14 @@
 //! The application behind the proxy: answers over HTTP/1 and HTTP/2, whatever is asked of it.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,6 +23,9 @@ pub(crate) const HELLO: &str = "hello, neighbour";
 
 /// Bytes of the answer to `/large`.
 pub(crate) const LARGE: usize = 8 << 20;
+
+/// How often `/busy` was asked for, and read whole: it is unavailable.
+pub(crate) static BUSY: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of the answer to `/piece`, which is one piece.
 const PIECE: usize = 40 << 10;
@@ -72,6 +76,14 @@ async fn answer(mut req: Request<Incoming>) -> Result<Response<Body>, Infallible
     let rsp = match req.uri().path() {
         "/large" => Response::new(large()),
         "/piece" => Response::new(Full::new(Bytes::from_static(&[b'.'; PIECE])).boxed()),
+        "/busy" => {
+            let mut body = req.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+            BUSY.fetch_add(usize::from(body.is_end_stream()), Ordering::Relaxed);
+            let mut rsp = Response::new(whole(""));
+            *rsp.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            rsp
+        }
         "/never" => std::future::pending().await,
         "/upgrade" => {
             let upgrade = hyper::upgrade::on(&mut req);

@@ -23,4 +23,5 @@ mod floods;
 mod heads;
 mod silence;
 mod slow;
+mod storm;
 mod upgrade;

@@ -18,7 +18,7 @@ use crate::world::{Side, World, full};
 
 /// Memory is back within this.
 const SETTLED: Duration = Duration::from_secs(30);
-const SLACK: usize = 8 << 20;
+pub(crate) const SLACK: usize = 8 << 20;
 
 /// An attack that the proxy must survive, and where it is counted: direction and reason.
 pub(crate) struct Siege<'a> {

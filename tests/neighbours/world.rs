@@ -164,6 +164,15 @@ impl World {
     /// The same for an async attacker. Closing it is a reset, so that thousands leave no ports behind.
     pub(crate) async fn dial(&self, side: Side) -> tokio::net::TcpStream {
         let (from, to) = self.way(side);
+        Self::dial_from(from, to).await
+    }
+
+    /// The same, as the pod's application goes to another service.
+    pub(crate) async fn dial_to(&self, service: SocketAddr) -> tokio::net::TcpStream {
+        Self::dial_from(&self.pod, service).await
+    }
+
+    async fn dial_from(from: &Namespace, to: SocketAddr) -> tokio::net::TcpStream {
         let socket = from.socket(to).unwrap();
         socket.set_zero_linger().unwrap();
         let io = socket.connect(to).await.unwrap();
