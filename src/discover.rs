@@ -7,6 +7,7 @@
 pub mod backend;
 mod named;
 pub mod policy;
+pub mod profiled;
 pub mod ports;
 pub mod stream;
 
@@ -28,6 +29,7 @@ use crate::model::{DnsName, OutboundPolicy};
 
 pub use backend::{Backend, Backends};
 pub use policy::Lookups;
+pub use profiled::Profiled;
 pub use stream::{Limits, Outages, Patience};
 
 /// What the control plane is asked about.
@@ -92,7 +94,9 @@ pub struct Policy {
     pub policy: OutboundPolicy<Arc<Backend>>,
     /// The profile says that the port is opaque, whatever policy says (contract 3.3).
     pub opaque: bool,
-    /// The profile says that HTTP is spoken.
+    /// What a service profile says of requests: it comes before policy (contract 3.3).
+    pub profile: Option<Box<Profiled>>,
+    /// A profile's route says that HTTP is spoken.
     pub http: bool,
 }
 

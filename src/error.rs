@@ -45,6 +45,8 @@ pub enum Reason {
     RequestTimeout,
     /// No answer had come to its end in time after the request's.
     ResponseTimeout,
+    /// The head of an answer did not come in the time that the route of a service profile allows.
+    ProfileTimeout,
     /// The head of an answer did not come in time, where another attempt might have brought one.
     HeadersTimeout,
     /// Nothing passed for too long while a request or its answer was under way.
@@ -165,6 +167,7 @@ impl Reason {
             Self::InvalidPolicy    => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "invalid-policy", true, false, "unexpected error: the policy from the control plane could not be understood"),
             Self::Discovery        => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "discovery", true, false, "unexpected error: the control plane refused the look-up, or did not answer it in time"),
             Self::RequestTimeout   => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "request-timeout", false, false, "the request took longer than its route allows"),
+            Self::ProfileTimeout   => row(S::GATEWAY_TIMEOUT, 4, "response timeout", "profile-timeout", true, false, "no answer came in the time that the route of the service profile allows"),
             Self::ResponseTimeout  => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "response-timeout", false, false, "the answer took longer than the route allows"),
             Self::HeadersTimeout   => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "response-headers-timeout", false, false, "no attempt was answered in the time that the route's retries allow"),
             Self::IdleTimeout      => row(S::GATEWAY_TIMEOUT, 4, "unexpected", "idle-timeout", false, false, "nothing passed for longer than the route allows"),
@@ -213,7 +216,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
@@ -226,6 +229,7 @@ impl Reason {
         Self::Discovery,
         Self::RequestTimeout,
         Self::ResponseTimeout,
+        Self::ProfileTimeout,
         Self::HeadersTimeout,
         Self::IdleTimeout,
         Self::NoServerName,

@@ -1,5 +1,7 @@
 //! How fast may they? Rate limits of inbound ports (contract 4.5), as token buckets that hold one second's worth.
 
+pub mod retries;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ pub mod early;
 mod form;
 mod handles;
 pub mod http;
+mod profile;
 mod retry;
 pub mod route;
 mod rule;

@@ -16,6 +16,7 @@ pub mod page;
 pub mod labels;
 pub mod transport;
 pub mod requests;
+pub mod profiles;
 pub mod streams;
 pub mod connections;
 pub mod classes;
@@ -40,6 +41,7 @@ pub struct Metrics {
     pub connections: connections::Connections,
     pub controllers: controllers::Controllers,
     pub errors: errors::Errors,
+    pub profiles: profiles::ProfileRoutes,
     pub requests: requests::RequestFamilies,
     pub streams: streams::Streams,
     pub transport: transport::Transports,
@@ -63,6 +65,7 @@ impl Metrics {
             connections: connections::Connections::new(&budget),
             controllers: controllers::Controllers::default(),
             errors: errors::Errors::new(&budget),
+            profiles: profiles::ProfileRoutes::new(&budget),
             requests: requests::RequestFamilies::new(&budget),
             streams: streams::Streams::new(&budget),
             transport: transport::Transports::new(&budget),
@@ -96,6 +99,7 @@ impl Metrics {
         self.errors.render(&mut page);
         classes::Classes::render([&self.inbound, &self.outbound], &mut page);
         self.requests.render(&mut page);
+        self.profiles.render(&mut page);
         self.controllers.render_requests(&mut page);
         self.transport.render(&mut page);
         self.budget.render(&mut page);

@@ -15,13 +15,13 @@ use causeway::control::index::{
     Context, Pod, ProfileAnswer, RouteStatus, Service, Settings, Target, Workload,
 };
 use causeway::control::mirror::print;
-use causeway::model::ResourceRef;
 use causeway::model::endpoint::Endpoint;
 use causeway::model::filter::Filter;
 use causeway::model::inbound::{Authorization, InboundRoute};
 use causeway::model::outbound::{
     Backend, BackendKind, Distribution, HttpRoutes, OpaqueRoute, OutboundProtocol,
 };
+use causeway::model::{Profile, ResourceRef};
 
 #[test]
 fn guide() {
@@ -373,9 +373,11 @@ impl Answers<'_> {
             match self.snapshot.profile(&path, &self.context) {
                 Err(error) => self.debug(2, "profile", Err::<(), _>(error)),
                 Ok(ProfileAnswer { profile, parent, .. }) => {
+                    let Profile { name, opaque, service, endpoint } = profile;
+                    let http = !service.routes.is_empty();
                     self.line(
                         2,
-                        format!("profile: Ok(ProfileAnswer {{ profile: {profile:?}, parent: {parent:?} }})"),
+                        format!("profile: Ok(ProfileAnswer {{ profile: Profile {{ name: {name:?}, opaque: {opaque}, http: {http}, endpoint: {endpoint:?} }}, parent: {parent:?} }})"),
                     );
                 }
             }
@@ -472,16 +474,16 @@ impl Answers<'_> {
     fn profile(&mut self, path: &str) {
         match self.snapshot.profile(path, &self.context) {
             Err(error) => self.line(0, format!("profile {path}: {error:?}")),
-            Ok(ProfileAnswer { profile, parent, source, given }) => {
+            Ok(ProfileAnswer { profile, parent, source }) => {
                 let name = profile.name.map(|name| name.to_string());
                 let parent = parent.map(|of| format!("{} {}:{}", of.kind(), of.name(), of.port()));
                 self.line(0, format!("profile {path}: {name:?} opaque {} of {parent:?}", profile.opaque));
                 profile.endpoint.iter().for_each(|endpoint| self.endpoint(endpoint));
                 if source.is_some() {
                     self.debug(1, "from", source);
-                    given.routes.iter().for_each(|route| self.debug(2, "route", route));
-                    given.overrides.iter().for_each(|to| self.debug(2, "override", to));
-                    self.debug(2, "budget", given.budget);
+                    profile.service.routes.iter().for_each(|route| self.debug(2, "route", route));
+                    profile.service.overrides.iter().for_each(|to| self.debug(2, "override", to));
+                    self.debug(2, "budget", profile.service.budget);
                 }
             }
         }

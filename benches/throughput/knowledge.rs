@@ -130,7 +130,7 @@ impl control::World for World {
     fn profile(&self, address: &str) -> Option<Profile> {
         let service = self.services.iter().find(|service| service.addr().to_string() == address);
         let opaque = service.is_some_and(|service| service.opaque);
-        Some(Profile { name: None, opaque, http: false, endpoint: None })
+        Some(Profile { opaque, ..Profile::default() })
     }
 
     fn server(&self, port: u32) -> Result<Option<ServerPolicy>, Status> {

@@ -9,19 +9,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use linkerd2_proxy_api::{destination as pb, net};
+use linkerd2_proxy_api::{destination as pb, meta, net};
 use pb::http2_client_params as h2;
 use pb::protocol_hint::{self, Protocol};
 use pb::tls_identity::{DnsLikeIdentity, Strategy, UriLikeIdentity};
 
 use super::{encode_duration, encode_resource};
 use crate::model::endpoint::{EndpointTls, FlowControl, Http2Params, KeepAlive, Labels, ProtocolHint};
-use crate::model::service_profile::RetryBudget;
 use crate::model::{Authority, Endpoint, EndpointUpdate, Profile, ResourceRef, WorkloadId};
 
 mod profile;
-
-pub use profile::encode_service_profile;
 
 /// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +41,8 @@ pub enum InvalidEndpoint {
 pub enum InvalidProfile {
     #[error("profile endpoint: {0}")]
     Endpoint(#[from] InvalidEndpoint),
-    #[error("profile {0} are not supported")]
-    Unsupported(&'static str),
+    #[error("an override of the profile is no name with a port")]
+    Override,
 }
 
 impl InvalidEndpoint {
@@ -86,21 +83,16 @@ pub fn update(pb: pb::Update) -> Option<EndpointUpdate> {
     }
 }
 
-/// Reads a profile. Its routes (retries, timeouts) are ignored; its overrides, which move
-/// traffic, are refused.
+/// Reads a profile.
+///
+/// # Errors
+/// It leads somewhere that cannot be told, or told whose identity must be proven there.
 pub fn profile(pb: pb::DestinationProfile) -> Result<Profile, InvalidProfile> {
-    if !pb.dst_overrides.is_empty() {
-        return Err(InvalidProfile::Unsupported("overrides"));
-    }
-    if !pb.routes.is_empty() {
-        tracing::debug!(routes = pb.routes.len(), "profile routes ignored");
-    }
-    let endpoint = pb.endpoint.map(|addr| endpoint(addr, &HashMap::new())).transpose()?;
     Ok(Profile {
         name: pb.fully_qualified_name.parse().ok(),
         opaque: pb.opaque_protocol,
-        http: !pb.routes.is_empty(),
-        endpoint,
+        service: profile::service_profile(pb.routes, pb.dst_overrides, pb.retry_budget)?,
+        endpoint: pb.endpoint.map(|addr| endpoint(addr, &HashMap::new())).transpose()?,
     })
 }
 
@@ -269,17 +261,30 @@ fn encode_http2(from: &Http2Params) -> pb::Http2ClientParams {
     pb::Http2ClientParams { flow_control, keep_alive, internals }
 }
 
-/// Writes a profile and, for a Service's, the Service; the retry budget is the default that every profile
-/// carries (controlplane 2.9).
-pub fn encode_profile(from: &Profile, parent: Option<&ResourceRef>) -> pb::DestinationProfile {
+/// Writes a profile and, for a Service's, the Service with its port as `parent`, and the ServiceProfile that speaks for
+/// it as `source`. A budget of retries is always there (controlplane 2.9).
+pub fn encode_profile(
+    from: &Profile,
+    parent: Option<&ResourceRef>,
+    source: Option<&ResourceRef>,
+) -> pb::DestinationProfile {
+    let (service, port) = (&from.service, parent.map(ResourceRef::port));
     pb::DestinationProfile {
         fully_qualified_name: from.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         opaque_protocol: from.opaque,
-        retry_budget: Some(profile::budget(&RetryBudget::default())),
+        routes: service.routes.iter().map(profile::encode_route).collect(),
+        dst_overrides: service.overrides.iter().map(|to| profile::encode_override(to, port)).collect(),
+        retry_budget: Some(profile::encode_budget(&service.budget)),
         endpoint: from.endpoint.as_ref().map(encode_endpoint),
         parent_ref: parent.and_then(encode_resource),
-        ..Default::default()
+        profile_ref: parent.and_then(|_| source.map_or_else(|| Some(no_source()), encode_resource)),
     }
+}
+
+/// Without a ServiceProfile the reference names the group alone.
+fn no_source() -> meta::Metadata {
+    let none = meta::Resource { group: "linkerd.io".into(), ..Default::default() };
+    meta::Metadata { kind: Some(meta::metadata::Kind::Resource(none)) }
 }
 
 #[cfg(test)]

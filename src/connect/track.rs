@@ -5,6 +5,7 @@ use crate::telemetry::requests::{Outcome, ResponseError, ResponseRecorder};
 use crate::telemetry::streams::{self, StreamError};
 
 use super::h2;
+use http::HeaderMap;
 use tokio::time::Instant;
 
 /// Held until an answer has passed: a balancer's pick, or nothing.
@@ -38,6 +39,8 @@ struct Tracked<K> {
     kept: K,
     recorder: ResponseRecorder,
     record: Option<streams::Stream>,
+    /// The same by routes of profiles.
+    profiled: Vec<ResponseRecorder>,
     _stream: Option<h2::Stream>,
 }
 
@@ -48,7 +51,7 @@ impl<K: Kept> Track<K> {
 
     /// Watches an answer whose head has come.
     pub fn new(kept: K, recorder: ResponseRecorder, stream: Option<h2::Stream>) -> Self {
-        Self(Some(Box::new(Tracked { kept, recorder, record: None, _stream: stream })))
+        Self(Some(Box::new(Tracked { kept, recorder, record: None, profiled: Vec::new(), _stream: stream })))
     }
 
     /// Watches for a route's counts, too.
@@ -59,11 +62,26 @@ impl<K: Kept> Track<K> {
     }
 }
 
+impl<K: Kept> Track<K> {
+    /// Watches for the counts of a profile's route, too.
+    pub fn also(&mut self, recorder: ResponseRecorder) {
+        if let Some(tracked) = &mut self.0 {
+            tracked.profiled.push(recorder);
+        }
+    }
+
+    /// How its answer ends, if it does so with these trailers.
+    pub fn outcome(&self, trailers: Option<&HeaderMap>) -> Option<Outcome> {
+        self.0.as_ref().map(|tracked| tracked.recorder.outcome(trailers))
+    }
+}
+
 impl<K: Kept> Observe for Track<K> {
     fn data(&mut self, bytes: usize) {
         if let Some(tracked) = &mut self.0 {
             tracked.kept.responded();
             tracked.recorder.began();
+            tracked.profiled.iter_mut().for_each(ResponseRecorder::began);
             if let Some(record) = &tracked.record {
                 record.data(bytes);
             }
@@ -72,17 +90,22 @@ impl<K: Kept> Observe for Track<K> {
 
     fn end(&mut self, end: End<'_>) {
         let Some(tracked) = self.0.take() else { return };
-        let Tracked { mut kept, recorder, record, .. } = *tracked;
+        let Tracked { mut kept, recorder, record, profiled, .. } = *tracked;
         kept.responded();
         let now = Instant::now();
-        let outcome = match &end {
+        let outcome = |recorder: &ResponseRecorder| match &end {
             End::Complete(trailers) => recorder.outcome(*trailers),
             End::Failed(error) => recorder.failure(ResponseError::of(*error)),
             // The reader had enough: judged by what came.
             End::Dropped => recorder.outcome(None),
         };
-        kept.ended(outcome);
-        recorder.finish(outcome, now);
+        let ended = outcome(&recorder);
+        kept.ended(ended);
+        recorder.finish(ended, now);
+        for recorder in profiled {
+            let ended = outcome(&recorder);
+            recorder.finish(ended, now);
+        }
         let Some(record) = record else { return };
         match end {
             End::Complete(trailers) => record.end(trailers, now),

@@ -14,7 +14,6 @@ use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::{Documents, Note};
 use crate::control::mirror::{self, Gateways, LinkedGateway, Mirrored};
 use crate::model::endpoint::{self, Endpoint};
-use crate::model::service_profile::ServiceProfile;
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
 mod address;
@@ -229,9 +228,8 @@ pub struct ProfileAnswer {
     pub profile: Profile,
     /// The Service, with its port, when the profile is a Service's.
     pub parent: Option<ResourceRef>,
-    /// The ServiceProfile that speaks for it, and what that says; the defaults where there is none.
+    /// The ServiceProfile that speaks for it.
     pub source: Option<ResourceRef>,
-    pub given: ServiceProfile,
 }
 
 /// A Service, its own or a mirror.

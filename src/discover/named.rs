@@ -7,9 +7,10 @@ use crate::model::outbound::{
     Backend, BackendKind, Distribution, HttpRoute, HttpRule, Load, OpaqueRefusal, OpaqueRoute,
     OutboundProtocol,
 };
-use crate::model::{Authority, DnsName, OutboundPolicy, Profile, ResourceRef};
+use crate::model::{Authority, OutboundPolicy, Profile, ResourceRef};
 
 use super::policy::Answer;
+use super::profiled::service;
 
 /// `None` where the profile says nothing: the name has no such port, or is nothing's.
 pub(super) fn policy(profile: Option<&Profile>, port: u16, policy: &Answer) -> Option<OutboundPolicy> {
@@ -55,21 +56,6 @@ fn refusal() -> OpaqueRoute {
 
 fn opaque_route(refusal: Option<OpaqueRefusal>, backends: Distribution) -> OpaqueRoute {
     OpaqueRoute { refusal, ..OpaqueRoute::new(ResourceRef::default_named("gateway"), backends) }
-}
-
-/// The Service that a name is of, as metrics call it.
-fn service(name: &DnsName, port: u16) -> ResourceRef {
-    match name.as_str().split('.').collect::<Vec<_>>().as_slice() {
-        [service, namespace, "svc", ..] => ResourceRef::Resource {
-            group: "core".into(),
-            kind: "Service".into(),
-            name: (*service).into(),
-            namespace: (*namespace).into(),
-            section: "".into(),
-            port,
-        },
-        _ => ResourceRef::default_named("unknown"),
-    }
 }
 
 #[cfg(test)]

@@ -16,14 +16,16 @@ use tracing::warn;
 use crate::api;
 use crate::config::Suffixes;
 use crate::controller::Controller;
+use crate::limit::retries::Retries;
 use crate::model::outbound::{
     Backend as BackendSpec, BackendKind, Distribution, HttpRoute, HttpRule, OpaqueRoute, OutboundProtocol,
 };
+use crate::model::service_profile::RetryBudget;
 use crate::model::{Authority, Endpoint, OutboundPolicy, Profile, ResourceRef};
 
 use super::backend::{Backend, Backends};
 use super::stream::{self, Outages, Patience};
-use super::{Destination, Policy, Routing, Target, named};
+use super::{Destination, Policy, Profiled, Routing, Target, named, profiled};
 
 /// Asks the control plane about targets.
 pub struct Lookups {
@@ -53,6 +55,21 @@ struct Answers {
     profile: Option<Result<Option<Profile>, Invalid>>,
 }
 
+/// What of a routing lives on in the next.
+#[derive(Default)]
+struct Live {
+    backends: Vec<Arc<Backend>>,
+    retries: Option<Arc<Retries>>,
+}
+
+impl Live {
+    /// The state of a budget: it goes on for as long as the profile says the same of it.
+    fn retries(&mut self, budget: &RetryBudget) -> Arc<Retries> {
+        let same = self.retries.take().filter(|retries| retries.of == *budget);
+        self.retries.insert(same.unwrap_or_else(|| Arc::new(Retries::new(budget.clone())))).clone()
+    }
+}
+
 /// An answer that could not be understood, and has been reported.
 struct Invalid;
 
@@ -76,7 +93,7 @@ impl Lookups {
             watches.spawn(self.clone().watch_policy(target.clone(), outages.clone(), tx.clone()));
             watches.spawn(self.clone().watch_profile(target.clone(), outages.clone(), tx));
             let mut answers = Answers::default();
-            let mut live = Vec::new();
+            let mut live = Live::default();
             while let Some(news) = rx.recv().await {
                 answers.take(news);
                 let Some(routing) = self.decide(&target, &answers, &mut live, &outages) else { continue };
@@ -156,12 +173,12 @@ impl Lookups {
         &self,
         target: &Target,
         answers: &Answers,
-        live: &mut Vec<Arc<Backend>>,
+        live: &mut Live,
         outages: &Outages,
     ) -> Option<Routing> {
         let Ok(profile) = answers.profile.as_ref()? else { return Some(Routing::Invalid) };
         let profile = profile.as_ref();
-        let policy = match (target, answers.policy.as_ref()?) {
+        let mut policy = match (target, answers.policy.as_ref()?) {
             (_, Answer::Refused(code)) => return Some(Routing::Refused(*code)),
             (Target::Name(_, port), policy) => match (profile, named::policy(profile, *port, policy)) {
                 (None, _) => return Some(Routing::Unprofiled),
@@ -172,15 +189,26 @@ impl Lookups {
             (Target::Addr(_), Answer::Invalid) => return Some(Routing::Invalid),
             (Target::Addr(addr), Answer::Unknown) => forward_policy(*addr, profile),
         };
+        let speaks = profile.and_then(|profile| Some((profile, profiled::says(profile, target.port())?)));
+        if let Some((profile, says)) = &speaks {
+            profiled::override_policy(&mut policy, profile, says);
+        }
+        let retries = speaks.as_ref().map(|(profile, _)| live.retries(&profile.service.budget));
         let mut used = Vec::new();
-        let policy = policy.map(&mut |spec: BackendSpec, breaker| {
-            let backend = self.backends.reuse_or_start(live, &used, (spec, breaker), outages);
+        let mut take = |spec: BackendSpec, breaker| {
+            let backend = self.backends.reuse_or_start(&live.backends, &used, (spec, breaker), outages);
             used.push(backend.clone());
             backend
+        };
+        let policy = policy.map(&mut take);
+        let metrics = &self.backends.metrics;
+        let profiled = speaks.zip(retries).and_then(|((profile, says), retries)| {
+            Profiled::new(says, &profile.service, &retries, metrics, &mut |spec| take(spec, None))
         });
-        *live = used;
-        let (opaque, http) = profile.map_or((false, false), |profile| (profile.opaque, profile.http));
-        Some(Routing::Policy(Box::new(Policy { policy, opaque, http })))
+        live.backends = used;
+        let (opaque, http) =
+            profile.map_or((false, false), |profile| (profile.opaque, !profile.service.routes.is_empty()));
+        Some(Routing::Policy(Box::new(Policy { policy, opaque, profile: profiled.map(Box::new), http })))
     }
 }
 

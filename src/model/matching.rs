@@ -206,6 +206,17 @@ impl Default for Effort {
     }
 }
 
+impl Effort {
+    /// Spends it on looking at so many bytes.
+    ///
+    /// # Errors
+    /// There is not so much left.
+    pub fn spend(&mut self, bytes: usize) -> Result<(), TooCostly> {
+        self.0 = self.0.checked_sub(bytes).ok_or(TooCostly)?;
+        Ok(())
+    }
+}
+
 /// The same as [`best`], of matches that are ranked higher than `above`, looking no closer than that takes.
 ///
 /// # Errors
@@ -231,7 +242,7 @@ pub fn best_above<'m>(
         if !may {
             continue;
         }
-        effort.0 = effort.0.checked_sub(matched.pattern_bytes(head)).ok_or(TooCostly)?;
+        effort.spend(matched.pattern_bytes(head))?;
         let Some(rank) = matched.rank(head) else { continue };
         if best.as_ref().is_none_or(|(held, found)| rank > *held || (found.is_some() && rank == *held)) {
             best = Some((rank, Some(matched)));

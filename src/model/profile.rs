@@ -2,16 +2,17 @@
 
 use super::endpoint::Endpoint;
 use super::name::DnsName;
+use super::service_profile::ServiceProfile;
 
-/// A destination profile, as far as the path uses it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A destination profile.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
     /// Set for services, without a port.
     pub name: Option<DnsName>,
     /// The target's port is opaque, whatever policy says (contract 3.3).
     pub opaque: bool,
-    /// The ServiceProfile has routes, which are HTTP's. Only read: what is written has the routes themselves.
-    pub http: bool,
+    /// What a ServiceProfile says; of other targets, nothing.
+    pub service: ServiceProfile,
     /// Set for single addresses: forward there.
     pub endpoint: Option<Endpoint>,
 }

@@ -25,6 +25,7 @@ use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
 use crate::message::{Allowance, Body, Extra, RequestBody, headers, orig_proto, upgrade, uri, vet};
 use crate::model::DnsName;
+use crate::model::service_profile::ResponseClass;
 use crate::telemetry::Metrics;
 use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
@@ -140,6 +141,9 @@ impl Session {
         routing: &Routing,
         carried: Carried,
     ) -> Result<Response<Body<Track>>, Fault> {
+        if let Some(profile) = route::profile(routing) {
+            return Box::pin(self.carry_by_profile(profile, carried)).await;
+        }
         let taken = route::http(routing, &carried.req)?; // route
         let to = taken.backend();
         if !taken.rule.is_plain() || to.as_ref().is_ok_and(|to| !to.filters.is_empty()) {
@@ -153,7 +157,7 @@ impl Session {
         let req = RequestBody::of(req, sent);
         let leaves_http = origin.upgraded.is_some();
         let sent = match backend {
-            Ok(backend) => send(backend, req, leaves_http, None).await, // balance, connect, relay
+            Ok(backend) => send(backend, req, leaves_http, None, None).await, // balance, connect, relay
             Err(fault) => Err(fault),
         };
         match sent {
@@ -239,12 +243,14 @@ impl Session {
 
 /// Sends a request to an endpoint of the backend. What provably never reached one goes to another,
 /// until the failfast timeout has passed; so does what an endpoint refused unread, and what its connection took with it
-/// when it died, if doing it twice does no harm. `limits` are what its rule allows it to take.
+/// when it died, if doing it twice does no harm. `limits` are what its rule allows it to take, `classes` what its answers
+/// are judged by, if there are such.
 pub(super) async fn send(
     backend: &Backend,
     mut req: Request<RequestBody>,
     leaves_http: bool,
     limits: Option<&Attempt>,
+    classes: Option<&Arc<[ResponseClass]>>,
 ) -> Result<(Answer, Track), Fault> {
     let mut deadline = Instant::now() + backend.failfast(Use::Http);
     let (mut sendings, mut unsent) = (1, 0);
@@ -262,21 +268,21 @@ pub(super) async fn send(
             return Err(fault);
         }
         let carry = client.carry(version, leaves_http);
-        let until = limits.and_then(Attempt::deadline).map_or(deadline, |end| end.min(deadline));
+        let end = limits.and_then(Attempt::deadline).filter(|(end, _)| *end < deadline);
+        let until = end.map_or(deadline, |(end, _)| end);
         let ready = match timeout_at(until, client.ready(carry)).await {
             Ok(Ok(ready)) => ready,
             Ok(Err(error)) => {
                 give_up_or_retry(pick, error, deadline)?;
                 continue;
             }
-            Err(_) if until < deadline => return Err(Reason::RequestTimeout.into()),
-            Err(_) => return Err(Reason::FailFast.into()),
+            Err(_) => return Err(end.map_or(Reason::FailFast, |(_, reason)| reason).into()),
         };
         pick.reached();
         let gateway = client.authority.as_ref();
         let came = Form::of(&req, gateway);
         form::carry_as(&mut req, carry, leaves_http, gateway);
-        let in_flight = pick.requests().start(req.headers());
+        let in_flight = pick.requests().start(req.headers()).judged_by(classes);
         let sending = pin!(ready.send(req));
         let sent = match limits {
             None => sending.await,

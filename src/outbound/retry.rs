@@ -144,7 +144,7 @@ async fn peek(answered: &mut Answered, retry: &Retry) -> Result<(), Reason> {
 }
 
 /// The first piece, and what follows at once if that is not the end.
-async fn first(body: &mut Incoming) -> VecDeque<Result<Frame<Bytes>, hyper::Error>> {
+pub(super) async fn first(body: &mut Incoming) -> VecDeque<Result<Frame<Bytes>, hyper::Error>> {
     let mut ahead = VecDeque::new();
     ahead.extend(body.frame().await);
     if ahead.front().is_some_and(|first| first.as_ref().is_ok_and(Frame::is_data)) {
@@ -153,6 +153,6 @@ async fn first(body: &mut Incoming) -> VecDeque<Result<Frame<Bytes>, hyper::Erro
     ahead
 }
 
-fn trailers(ahead: &VecDeque<Result<Frame<Bytes>, hyper::Error>>) -> Option<&HeaderMap> {
+pub(super) fn trailers(ahead: &VecDeque<Result<Frame<Bytes>, hyper::Error>>) -> Option<&HeaderMap> {
     ahead.back()?.as_ref().ok()?.trailers_ref()
 }

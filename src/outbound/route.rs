@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Request;
 
-use crate::discover::{Backend, Policy, Routing};
+use crate::discover::{Backend, Policy, Profiled, Routing};
 use crate::error::{Fault, Reason};
 use crate::model::matching::{self, Effort, Head, HostRank, Rank, RequestMatch, TooCostly};
 use crate::model::outbound::{
@@ -43,6 +43,14 @@ pub fn http<'a, B>(routing: &'a Routing, req: &Request<B>) -> Result<Taken<'a>, 
         _ => Spoken::Http,
     };
     Ok(Taken { parent: &policy.policy.parent, route: &route.meta, spoken, rule, matched })
+}
+
+/// What a service profile says of requests, where one speaks for them: it comes before policy (contract 3.3).
+pub fn profile(routing: &Routing) -> Option<&Profiled> {
+    match routing {
+        Routing::Policy(policy) => policy.profile.as_deref(),
+        _ => None,
+    }
 }
 
 /// A rule of a route, and which of its matches led there.
@@ -171,7 +179,7 @@ impl<'a> TakenOpaque<'a> {
     }
 }
 
-fn choose<B>(among: &Distribution<B>, is_ready: impl Fn(&B) -> bool) -> Option<&B> {
+pub(super) fn choose<B>(among: &Distribution<B>, is_ready: impl Fn(&B) -> bool) -> Option<&B> {
     match among {
         Distribution::Empty => None,
         Distribution::FirstAvailable(all) => all.iter().find(|to| is_ready(to)).or_else(|| all.first()),

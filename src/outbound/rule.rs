@@ -149,7 +149,7 @@ impl<'a> Call<'a, '_> {
         if let Some(attempt) = &attempt {
             req = req.map(|body| body.telling(attempt.progress().clone()));
         }
-        let sent = send(&to.backend, req, self.leaves_http, attempt.as_ref()).await; // balance, connect, relay
+        let sent = send(&to.backend, req, self.leaves_http, attempt.as_ref(), None).await; // balance, connect, relay
         let (mut answer, track) = sent?;
         stream.head(answer.rsp.status(), answer.rsp.headers());
         filters::apply_to_answer(&to.filters, answer.rsp.headers_mut());

@@ -21,6 +21,8 @@ use super::rule::Try;
 pub(super) struct Limits {
     /// When its answer must have come to its end.
     end: Option<Instant>,
+    /// When the head of its answer must have come, as a profile's route says.
+    head: Option<Instant>,
     response: Option<Duration>,
     idle: Option<Duration>,
 }
@@ -37,14 +39,28 @@ impl Limits {
     pub(super) fn new(timeouts: &Timeouts, arrived: Instant) -> Self {
         Self {
             end: timeouts.request.map(|request| after(arrived, request)),
+            head: None,
             response: timeouts.response,
             idle: timeouts.idle,
         }
     }
 
+    /// Of a profile's route: the time that the head of an answer may take, whatever is tried in between.
+    pub(super) fn until_head(timeout: Option<Duration>, arrived: Instant) -> Self {
+        let head = timeout.map(|timeout| after(arrived, timeout));
+        Self { end: None, head, response: None, idle: None }
+    }
+
+    /// When the head of the answer must have come at the latest, and what it means if it has not.
+    pub(super) fn head(self) -> Option<(Instant, Reason)> {
+        let end = self.end.map(|at| (at, Reason::RequestTimeout));
+        let head = self.head.map(|at| (at, Reason::ProfileTimeout));
+        [end, head].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
     /// An attempt that begins now. `None` where it may take as long as it likes.
     pub(super) fn attempt(self, how: Try) -> Option<Attempt> {
-        let limited = self.end.is_some() || self.response.is_some() || self.idle.is_some();
+        let limited = self.head().is_some() || self.response.is_some() || self.idle.is_some();
         (limited || how.headers.is_some()).then(|| Attempt { limits: self, how, progress: Progress::new() })
     }
 
@@ -61,9 +77,9 @@ impl Attempt {
         &self.progress
     }
 
-    /// When the whole must have come to its end.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.limits.end
+    /// When what comes before the answer must be over.
+    pub(super) fn deadline(&self) -> Option<(Instant, Reason)> {
+        self.limits.head()
     }
 
     /// Waits for what comes before the request is sent.
@@ -71,9 +87,9 @@ impl Attempt {
     /// # Errors
     /// Time was up first.
     pub(super) async fn before<T>(&self, what: impl Future<Output = T>) -> Result<T, Reason> {
-        match self.limits.end {
+        match self.limits.head() {
             None => Ok(what.await),
-            Some(end) => timeout_at(end, what).await.map_err(|_| Reason::RequestTimeout),
+            Some((end, reason)) => timeout_at(end, what).await.map_err(|_| reason),
         }
     }
 
@@ -110,7 +126,7 @@ impl Attempt {
 
     /// When the head must have come, and what it means if it has not. A pause counts while the request is under way.
     fn head_by(&self, sent: Option<Instant>) -> Option<(Instant, Reason)> {
-        let end = self.limits.end.map(|at| (at, Reason::RequestTimeout));
+        let end = self.limits.head();
         let answer = sent.and_then(|sent| match (self.how.headers, self.limits.response) {
             (Some(headers), _) => Some((after(sent, headers), Reason::HeadersTimeout)),
             (None, Some(response)) => Some((after(sent, response), Reason::ResponseTimeout)),
@@ -190,6 +206,13 @@ mod tests {
         let sent = Instant::now();
         sleep(70 * MS).await;
         assert_eq!(attempt.end_by(), Some((sent + 100 * MS, Reason::ResponseTimeout)));
+        let head = Limits::until_head(Some(80 * MS), Instant::now());
+        assert_eq!(ends(head, None, 1).await, (Reason::ProfileTimeout, 80 * MS));
+        let attempt = head.attempt(Try::default()).unwrap();
+        assert!(
+            attempt.clock().is_none() && attempt.end_by().is_none(),
+            "its body may take as long as it does"
+        );
         assert!(limits(None, None, None).attempt(Try::default()).is_none(), "nothing to keep");
         assert_eq!(limits(Some(40), None, None).pause(90 * MS).await, Err(Reason::RequestTimeout));
         assert_eq!(limits(Some(40), None, None).pause(10 * MS).await, Ok(()));

@@ -3,6 +3,7 @@
 //! Group by group as contract 6.1 lists them, in the order in which they appear in a scrape. Values are
 //! escaped here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -217,10 +218,20 @@ impl Labels {
     /// other characters into `_`; of two that become one, the first stays, since a name that occurs
     /// twice would make the whole scrape unreadable.
     #[must_use]
-    pub fn dst(mut self, labels: &MetricLabels) -> Self {
+    pub fn dst(self, labels: &MetricLabels) -> Self {
+        self.told("dst_", labels)
+    }
+
+    /// The same of a profile's route, behind `rt_`.
+    #[must_use]
+    pub fn rt(self, labels: &BTreeMap<String, String>) -> Self {
+        self.told("rt_", labels)
+    }
+
+    fn told(mut self, prefix: &str, labels: &BTreeMap<String, String>) -> Self {
         let mut seen = Vec::with_capacity(labels.len());
-        for (key, value) in labels.iter() {
-            let key = label_name("dst_", key);
+        for (key, value) in labels {
+            let key = label_name(prefix, key);
             if !seen.contains(&key) {
                 self = self.chosen(&key, value);
                 seen.push(key);

@@ -16,9 +16,10 @@ use super::labels::{InboundTarget, Labels};
 use super::metric::{ByKey, Counter, Histogram, LatencyMs};
 use super::page::Page;
 use super::registry::{Budget, Family, Metric, Scraped};
-use crate::error::{Reason, causes};
+use crate::error::{Fault, Reason, causes};
 use crate::message::body;
 use crate::model::peer::NoServerTls;
+use crate::model::service_profile::{ResponseClass, is_failure};
 use crate::model::{Authority, Endpoint, ResourceRef};
 
 /// All series about requests.
@@ -37,6 +38,8 @@ pub struct Requests {
 pub enum Outcome {
     /// A response to a plain request, judged by its status.
     Http(StatusCode),
+    /// A response that a class of its route judges: whether it is a success.
+    Classed(StatusCode, bool),
     /// A response to a gRPC request, judged by its `grpc-status`; `None` when it ended without one.
     Grpc(StatusCode, Option<u16>),
     /// It broke; without a status when there was no response at all.
@@ -69,6 +72,8 @@ pub struct InFlight {
     requests: Arc<Requests>,
     since: Instant,
     grpc: bool,
+    /// Of the route of a service profile; where it has none, responses are judged as ever.
+    classes: Option<Arc<[ResponseClass]>>,
 }
 
 /// A response whose stream has not ended. Dropping it counts an end without trailers.
@@ -110,9 +115,7 @@ pub(super) fn render(page: &mut Page, prefix: &str, series: &[Scraped<Requests>]
     if series.is_empty() {
         return;
     }
-    let name = format!("{prefix}request_total");
-    page.family(&name, "counter", "HTTP requests.");
-    series.iter().for_each(|(labels, one)| page.sample(&name, labels, one.total.value()));
+    render_requests(page, prefix, series);
     let name = format!("{prefix}response_latency_ms");
     page.family(&name, "histogram", "Milliseconds that responses took.");
     for (labels, one) in series {
@@ -120,6 +123,16 @@ pub(super) fn render(page: &mut Page, prefix: &str, series: &[Scraped<Requests>]
             page.latencies(&name, &format!("{labels},{}", status_code(status)), latency);
         }
     }
+    render_responses(page, prefix, series);
+}
+
+pub(super) fn render_requests(page: &mut Page, prefix: &str, series: &[Scraped<Requests>]) {
+    let name = format!("{prefix}request_total");
+    page.family(&name, "counter", "HTTP requests.");
+    series.iter().for_each(|(labels, one)| page.sample(&name, labels, one.total.value()));
+}
+
+pub(super) fn render_responses(page: &mut Page, prefix: &str, series: &[Scraped<Requests>]) {
     let name = format!("{prefix}response_total");
     page.family(&name, "counter", "HTTP responses.");
     for (labels, one) in series {
@@ -149,7 +162,8 @@ impl Requests {
     /// Counts a request whose headers have just arrived.
     pub fn start(self: &Arc<Self>, headers: &HeaderMap) -> InFlight {
         self.total.incr();
-        InFlight { requests: self.clone(), since: Instant::now(), grpc: is_grpc(headers) }
+        let (since, grpc) = (Instant::now(), is_grpc(headers));
+        InFlight { requests: self.clone(), since, grpc, classes: None }
     }
 
     fn took(&self, status: StatusCode, took: Duration) {
@@ -158,7 +172,7 @@ impl Requests {
 
     fn ended(&self, outcome: Outcome) {
         let status = match outcome {
-            Outcome::Http(status) | Outcome::Grpc(status, _) => Some(status),
+            Outcome::Http(status) | Outcome::Grpc(status, _) | Outcome::Classed(status, _) => Some(status),
             Outcome::Failed(status, _) => status,
         };
         self.responses.get((status, Class::of(outcome))).incr();
@@ -178,9 +192,23 @@ impl InFlight {
         ResponseRecorder { in_flight: Some(self), status, grpc_status: grpc_status(headers), began: false }
     }
 
+    /// Has its response judged by these first; by none that there are not.
+    pub fn judged_by(mut self, classes: Option<&Arc<[ResponseClass]>>) -> Self {
+        self.classes = classes.cloned();
+        self
+    }
+
     /// There will be no response.
     pub fn failed(self, error: ResponseError) {
         self.requests.ended(Outcome::Failed(None, error));
+    }
+
+    /// There is no answer but what the proxy makes of a failure.
+    pub fn fault(self, fault: &Fault) {
+        match Outcome::of_fault(fault, self.grpc, self.classes.as_deref()) {
+            Some(outcome) => self.requests.ended(outcome),
+            None => self.failed(ResponseError::of(fault)),
+        }
     }
 
     /// When the request's headers came.
@@ -218,9 +246,11 @@ impl ResponseRecorder {
 
     /// How it ends, if its stream does so as it should.
     pub fn outcome(&self, trailers: Option<&HeaderMap>) -> Outcome {
-        match self.in_flight.as_ref().is_some_and(|in_flight| in_flight.grpc) {
-            true => Outcome::Grpc(self.status, self.grpc_status.or_else(|| grpc_status(trailers?))),
-            false => Outcome::Http(self.status),
+        let code = || self.grpc_status.or_else(|| grpc_status(trailers?));
+        match self.in_flight.as_ref() {
+            Some(InFlight { classes: Some(classes), .. }) => Outcome::by(classes, self.status, code()),
+            Some(InFlight { grpc: true, .. }) => Outcome::Grpc(self.status, code()),
+            _ => Outcome::Http(self.status),
         }
     }
 
@@ -251,9 +281,35 @@ impl Drop for ResponseRecorder {
 }
 
 impl Outcome {
+    /// By the classes of a profile's route: the first that it is of; else by its code of gRPC, if it has one, whatever
+    /// the request was; else by its status.
+    fn by(classes: &[ResponseClass], status: StatusCode, code: Option<u16>) -> Self {
+        match (is_failure(classes, status.as_u16()), code) {
+            (Some(failure), _) => Self::Classed(status, !failure),
+            (None, Some(_)) => Self::Grpc(status, code),
+            (None, None) => Self::Http(status),
+        }
+    }
+
+    /// What a failure counts as by the routes of profiles. What failed at the endpoint is an answer to the reference; of
+    /// others there is none, which is no reason to try again.
+    pub fn of_fault(fault: &Fault, grpc: bool, classes: Option<&[ResponseClass]>) -> Option<Self> {
+        let row = fault.reason.row();
+        if !matches!(row.label, "i/o" | "identity required") {
+            return None;
+        }
+        let (status, code) = if grpc { (StatusCode::OK, Some(row.grpc.into())) } else { (row.status, None) };
+        Some(match classes {
+            Some(classes) => Self::by(classes, status, code),
+            None if grpc => Self::Grpc(status, code),
+            None => Self::Http(status),
+        })
+    }
+
     /// Contract 3.10.
     pub fn is_success(self) -> bool {
         match self {
+            Self::Classed(_, success) => success,
             Self::Http(status) => !status.is_server_error(),
             // An end without a status counts as a success with code Unknown.
             Self::Grpc(_, None) => true,
@@ -269,7 +325,8 @@ impl ResponseError {
         if causes(error).any(|cause| matches!(cause.downcast_ref(), Some(body::Error::TrailersTooLarge))) {
             return Self::TooLarge;
         }
-        if timed_out(error).is_some() {
+        let profile = matches!(error.downcast_ref(), Some(Fault { reason: Reason::ProfileTimeout, .. }));
+        if profile || timed_out(error).is_some() {
             return Self::Timeout;
         }
         http2_error(error).and_then(h2::Error::reason).map_or(Self::Unclassified, Self::H2)
@@ -308,7 +365,7 @@ impl Class {
     fn of(outcome: Outcome) -> Self {
         let success = outcome.is_success();
         match outcome {
-            Outcome::Http(_) => Self { success, grpc: None, error: "" },
+            Outcome::Http(_) | Outcome::Classed(..) => Self { success, grpc: None, error: "" },
             Outcome::Grpc(_, code) => {
                 Self { success, grpc: Some(code.map_or(GRPC_UNKNOWN, known_code)), error: "" }
             }

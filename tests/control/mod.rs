@@ -127,7 +127,7 @@ impl<W: World> Destination for Control<W> {
         req: Request<destination::GetDestination>,
     ) -> Result<Response<Self::GetProfileStream>, Status> {
         let profile = self.0.profile(&req.into_inner().path);
-        Ok(says(profile.map(|profile| api::destination::encode_profile(&profile, None))))
+        Ok(says(profile.map(|profile| api::destination::encode_profile(&profile, None, None))))
     }
 }
 

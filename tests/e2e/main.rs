@@ -40,6 +40,7 @@ mod opaque;
 mod outages;
 mod paths;
 mod ports;
+mod profiles;
 mod refusals;
 mod queues;
 mod requests;

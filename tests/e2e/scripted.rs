@@ -77,7 +77,7 @@ impl Script {
     }
 
     pub fn profile(&self, target: impl ToString, profile: &Profile) {
-        self.profiles.set(target, api::destination::encode_profile(profile, None));
+        self.profiles.set(target, api::destination::encode_profile(profile, None, None));
     }
 
     /// The whole set of endpoints.

@@ -2,6 +2,10 @@ use proptest::prelude::{prop, prop_assert_eq, proptest};
 
 use super::*;
 use crate::api::strategies;
+use crate::model::matching::Pattern;
+use crate::model::service_profile::{
+    Condition, Override, RequestMatch, ResponseClass, RetryBudget, Route, ServiceProfile, StatusRange,
+};
 
 fn wire(addr: &str) -> pb::WeightedAddr {
     pb::WeightedAddr { addr: Some(addr.parse::<SocketAddr>().unwrap().into()), ..Default::default() }
@@ -154,12 +158,49 @@ fn an_address_overrides_the_labels_of_its_set() {
 }
 
 #[test]
-fn overrides_of_a_profile_are_refused_and_its_routes_are_not() {
-    let routes = vec![pb::Route::default()];
-    assert!(profile(pb::DestinationProfile { routes, ..Default::default() }).is_ok());
-    let dst_overrides = vec![pb::WeightedDst::default()];
-    let refused = profile(pb::DestinationProfile { dst_overrides, ..Default::default() });
-    assert_eq!(refused, Err(InvalidProfile::Unsupported("overrides")));
+fn overrides_that_lead_nobody_knows_where_refuse_the_profile_and_those_without_weight_are_none() {
+    let read = |authority: &str, weight| {
+        let dst_overrides =
+            vec![pb::WeightedDst { authority: authority.into(), weight, ..Default::default() }];
+        profile(pb::DestinationProfile { dst_overrides, ..Default::default() })
+    };
+    for authority in ["", "a b", "bb.demo.svc.cluster.local", "10.0.0.1:80"] {
+        assert_eq!(read(authority, 1), Err(InvalidProfile::Override), "{authority:?}");
+        assert_eq!(read(authority, 0), Ok(Profile::default()));
+    }
+    assert!(read("bb.demo.svc.cluster.local:80", 1).unwrap().service.is_said());
+}
+
+#[test]
+fn routes_that_cannot_be_understood_are_left_out_and_without_a_budget_none_is_retried() {
+    let path = |regex: &str| pb::RequestMatch {
+        r#match: Some(pb::request_match::Match::Path(pb::PathMatch { regex: regex.into() })),
+    };
+    let mut deep = path("/a");
+    for _ in 0..20 {
+        deep = pb::RequestMatch { r#match: Some(pb::request_match::Match::Not(Box::new(deep))) };
+    }
+    let parts = vec![path("/a"), path("/a(")];
+    let any = pb::request_match::Match::Any(pb::request_match::Seq { matches: parts });
+    let any = pb::RequestMatch { r#match: Some(any) };
+    let route = |condition| pb::Route { condition, is_retryable: true, ..Default::default() };
+    let routes: Vec<_> =
+        [None, Some(path("/a(")), Some(any), Some(deep), Some(path(" /b "))].map(route).into();
+    let read = |retry_budget| {
+        let routes = routes.clone();
+        let read = profile(pb::DestinationProfile { routes, retry_budget, ..Default::default() }).unwrap();
+        read.service.routes.iter().map(|route| route.retryable).collect::<Vec<_>>()
+    };
+    let budget = |retry_ratio, seconds| pb::RetryBudget {
+        retry_ratio,
+        min_retries_per_second: 1,
+        ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
+    };
+    assert_eq!(read(Some(budget(0.2, 10))), [true]);
+    for wrong in [None, Some(budget(-0.1, 10)), Some(budget(1001.0, 10)), Some(budget(0.2, 61))] {
+        assert_eq!(read(wrong), [false]);
+    }
+    assert_eq!(read(Some(budget(0.2, 0))), [false]);
 }
 
 proptest! {
@@ -189,8 +230,9 @@ proptest! {
         opaque: bool,
         endpoint in prop::option::of(strategies::endpoint()),
     ) {
-        let sent = Profile { name: name.map(|n| n.parse().unwrap()), opaque, http: false, endpoint };
-        prop_assert_eq!(profile(encode_profile(&sent, None)), Ok(sent));
+        let name = name.map(|n| n.parse().unwrap());
+        let sent = Profile { name, opaque, endpoint, service: service_profile() };
+        prop_assert_eq!(profile(encode_profile(&sent, None, None)), Ok(sent));
     }
 }
 
@@ -213,29 +255,31 @@ fn a_pods_server_name_is_sent_and_a_gateways_is_not() {
     assert_eq!(sent(&endpoint), None);
 }
 
-#[test]
-fn a_service_profile_is_sent_whole_and_an_override_has_the_asked_port() {
-    use crate::model::service_profile::{
-        Condition, Override, RequestMatch, ResponseClass, RetryBudget, Route, ServiceProfile, StatusRange,
-    };
+fn service_profile() -> ServiceProfile {
     let request = Condition::All(vec![
         Condition::Is(RequestMatch::Method(http::Method::GET)),
-        Condition::Not(Box::new(Condition::Is(RequestMatch::Path("/x".into())))),
+        Condition::Not(Box::new(Condition::Is(RequestMatch::Path(Pattern::new("/x").unwrap())))),
     ]);
     let response = Condition::Any(vec![Condition::Is(StatusRange { min: 500, max: 599 })]);
     let route = Route {
-        name: "get".into(),
+        labels: [("route".to_owned(), "get".to_owned())].into(),
         condition: request,
         responses: vec![ResponseClass { condition: response, failure: true }],
         retryable: true,
         timeout: Some(Duration::from_millis(1500)),
     };
     let to = |text: &str| Override { authority: text.parse().unwrap(), weight: 5000 };
-    let given = ServiceProfile {
+    ServiceProfile {
         routes: vec![route],
-        overrides: vec![to("a.d.svc.cluster.local"), to("b.d.svc.cluster.local:81")],
+        overrides: vec![to("a.d.svc.cluster.local:80"), to("b.d.svc.cluster.local:81")],
         budget: RetryBudget { ratio: 0.5, per_second: 3, ttl: Duration::from_secs(60) },
-    };
+    }
+}
+
+#[test]
+fn a_service_profile_is_sent_whole_and_an_override_has_the_asked_port() {
+    let mut given = service_profile();
+    given.overrides[0].authority.port = None;
     let parent = ResourceRef::Resource {
         group: "core".into(),
         kind: "Service".into(),
@@ -244,7 +288,7 @@ fn a_service_profile_is_sent_whole_and_an_override_has_the_asked_port() {
         section: "".into(),
         port: 80,
     };
-    let sent = encode_service_profile(&Profile::default(), &parent, None, &given);
+    let sent = encode_profile(&Profile { service: given, ..Profile::default() }, Some(&parent), None);
     let authorities: Vec<_> = sent.dst_overrides.iter().map(|to| to.authority.as_str()).collect();
     assert_eq!(authorities, ["a.d.svc.cluster.local:80", "b.d.svc.cluster.local:81"]);
     assert_eq!(sent.retry_budget.as_ref().map(|budget| budget.min_retries_per_second), Some(3));
@@ -258,6 +302,6 @@ fn a_service_profile_is_sent_whole_and_an_override_has_the_asked_port() {
     assert_eq!(tests.matches.len(), 2);
     // No ServiceProfile: the reference names the group alone.
     let kind = sent.profile_ref.and_then(|meta| meta.kind);
-    let Some(linkerd2_proxy_api::meta::metadata::Kind::Resource(of)) = kind else { panic!("{kind:?}") };
+    let Some(meta::metadata::Kind::Resource(of)) = kind else { panic!("{kind:?}") };
     assert_eq!((of.group.as_str(), of.kind.as_str(), of.name.as_str()), ("linkerd.io", "", ""));
 }

@@ -91,11 +91,11 @@ fn of_service(
     let fqn = format!("{name}.{namespace}.svc.{}", world.settings.cluster_domain);
     let opaque = service.opaque_ports(&world.settings).contains(port);
     let (source, given) = service_profile(world, &fqn, context, namespace).unzip();
+    let service_profile = given.unwrap_or_default();
     Ok(ProfileAnswer {
-        profile: Profile { name: fqn.parse().ok(), opaque, http: false, endpoint: None },
+        profile: Profile { name: fqn.parse().ok(), opaque, service: service_profile, endpoint: None },
         parent: Some(service_ref(&service.name, port)),
         source,
-        given: given.unwrap_or_default(),
     })
 }
 
@@ -173,7 +173,7 @@ fn of_unknown(world: &World, addr: SocketAddr) -> ProfileAnswer {
 }
 
 fn of_endpoint(endpoint: Endpoint, opaque: bool) -> ProfileAnswer {
-    let profile = Profile { name: None, opaque, http: false, endpoint: Some(endpoint) };
+    let profile = Profile { opaque, endpoint: Some(endpoint), ..Profile::default() };
     ProfileAnswer { profile, ..ProfileAnswer::default() }
 }
 

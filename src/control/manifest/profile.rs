@@ -1,5 +1,7 @@
 //! ServiceProfiles (controlplane 2.9, 3.1).
 
+use std::time::Duration;
+
 use http::Method;
 
 use crate::model::service_profile::{
@@ -7,6 +9,7 @@ use crate::model::service_profile::{
 };
 
 use super::reader::Reader;
+use super::route::matches::read_pattern;
 use super::yaml::{Node, Value};
 
 /// How deep conditions may lie in each other.
@@ -40,7 +43,8 @@ fn read_route(reader: &mut Reader, node: &Node) -> Option<Route> {
     }
     let retryable = reader.flag(node, "isRetryable").unwrap_or(false);
     let timeout = reader.go_duration(node, "timeout").filter(|timeout| !timeout.is_zero());
-    Some(Route { name: name?, condition: condition?, responses, retryable, timeout })
+    let labels = [("route".to_owned(), name?)].into();
+    Some(Route { labels, condition: condition?, responses, retryable, timeout })
 }
 
 /// All of what a condition holds must hold; `read_tests` reads what is not made of other conditions.
@@ -88,8 +92,10 @@ fn read_request(reader: &mut Reader, node: &Node) -> Vec<RequestMatch> {
             }
         }
     }
-    let path = reader.text(node, "pathRegex").filter(|text| !text.is_empty());
-    tests.extend(path.map(RequestMatch::Path));
+    if let Some(text) = reader.text(node, "pathRegex").filter(|text| !text.is_empty()) {
+        let at = node.get("pathRegex").unwrap_or(node);
+        tests.extend(read_pattern(reader, at, text.trim()).map(RequestMatch::Path));
+    }
     tests
 }
 
@@ -151,17 +157,28 @@ fn read_budget(reader: &mut Reader, node: &Node) -> RetryBudget {
             Value::Float(number) => Some(*number as f32),
             _ => None,
         };
-        let ratio = ratio.filter(|ratio| (0.0..=1e6).contains(ratio));
+        let ratio = ratio.filter(|ratio| (0.0..=1000.0).contains(ratio));
         if ratio.is_none() {
-            reader.problem(at, "`retryRatio` is no ratio", "a number such as 0.2");
+            reader.problem(at, "`retryRatio` is no ratio", "a number from 0 to 1000, such as 0.2");
         }
         ratio
     });
     RetryBudget {
         ratio: ratio.unwrap_or(default.ratio),
         per_second: reader
-            .number(node, "minRetriesPerSecond", 0..=u32::MAX.into())
+            .number(node, "minRetriesPerSecond", 0..=i32::MAX.into())
             .map_or(default.per_second, |number| number as u32),
-        ttl: reader.go_duration(node, "ttl").unwrap_or(default.ttl),
+        ttl: read_ttl(reader, node).unwrap_or(default.ttl),
     }
+}
+
+/// A proxy takes no other, and would retry nothing (contract 3.11).
+fn read_ttl(reader: &mut Reader, node: &Node) -> Option<Duration> {
+    let ttl = reader.go_duration(node, "ttl")?;
+    if (Duration::from_secs(1)..=Duration::from_secs(60)).contains(&ttl) {
+        return Some(ttl);
+    }
+    let at = node.get("ttl").unwrap_or(node);
+    reader.problem(at, format!("`ttl` is {ttl:?}"), "a duration from 1s to 60s");
+    None
 }

@@ -15,7 +15,7 @@ use super::yaml::Node;
 use super::{annotations, filter, policy};
 
 mod backend;
-mod matches;
+pub(super) mod matches;
 mod parent;
 
 pub use backend::{BackendRef, Leads};

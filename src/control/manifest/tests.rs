@@ -269,8 +269,9 @@ spec:
   routes:
   - {name: none, condition: {}}
   - {name: late, condition: {method: 'G T'}, timeout: soon}
+  - {name: open, condition: {not: {pathRegex: '/a('}}}
   dstOverrides: [{authority: 'a:b', weight: heavy}]
-  retryBudget: {retryRatio: -1, minRetriesPerSecond: 1, ttl: 1s}
+  retryBudget: {retryRatio: -1, minRetriesPerSecond: 1, ttl: 2m}
 ",
     );
     let expected = [
@@ -280,9 +281,11 @@ spec:
         "13:29: the condition tests nothing",
         "14:38: \"G T\" is no method",
         "14:55: `timeout` is \"soon\"",
-        "15:30: \"a:b\" is no authority",
-        "15:45: `weight` is no quantity",
-        "16:29: `retryRatio` is no ratio",
+        "15:47: \"/a(\" cannot be used",
+        "16:30: \"a:b\" is no authority",
+        "16:45: `weight` is no quantity",
+        "17:29: `retryRatio` is no ratio",
+        "17:62: `ttl` is 120s",
     ];
     for text in expected {
         assert!(found.iter().any(|problem| problem.contains(text)), "{text}: {found:#?}");

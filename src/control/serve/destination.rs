@@ -5,7 +5,7 @@ use linkerd2_proxy_api::destination::destination_server::{Destination, Destinati
 use tonic::{Request, Response, Status};
 
 use super::stream::{Answers, Question, Source};
-use crate::api::destination::{encode_profile, encode_service_profile, encode_set, encode_update};
+use crate::api::destination::{encode_profile, encode_set, encode_update};
 use crate::control::Snapshot;
 use crate::control::index::{Context, EndpointSet, LookupError, ProfileAnswer};
 use crate::model::EndpointUpdate;
@@ -83,10 +83,7 @@ impl Question for Profile {
         if *now == ProfileAnswer::default() {
             return vec![pb::DestinationProfile::default()];
         }
-        vec![match &now.parent {
-            Some(parent) => encode_service_profile(&now.profile, parent, now.source.as_ref(), &now.given),
-            None => encode_profile(&now.profile, None),
-        }]
+        vec![encode_profile(&now.profile, now.parent.as_ref(), now.source.as_ref())]
     }
 
     fn gone(&self, _: &ProfileAnswer) -> Option<ProfileAnswer> {

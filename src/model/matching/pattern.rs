@@ -51,7 +51,7 @@ impl Pattern {
         value.len() <= VALUE && std::str::from_utf8(value).is_ok()
     }
 
-    pub(super) fn covers(&self, value: &[u8]) -> bool {
+    pub fn covers(&self, value: &[u8]) -> bool {
         value.len() <= VALUE && std::str::from_utf8(value).is_ok_and(|value| self.regex.is_match(value))
     }
 }

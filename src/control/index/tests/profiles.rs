@@ -90,6 +90,7 @@ spec: {routes: []}
 
 #[test]
 fn a_service_profile_of_the_clients_namespace_comes_before_the_services_own() {
+    use crate::model::matching::Pattern;
     use crate::model::service_profile::{Condition, RequestMatch, RetryBudget};
     let cluster = alone(&[PROFILED]);
     let of = |namespace: &str| {
@@ -98,17 +99,21 @@ fn a_service_profile_of_the_clients_namespace_comes_before_the_services_own() {
     };
     let own = of("other");
     assert_eq!(own.source.as_ref().map(ResourceRef::namespace), Some("d"));
-    let [get, rest] = own.given.routes.as_slice() else { panic!("{own:?}") };
+    let [get, rest] = own.profile.service.routes.as_slice() else { panic!("{own:?}") };
     let Condition::All(tests) = &get.condition else { panic!("{get:?}") };
-    assert_eq!(tests[1], Condition::Is(RequestMatch::Path("/a/.*".into())));
+    assert_eq!(tests[1], Condition::Is(RequestMatch::Path(Pattern::new("/a/.*").unwrap())));
     assert_eq!((get.retryable, get.timeout, rest.timeout), (true, Some(Duration::from_millis(300)), None));
     assert!(matches!(&rest.condition, Condition::Any(tests) if tests.len() == 2));
-    let weights: Vec<_> = own.given.overrides.iter().map(|to| (to.authority.port, to.weight)).collect();
+    let weights: Vec<_> =
+        own.profile.service.overrides.iter().map(|to| (to.authority.port, to.weight)).collect();
     assert_eq!(weights, [(None, 5000), (Some(81), 10000)]);
-    assert_eq!(own.given.budget, RetryBudget { ratio: 0.5, per_second: 3, ttl: Duration::from_secs(60) });
+    assert_eq!(
+        own.profile.service.budget,
+        RetryBudget { ratio: 0.5, per_second: 3, ttl: Duration::from_secs(60) }
+    );
 
     let theirs = of("client");
     assert_eq!(theirs.source.as_ref().map(ResourceRef::namespace), Some("client"));
-    assert!(theirs.given.routes.is_empty());
-    assert_eq!(theirs.given.budget, RetryBudget::default());
+    assert!(theirs.profile.service.routes.is_empty());
+    assert_eq!(theirs.profile.service.budget, RetryBudget::default());
 }

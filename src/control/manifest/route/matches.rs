@@ -121,7 +121,11 @@ fn read_value(reader: &mut Reader, node: &Node, header: bool) -> Option<ValueMat
     }
 }
 
-fn read_pattern(reader: &mut Reader, node: &Node, text: &str) -> Option<Pattern> {
+pub(in crate::control::manifest) fn read_pattern(
+    reader: &mut Reader,
+    node: &Node,
+    text: &str,
+) -> Option<Pattern> {
     let pattern = Pattern::new(text);
     if let Err(error) = &pattern {
         reader.problem(node, format!("{text:?} cannot be used"), error.to_string().replace("expected ", ""));
