@@ -39,13 +39,15 @@ pub enum Target {
     Addr(SocketAddr),
     /// What a gateway was asked for, and its port (contract 4.9).
     Name(DnsName, u16),
+    /// What a request to an ingress asked for, and its port (contract 3.12).
+    Override(DnsName, u16),
 }
 
 impl Target {
     pub fn port(&self) -> u16 {
         match self {
             Self::Addr(addr) => addr.port(),
-            Self::Name(_, port) => *port,
+            Self::Name(_, port) | Self::Override(_, port) => *port,
         }
     }
 
@@ -53,7 +55,7 @@ impl Target {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Addr(addr) => Some(addr.ip()),
-            Self::Name(..) => None,
+            Self::Name(..) | Self::Override(..) => None,
         }
     }
 }
@@ -62,7 +64,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Addr(addr) => addr.fmt(f),
-            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::Name(name, port) | Self::Override(name, port) => write!(f, "{name}:{port}"),
         }
     }
 }

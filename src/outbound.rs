@@ -4,6 +4,7 @@ pub mod early;
 mod form;
 mod handles;
 pub mod http;
+mod ingress;
 mod profile;
 mod retry;
 pub mod route;
@@ -41,6 +42,8 @@ use early::{Early, Silence};
 pub struct Outbound {
     pub discover: Arc<Discover>,
     pub detect_timeout: Duration,
+    /// Requests go by the name that they ask for (contract 3.12).
+    pub ingress: bool,
     /// After which the server may speak first.
     pub silence: Silence,
     /// Serves HTTP towards the application.
@@ -125,7 +128,10 @@ impl Outbound {
         }
     }
 
-    async fn carry(&self, conn: Accepted) -> Result<(), Fault> {
+    async fn carry(self: &Arc<Self>, conn: Accepted) -> Result<(), Fault> {
+        if self.ingress {
+            return Box::pin(self.carry_ingress(conn)).await;
+        }
         let dest = self.discover.get(Target::Addr(conn.orig_dst)); // intercept, discover
         let mut io = Prefixed::new(conn.io);
         let routing = tokio::select! {

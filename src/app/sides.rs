@@ -181,12 +181,14 @@ pub(super) fn outbound(
         context: config.destination.context.clone(),
         profile_networks: config.outbound.profile_networks.clone(),
         profile_suffixes: config.outbound.profile_suffixes.clone(),
+        ingress: config.outbound.ingress_mode,
         patience: patience(config, &config.policy.control),
         backends: Arc::new(backends),
     };
     Arc::new(Outbound {
         discover: Arc::new(Discover::new(lookups, config.outbound.discovery_idle_timeout)),
         detect_timeout: config.outbound.detect_timeout,
+        ingress: config.outbound.ingress_mode,
         silence: Silence::new(config.server_first),
         http: HttpServer::new(&config.outbound.server_http2, unread.clone(), move || {
             given_up.errors.outbound_unread()

@@ -114,9 +114,6 @@ fn outbound(env: &mut Environment<'_>, connect: Connect) -> Option<Outbound> {
         backlog: env.optional(&LINKERD2_PROXY_OUTBOUND_TCP_LISTEN_BACKLOG),
     };
     let ingress_mode = env.value(&LINKERD2_PROXY_INGRESS_MODE);
-    if ingress_mode {
-        env.not_carried(&LINKERD2_PROXY_INGRESS_MODE, "requests are routed by their address");
-    }
     let quiet = env.optional(&LINKERD2_PROXY_OUTBOUND_DISABLE_INFORMATIONAL_HEADERS);
     Some(Outbound {
         accept,

@@ -64,7 +64,7 @@ settings! {
     LINKERD2_PROXY_INBOUND_PORTS_REQUIRE_IDENTITY: BTreeSet<u16> = PORTS, None, "not looked at: the policy controller applies it";
     LINKERD2_PROXY_INBOUND_PORTS_REQUIRE_TLS: BTreeSet<u16> = PORTS, None, "not looked at: the policy controller applies it";
     LINKERD2_PROXY_INBOUND_GATEWAY_SUFFIXES: Suffixes = SUFFIXES, None, "names that a gateway leads others to; unset: it is none";
-    LINKERD2_PROXY_INGRESS_MODE: bool = BOOL, Some("false"), "route by `l5d-dst-override`; not carried yet: routed by address";
+    LINKERD2_PROXY_INGRESS_MODE: bool = BOOL, Some("false"), "requests go where their `l5d-dst-override` says";
     LINKERD2_PROXY_INBOUND_DEFAULT_POLICY: DefaultPolicy = POLICY, Some("all-unauthenticated"), "policy of a port until the controller answers";
 
     LINKERD2_PROXY_POLICY_SVC_ADDR: ControlAddr = CONTROL_ADDR, None, "policy controller";

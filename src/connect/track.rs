@@ -54,6 +54,11 @@ impl<K: Kept> Track<K> {
         Self(Some(Box::new(Tracked { kept, recorder, record: None, profiled: Vec::new(), _stream: stream })))
     }
 
+    /// What is held until the answer has passed.
+    pub fn kept(&self) -> Option<&K> {
+        self.0.as_ref().map(|tracked| &tracked.kept)
+    }
+
     /// Watches for a route's counts, too.
     pub fn record(&mut self, record: streams::Stream) {
         if let Some(tracked) = &mut self.0 {

@@ -18,7 +18,8 @@ use crate::config::Suffixes;
 use crate::controller::Controller;
 use crate::limit::retries::Retries;
 use crate::model::outbound::{
-    Backend as BackendSpec, BackendKind, Distribution, HttpRoute, HttpRule, OpaqueRoute, OutboundProtocol,
+    Backend as BackendSpec, BackendKind, Distribution, HttpRoute, HttpRule, Load, OpaqueRoute,
+    OutboundProtocol,
 };
 use crate::model::service_profile::RetryBudget;
 use crate::model::{Authority, Endpoint, OutboundPolicy, Profile, ResourceRef};
@@ -38,6 +39,8 @@ pub struct Lookups {
     pub profile_networks: Vec<IpNet>,
     /// The same of names.
     pub profile_suffixes: Suffixes,
+    /// Addresses that nobody knows are not forwarded to (contract 3.12).
+    pub ingress: bool,
     pub patience: Patience,
     pub backends: Arc<Backends>,
 }
@@ -112,7 +115,9 @@ impl Lookups {
         let what = format!("policy of {target}");
         let asked = match target {
             Target::Addr(addr) => api::outbound::Target::Addr(addr),
-            Target::Name(name, port) => api::outbound::Target::Authority(Authority::named(name, port)),
+            Target::Name(name, port) | Target::Override(name, port) => {
+                api::outbound::Target::Authority(Authority::named(name, port))
+            }
         };
         let spec = api::outbound::encode_request(&self.workload, &asked);
         let open = || {
@@ -134,7 +139,9 @@ impl Lookups {
     ) {
         let (asked, is_final): (_, fn(&Status) -> bool) = match &target {
             Target::Addr(addr) => (covers(&self.profile_networks, addr.ip()), lookup_is_final),
-            Target::Name(name, _) => (self.profile_suffixes.contains(name), names_nothing),
+            Target::Name(name, _) | Target::Override(name, _) => {
+                (self.profile_suffixes.contains(name), names_nothing)
+            }
         };
         if !asked {
             let _ = tx.send(News::Profile(Ok(None)));
@@ -160,8 +167,9 @@ impl Lookups {
             if lookup_is_final(&refused) {
                 break;
             }
-            // A name of nothing, until the control plane knows of it: the empty profile says so.
-            let _ = tx.send(News::Profile(Ok(Some(Profile::default()))));
+            // A name of nothing, until the control plane knows of it: to a gateway, the empty profile says so.
+            let nothing = matches!(target, Target::Name(..)).then(Profile::default);
+            let _ = tx.send(News::Profile(Ok(nothing)));
             tokio::time::sleep(delays.next_delay()).await;
         }
         // Refused: as if there were no profile.
@@ -185,9 +193,14 @@ impl Lookups {
                 (Some(_), None) => return Some(Routing::Nowhere),
                 (Some(_), Some(policy)) => policy,
             },
-            (Target::Addr(_), Answer::Policy(policy)) => (**policy).clone(),
-            (Target::Addr(_), Answer::Invalid) => return Some(Routing::Invalid),
-            (Target::Addr(addr), Answer::Unknown) => forward_policy(*addr, profile),
+            (_, Answer::Policy(policy)) => (**policy).clone(),
+            (_, Answer::Invalid) => return Some(Routing::Invalid),
+            (Target::Addr(addr), Answer::Unknown) if !self.ingress => forward_policy(*addr, profile),
+            // An ingress leads nowhere that discovery does not know.
+            (target, Answer::Unknown) => match profile.and_then(|known| known_policy(known, target.port())) {
+                Some(policy) => policy,
+                None => return Some(Routing::Refused(Code::NotFound)),
+            },
         };
         let speaks = profile.and_then(|profile| Some((profile, profiled::says(profile, target.port())?)));
         if let Some((profile, says)) = &speaks {
@@ -237,11 +250,23 @@ impl Answers {
 /// the address itself, which nothing says is meshed.
 fn forward_policy(target: SocketAddr, profile: Option<&Profile>) -> OutboundPolicy {
     let endpoint = profile.and_then(|p| p.endpoint.clone());
-    let meta = ResourceRef::default_named(if profile.is_some() { "endpoint" } else { "fallback" });
-    let backend = BackendSpec {
-        meta: meta.clone(),
-        kind: BackendKind::Forward(Box::new(endpoint.unwrap_or_else(|| Endpoint::plain(target)))),
-    };
+    let name = if profile.is_some() { "endpoint" } else { "fallback" };
+    policy_to(name, BackendKind::Forward(Box::new(endpoint.unwrap_or_else(|| Endpoint::plain(target)))))
+}
+
+/// What policy does not know and the profile does: its endpoint, or else its Service.
+fn known_policy(profile: &Profile, port: u16) -> Option<OutboundPolicy> {
+    if let Some(endpoint) = profile.endpoint.clone() {
+        return Some(policy_to("endpoint", BackendKind::Forward(Box::new(endpoint))));
+    }
+    let authority = Authority::named(profile.name.clone()?, port);
+    Some(policy_to("profile", BackendKind::Balance { authority, load: Load::default() }))
+}
+
+/// Detects, and sends everything to one backend.
+fn policy_to(name: &str, kind: BackendKind) -> OutboundPolicy {
+    let meta = ResourceRef::default_named(name);
+    let backend = BackendSpec { meta: meta.clone(), kind };
     let to = || Distribution::FirstAvailable(vec![backend.clone()]);
     let http = || vec![HttpRoute::new(meta.clone(), vec![HttpRule::new(vec![], to())])].into();
     let opaque = vec![OpaqueRoute::new(meta.clone(), to())];
@@ -312,5 +337,24 @@ mod tests {
             panic!("one backend")
         };
         assert_eq!(backends[0].backend.kind, BackendKind::Forward(Box::new(endpoint)));
+    }
+    #[test]
+    fn an_ingress_knows_a_target_by_its_profile_alone() {
+        let kind = |profile: &Profile| {
+            let policy = known_policy(profile, 8080)?;
+            let OutboundProtocol::Detect { opaque, .. } = policy.protocol else { panic!("detects") };
+            let Distribution::FirstAvailable(backends) = &opaque[0].backends else { panic!("one backend") };
+            Some((policy.parent.name().to_owned(), backends[0].kind.clone()))
+        };
+        assert_eq!(kind(&Profile::default()), None);
+        let name = Some("bb.demo.svc.cluster.local".parse().unwrap());
+        let named = Profile { name, ..Profile::default() };
+        let authority = "bb.demo.svc.cluster.local:8080".parse().unwrap();
+        let balance = BackendKind::Balance { authority, load: Load::default() };
+        assert_eq!(kind(&named), Some(("profile".to_owned(), balance)));
+        let endpoint = Endpoint::plain("10.1.0.9:80".parse().unwrap());
+        let both = Profile { endpoint: Some(endpoint.clone()), ..named };
+        let forward = BackendKind::Forward(Box::new(endpoint));
+        assert_eq!(kind(&both), Some(("endpoint".to_owned(), forward)));
     }
 }

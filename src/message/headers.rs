@@ -7,6 +7,7 @@ pub const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
 pub const PROXY_ERROR: HeaderName = HeaderName::from_static("l5d-proxy-error");
 pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("l5d-proxy-connection");
 pub const DST_CANONICAL: HeaderName = HeaderName::from_static("l5d-dst-canonical");
+pub const DST_OVERRIDE: HeaderName = HeaderName::from_static("l5d-dst-override");
 pub const REQUIRE_ID: HeaderName = HeaderName::from_static("l5d-require-id");
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use ::http::uri::Authority;
-use ::http::{HeaderValue, Method, Request, Response, Uri, Version};
+use ::http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
@@ -92,6 +92,15 @@ impl Session {
         }
     }
 
+    /// One of several that share a connection, which this ends.
+    pub(super) fn closing(self, close: CancellationToken) -> Self {
+        Self { close, ..self }
+    }
+
+    pub(super) fn is_for(&self, dest: &Arc<Destination>) -> bool {
+        Arc::ptr_eq(&self.dest, dest)
+    }
+
     /// Answers one request: with the endpoint's answer, or with what its failure means.
     ///
     /// # Errors
@@ -102,6 +111,11 @@ impl Session {
             Ok(rsp) => return Ok(rsp),
             Err(fault) => fault,
         };
+        self.refuse(asked, fault)
+    }
+
+    /// Answers with what a failure means.
+    pub(super) fn refuse(&self, asked: Asked, fault: Fault) -> Result<Response<Body<Track>>, Fault> {
         let row = fault.reason.row();
         self.metrics.errors.outbound_http(fault.reason);
         info!(client = %self.client, orig_dst = %self.dest.target, reason = row.name, "outbound request failed: {fault}");
@@ -191,8 +205,21 @@ impl Session {
         }
         headers::strip_connection(answer.rsp.headers_mut());
         answer.rsp.headers_mut().remove(headers::PROXY_ERROR);
-        answer.rsp.headers_mut().remove(headers::PROXY_CONNECTION);
+        if let Some(wish) = answer.rsp.headers_mut().remove(headers::PROXY_CONNECTION)
+            && wish == "close"
+            && track.kept().and_then(Option::as_ref).is_some_and(Pick::is_given_and_meshed)
+        {
+            self.end_with(&mut answer.rsp);
+        }
         answer.rsp.map(|body| Body::relay_with(body, track, extra).for_grpc(grpc))
+    }
+
+    /// The application's connection ends once this has passed.
+    fn end_with<B>(&self, rsp: &mut Response<B>) {
+        self.close.cancel();
+        if rsp.version() == Version::HTTP_11 {
+            rsp.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 
     /// What records a request of this route.

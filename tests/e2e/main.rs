@@ -34,6 +34,8 @@ mod filters;
 mod futures;
 mod gateway;
 mod guards;
+mod headers;
+mod ingress;
 mod metrics;
 mod mutual_tls;
 mod opaque;

@@ -265,6 +265,11 @@ async fn judge(balancer: Weak<Balancer<Arc<Reach>>>, judging: Arc<AtomicBool>) {
 }
 
 impl Pick {
+    /// Whether it is no choice among several, and has proven who it is.
+    pub fn is_given_and_meshed(&self) -> bool {
+        self.picked.is_none() && self.reach.client.endpoint.tls.is_some() && !self.reach.client.is_local()
+    }
+
     pub fn client(&self) -> &Arc<Client> {
         &self.reach.client
     }

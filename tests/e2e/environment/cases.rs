@@ -157,7 +157,7 @@ fn listeners() -> Vec<Case> {
             ("svc.cluster.local.", Is("Suffixes { every_name: false, names: [DnsName(\"svc.cluster.local\")] }")),
             ("a b", FATAL), Is("Suffixes { every_name: false, names: [] }")),
         case("LINKERD2_PROXY_INGRESS_MODE", |c| show((c.outbound.ingress_mode, c.outbound.informational_headers)),
-            ("true", Warned("(true, false)")), ("yes", FATAL), FATAL),
+            ("true", Is("(true, false)")), ("yes", FATAL), FATAL),
         case("LINKERD2_PROXY_INBOUND_DEFAULT_POLICY", get!(inbound.default_policy), ("deny", Is("Deny")), ("Deny", FATAL), FATAL),
         case("LINKERD2_PROXY_OUTBOUND_DISABLE_INFORMATIONAL_HEADERS", get!(outbound.informational_headers), ("true", Is("false")), ("1", FATAL), FATAL),
     ]

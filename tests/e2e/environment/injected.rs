@@ -200,7 +200,6 @@ async fn an_unusual_environment_boots_and_says_what_has_no_effect() {
     let mut proxy = Proxy::start(&pod.env);
     let admin = becomes_ready(&mut proxy).await;
     for name in [
-        "LINKERD2_PROXY_INGRESS_MODE",
         "LINKERD2_PROXY_TRACE_COLLECTOR_SVC_ADDR",
         "LINKERD2_PROXY_ACCESS_LOG",
         "LINKERD2_PROXY_TAP_SVC_NAME",
