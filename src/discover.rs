@@ -98,7 +98,7 @@ pub struct Policy {
     pub opaque: bool,
     /// What a service profile says of requests: it comes before policy (contract 3.3).
     pub profile: Option<Box<Profiled>>,
-    /// A profile's route says that HTTP is spoken.
+    /// A profile's route says that HTTP is spoken, or one of policy that the profile has replaced.
     pub http: bool,
 }
 

@@ -203,9 +203,9 @@ impl Lookups {
             },
         };
         let speaks = profile.and_then(|profile| Some((profile, profiled::says(profile, target.port())?)));
-        if let Some((profile, says)) = &speaks {
-            profiled::override_policy(&mut policy, profile, says);
-        }
+        let declared = speaks
+            .as_ref()
+            .is_some_and(|(profile, says)| profiled::override_policy(&mut policy, profile, says));
         let retries = speaks.as_ref().map(|(profile, _)| live.retries(&profile.service.budget));
         let mut used = Vec::new();
         let mut take = |spec: BackendSpec, breaker| {
@@ -221,6 +221,7 @@ impl Lookups {
         live.backends = used;
         let (opaque, http) =
             profile.map_or((false, false), |profile| (profile.opaque, !profile.service.routes.is_empty()));
+        let http = http || declared;
         Some(Routing::Policy(Box::new(Policy { policy, opaque, profile: profiled.map(Box::new), http })))
     }
 }

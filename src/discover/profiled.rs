@@ -70,8 +70,20 @@ pub(super) fn says(profile: &Profile, port: u16) -> Option<Says> {
     Some(Says { parent: service(name, port), dst, to })
 }
 
-/// Takes out of a policy what a profile decides. Opaque connections go where its overrides say, if it has any.
-pub(super) fn override_policy(policy: &mut OutboundPolicy, profile: &Profile, says: &Says) {
+/// Takes out of a policy what a profile decides. Opaque connections go where its overrides say, if it has any. Returns
+/// whether what was taken out had said that HTTP is spoken.
+pub(super) fn override_policy(policy: &mut OutboundPolicy, profile: &Profile, says: &Says) -> bool {
+    let made = |http: &HttpRoutes| http.routes.iter().any(|route| !route.meta.is_default());
+    let declared = match &policy.protocol {
+        OutboundProtocol::Detect { http1, http2, .. } => made(http1) || made(http2),
+        _ => false,
+    };
+    let splits = !profile.service.overrides.is_empty();
+    let split = || vec![OpaqueRoute::new(ResourceRef::default_named("profile"), says.to.clone())];
+    if profile.opaque && splits {
+        policy.protocol = OutboundProtocol::Opaque(split());
+        return declared;
+    }
     let none = || HttpRoutes::from(Vec::new());
     let opaque = match &mut policy.protocol {
         OutboundProtocol::Detect { http1, http2, opaque } => {
@@ -87,9 +99,10 @@ pub(super) fn override_policy(policy: &mut OutboundPolicy, profile: &Profile, sa
         OutboundProtocol::Opaque(opaque) => Some(opaque),
         OutboundProtocol::Tls(_) => None,
     };
-    if let Some(opaque) = opaque.filter(|_| !profile.service.overrides.is_empty()) {
-        *opaque = vec![OpaqueRoute::new(ResourceRef::default_named("profile"), says.to.clone())];
+    if let Some(opaque) = opaque.filter(|_| splits) {
+        *opaque = split();
     }
+    declared
 }
 
 impl Profiled {
@@ -221,6 +234,26 @@ mod tests {
         assert_eq!((http, opaque[0].meta.name()), (0, "policy"), "of opaque connections it says nothing");
         let (http, opaque) = left(&profile(0, &[("a.demo:80", 1)])).unwrap();
         assert_eq!((http, opaque[0].meta.name()), (0, "profile"));
+    }
+
+    #[test]
+    fn an_opaque_profile_s_overrides_count_whatever_policy_speaks() {
+        let profile = Profile { opaque: true, ..profile(0, &[("a.demo:80", 1)]) };
+        let protocol = OutboundProtocol::Http1(vec![].into());
+        let mut policy = OutboundPolicy { protocol, ..policy() };
+        override_policy(&mut policy, &profile, &says(&profile, 8080).unwrap());
+        assert!(matches!(policy.protocol, OutboundProtocol::Opaque(routes) if routes.len() == 1));
+    }
+
+    #[test]
+    fn a_route_that_somebody_made_says_that_http_is_spoken_though_a_profile_replaces_it() {
+        let profile = profile(0, &[("a.demo:80", 1)]);
+        let says = says(&profile, 8080).unwrap();
+        assert!(!override_policy(&mut policy(), &profile, &says), "a default route says nothing");
+        let mut made = policy();
+        let OutboundProtocol::Detect { http2, .. } = &mut made.protocol else { panic!("detects") };
+        http2.routes[0].meta = ResourceRef::object("gateway.networking.k8s.io", "HTTPRoute", "x");
+        assert!(override_policy(&mut made, &profile, &says));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway::model::endpoint::ProtocolHint;
 use causeway::model::protocol::HttpVersion;
+use causeway::model::service_profile::Override;
 use causeway::model::{Endpoint, Profile};
 use causeway::net::transport_header::TransportHeader;
 use causeway::tls::Offer;
@@ -118,6 +119,22 @@ fn assert_has(page: &str, start: &str) {
 }
 
 every_kind! {
+    async fn a_gateway_goes_by_the_routes_and_overrides_of_a_profile(kind: Kind) {
+        let gate = Gate::new().await;
+        let other = App::http(&gate.bb).await;
+        let canary = "canary.demo.svc.cluster.local:81";
+        gate.world.script().endpoints(canary, &add(vec![gate.bb.endpoint(other.addr)]));
+        let mut profile = profile(TARGET);
+        profile.service.overrides = vec![Override { authority: canary.parse().unwrap(), weight: 1 }];
+        gate.world.script().profile(TARGET, &profile);
+        gate.get(kind).await.assert_answered();
+        let seen = other.seen_once();
+        assert_eq!(seen.header("l5d-client-id"), Some(gate.gateway.id.as_str()));
+        assert_eq!((seen.header("l5d-dst-canonical"), gate.app.seen().len()), (Some(TARGET), 0));
+        let page = gate.metrics(&gate.gateway).await;
+        assert_has(&page, &format!("route_request_total{{direction=\"outbound\",dst=\"{TARGET}\"}} 1"));
+    }
+
     async fn a_request_reaches_the_service_by_its_own_name(kind: Kind) {
         let gate = Gate::new().await;
         gate.get(kind).await.assert_answered();

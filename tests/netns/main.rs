@@ -23,6 +23,7 @@ mod namespace;
 mod network;
 mod outage;
 mod pod;
+mod profiles;
 mod redirect;
 mod rotation;
 mod ruin;

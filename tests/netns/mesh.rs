@@ -263,7 +263,7 @@ pub(crate) fn each_connection(
 }
 
 /// A whole request, head and body by content length; `None` at the end.
-fn read_request(stream: &mut TcpStream) -> Option<String> {
+pub(crate) fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let mut buf = [0; 4096];
     loop {

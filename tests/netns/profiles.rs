@@ -1,0 +1,84 @@
+//! A ServiceProfile in a folder, and what the proxies of that cluster make of it.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use crate::mesh::{DEADLINE, HTTP, Mesh, each_connection, read_request, request};
+
+const PROFILE: &str = "
+apiVersion: linkerd.io/v1alpha2
+kind: ServiceProfile
+metadata: {name: sink-target.mc-demo.svc.cluster.local, namespace: mc-demo}
+spec:
+  routes:
+  - name: again
+    condition: {all: [{pathRegex: '/.*'}, {not: {method: DELETE}}]}
+    isRetryable: true
+  retryBudget: {retryRatio: 0.0, minRetriesPerSecond: 100, ttl: 10s}
+";
+
+/// An application that fails every other time. What it is sent.
+fn serve(mesh: &Mesh) -> Receiver<String> {
+    let (tx, seen) = mpsc::channel();
+    let count = Arc::<AtomicUsize>::default();
+    each_connection(mesh.pod("bb"), HTTP, move |mut stream| {
+        while let Some(request) = read_request(&mut stream) {
+            let status = if count.fetch_add(1, Ordering::Relaxed) % 2 == 0 { "503 Busy" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            if tx.send(request).is_err() || stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    seen
+}
+
+/// What one request is answered, and how often the application sees it.
+fn ask(mesh: &Mesh, sink: IpAddr, seen: &Receiver<String>) -> (bool, Vec<String>) {
+    let answer = request(mesh.pod("slow-cooker"), sink, HTTP, "", "body");
+    assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{answer}");
+    (answer.starts_with("HTTP/1.1 200"), seen.try_iter().collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_profile_of_a_mirror_has_its_requests_sent_again_across_clusters() {
+    let Some(mesh) = Mesh::start().await else { return };
+    let seen = serve(&mesh);
+    let sink = mesh.service("west", "sink-target").await;
+    for succeeds in [false, true] {
+        let (success, sent) = ask(&mesh, sink, &seen);
+        assert_eq!((success, sent.len()), (succeeds, 1), "{sent:?}");
+    }
+    let file = mesh.world.manifests("west").join("50-profile.yaml");
+    std::fs::write(&file, PROFILE).unwrap();
+    let began = Instant::now();
+    // Each time the first attempt fails, and the second does not.
+    let sent = loop {
+        let (success, sent) = ask(&mesh, sink, &seen);
+        if sent.len() == 2 {
+            assert!(success);
+            break sent;
+        }
+        // Two of these, so that the next begins with a failure again.
+        ask(&mesh, sink, &seen);
+        assert!(began.elapsed() < DEADLINE, "the profile is not heard of");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    for sent in sent {
+        assert!(sent.ends_with("body"), "{sent}");
+        assert!(
+            sent.contains(&format!("l5d-dst-canonical: sink-target.mc-demo.svc.cluster.local:{HTTP}")),
+            "{sent}"
+        );
+    }
+    std::fs::remove_file(file).unwrap();
+    let began = Instant::now();
+    while ask(&mesh, sink, &seen).1.len() == 2 {
+        assert!(began.elapsed() < DEADLINE, "the profile stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
