@@ -31,7 +31,7 @@ fn consecutive(max_failures: u32, backoff: Backoff) -> Breaker {
 
 fn unified(threshold: f64, min_requests: u32, max_failures: u32, backoff: Backoff) -> Breaker {
     let success_rate = SuccessRate { threshold, window: Duration::from_secs(10), min_requests };
-    Breaker::Unified { success_rate, max_failures, backoff }
+    Breaker::Unified { success_rate, max_failures, backoff, honors_retry_after: false }
 }
 
 /// Asked for so many times, each on a connection of its own.
