@@ -241,6 +241,24 @@ impl Backend {
         }
     }
 
+    /// Whether it is one that may have endpoints.
+    pub fn has_endpoints(&self) -> bool {
+        !matches!(self.members, Members::None)
+    }
+
+    /// Whether a request would find an endpoint, by then.
+    pub async fn wait_ready(&self, deadline: Instant) -> bool {
+        match &self.members {
+            Members::Balanced(balancer) => balancer.wait_ready(deadline).await,
+            Members::Forward(_) | Members::None => true,
+        }
+    }
+
+    /// An endpoint, where one is ready.
+    pub fn pick_at_once(&self, used: Use) -> Option<Pick> {
+        self.pick_ready(used).inspect(|_| self.waiting[used as usize].open())
+    }
+
     /// An endpoint once one is ready, for who would like one and does not count among those who wait; `None` where that
     /// would take too long.
     pub async fn pick_early(&self, used: Use, deadline: Instant) -> Option<Pick> {
@@ -276,8 +294,7 @@ impl Backend {
     pub async fn pick(&self, used: Use, deadline: Instant) -> Result<Pick, Fault> {
         let waiting = &self.waiting[used as usize];
         loop {
-            if let Some(pick) = self.pick_ready(used) {
-                waiting.open();
+            if let Some(pick) = self.pick_at_once(used) {
                 return Ok(pick);
             }
             let Members::Balanced(balancer) = &self.members else { return Err(Reason::NoBackend.into()) };

@@ -34,7 +34,7 @@ use crate::tls::{Right, rights};
 
 use super::form::Form;
 use super::handles::Handles;
-use super::route::Taken;
+use super::route::{Others, Taken};
 use super::tcp::give_up_or_retry;
 use super::timeout::Attempt;
 use super::{Outbound, form, route};
@@ -171,8 +171,9 @@ impl Session {
         let req = RequestBody::of(req, sent);
         let leaves_http = origin.upgraded.is_some();
         let sent = match backend {
-            Ok(backend) => send(backend, req, leaves_http, None, None).await, // balance, connect, relay
-            Err(fault) => Err(fault),
+            // balance, connect, relay
+            Ok(backend) => send(backend, Some(taken.others(backend)), req, leaves_http, None, None).await,
+            Err(fault) => Err(fault.into()),
         };
         match sent {
             Ok((answer, mut track)) => {
@@ -180,7 +181,10 @@ impl Session {
                 track.record(stream);
                 Ok(self.pass_on(answer, track, None, origin))
             }
-            Err(fault) => {
+            Err(Stopped::Elsewhere(req)) => {
+                Box::pin(self.carry_elsewhere(&taken, *req, arrived, stream, origin)).await
+            }
+            Err(Stopped::Failed(fault)) => {
                 stream.fault(&fault);
                 Err(fault)
             }
@@ -268,31 +272,61 @@ impl Session {
     }
 }
 
+/// Why a request has no answer of a backend.
+pub(super) enum Stopped {
+    Failed(Fault),
+    /// The backend has no endpoint ready, and another of the route has. What was sent of it did not count.
+    Elsewhere(Box<Request<RequestBody>>),
+}
+
+impl Stopped {
+    /// For who has nowhere else to go.
+    pub(super) fn fault(self) -> Fault {
+        match self {
+            Self::Failed(fault) => fault,
+            Self::Elsewhere(_) => Reason::FailFast.into(),
+        }
+    }
+}
+
+impl<E: Into<Fault>> From<E> for Stopped {
+    fn from(fault: E) -> Self {
+        Self::Failed(fault.into())
+    }
+}
+
 /// Sends a request to an endpoint of the backend. What provably never reached one goes to another,
 /// until the failfast timeout has passed; so does what an endpoint refused unread, and what its connection took with it
 /// when it died, if doing it twice does no harm. `limits` are what its rule allows it to take, `classes` what its answers
 /// are judged by, if there are such.
 pub(super) async fn send(
     backend: &Backend,
+    others: Option<Others<'_>>,
     mut req: Request<RequestBody>,
     leaves_http: bool,
     limits: Option<&Attempt>,
     classes: Option<&Arc<[ResponseClass]>>,
-) -> Result<(Answer, Track), Fault> {
+) -> Result<(Answer, Track), Stopped> {
     let mut deadline = Instant::now() + backend.failfast(Use::Http);
     let (mut sendings, mut unsent) = (1, 0);
     let version = req.version();
     let required = req.headers_mut().remove(headers::REQUIRE_ID);
     loop {
-        let picking = pin!(backend.pick(Use::Http, deadline));
-        let mut pick = match limits {
+        let picking = pin!(pick(backend, others, deadline));
+        let picked = match limits {
             None => picking.await?,
             Some(limits) => Box::pin(limits.before(picking)).await??,
+        };
+        let Some(mut pick) = picked else {
+            if let Some(id) = required {
+                req.headers_mut().insert(headers::REQUIRE_ID, id);
+            }
+            return Err(Stopped::Elsewhere(Box::new(req)));
         };
         let client = pick.client().clone();
         if let Err(fault) = require_identity(&client, required.as_ref()) {
             pick.abandon();
-            return Err(fault);
+            return Err(fault.into());
         }
         let carry = client.carry(version, leaves_http);
         let end = limits.and_then(Attempt::deadline).filter(|(end, _)| *end < deadline);
@@ -330,7 +364,7 @@ pub(super) async fn send(
             }
             Err(Unanswered::Unsent(back, error)) => {
                 if Instant::now() >= deadline {
-                    return Err(Fault::new(Reason::UpstreamBroken, error));
+                    return Err(Fault::new(Reason::UpstreamBroken, error).into());
                 }
                 req = came.restore(*back);
                 unsent += 1;
@@ -359,14 +393,14 @@ pub(super) async fn send(
             Err(Unanswered::Refused(_, error)) => {
                 pick.failed(ResponseError::of(&error));
                 in_flight.failed(ResponseError::of(&error));
-                return Err(client::broken(carry, error, None));
+                return Err(client::broken(carry, error, None).into());
             }
             Err(Unanswered::Lost(_, error)) => {
                 pick.failed(ResponseError::of(&error));
                 in_flight.failed(ResponseError::of(&error));
                 // How long the death of a connection took says nothing of how long answers take.
                 pick.abandon();
-                return Err(client::broken(carry, error, None));
+                return Err(client::broken(carry, error, None).into());
             }
             Err(Unanswered::Broken(error, blame)) => {
                 pick.failed(ResponseError::of(&error));
@@ -374,9 +408,28 @@ pub(super) async fn send(
                 if !client::is_reset(&error) {
                     pick.abandon();
                 }
-                return Err(client::broken(carry, error, blame));
+                return Err(client::broken(carry, error, blame).into());
             }
         }
+    }
+}
+
+/// An endpoint of the backend; `None` once it has none ready, and another of the route has.
+async fn pick(
+    backend: &Backend,
+    others: Option<Others<'_>>,
+    deadline: Instant,
+) -> Result<Option<Pick>, Fault> {
+    if let Some(pick) = backend.pick_at_once(Use::Http) {
+        return Ok(Some(pick));
+    }
+    let Some(others) = others.filter(|others| !others.are_none()) else {
+        return backend.pick(Use::Http, deadline).await.map(Some);
+    };
+    tokio::select! {
+        biased;
+        () = others.until_ready(deadline) => Ok(None),
+        picked = backend.pick(Use::Http, deadline) => picked.map(Some),
     }
 }
 

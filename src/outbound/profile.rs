@@ -20,7 +20,7 @@ use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{Outcome, is_grpc};
 use crate::telemetry::streams::Sent;
 
-use super::http::{Carried, Origin, Session, Track, send};
+use super::http::{Carried, Origin, Session, Stopped, Track, send};
 use super::retry::{first, trailers};
 use super::route::choose;
 use super::rule::Try;
@@ -125,7 +125,8 @@ impl Call<'_> {
         if let Some(attempt) = &attempt {
             req = req.map(|body| body.telling(attempt.progress().clone()));
         }
-        let done = send(backend, req, self.leaves_http, attempt.as_ref(), route.classes.as_ref()).await;
+        let done = send(backend, None, req, self.leaves_http, attempt.as_ref(), route.classes.as_ref()).await;
+        let done = done.map_err(Stopped::fault);
         match done {
             Ok((answer, mut track)) => {
                 track.also(sent.response(answer.rsp.status(), answer.rsp.headers()));

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::Request;
+use tokio::time::Instant;
 
 use crate::discover::{Backend, Policy, Profiled, Routing};
 use crate::error::{Fault, Reason};
@@ -154,13 +157,50 @@ impl<'a> Taken<'a> {
 
     /// Whether any of its backends has a ready endpoint.
     pub fn is_ready(&self) -> bool {
-        let ready = |to: &RouteBackend<Arc<Backend>>| to.backend.is_ready();
-        match &self.rule.backends {
-            Distribution::Empty => false,
-            Distribution::FirstAvailable(all) => all.iter().any(ready),
-            Distribution::RandomAvailable(all) => all.iter().any(|(to, _)| ready(to)),
+        backends(&self.rule.backends).any(|backend| backend.is_ready())
+    }
+
+    /// Where its requests may go instead of a backend.
+    pub fn others(&self, but: &'a Arc<Backend>) -> Others<'a> {
+        Others { all: &self.rule.backends, but }
+    }
+}
+
+/// Backends of a rule but one, that hold endpoints: requests go there once that one has none ready.
+#[derive(Clone, Copy)]
+pub struct Others<'a> {
+    all: &'a Distribution<RouteBackend<Arc<Backend>>>,
+    but: &'a Arc<Backend>,
+}
+
+impl<'a> Others<'a> {
+    pub fn are_none(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Waits until one of them has a ready endpoint.
+    pub async fn until_ready(&self, deadline: Instant) {
+        let waiting = self.iter().map(|backend| Box::pin(backend.wait_ready(deadline)));
+        let mut waiting: FuturesUnordered<_> = waiting.collect();
+        while waiting.next().await.is_some_and(|is_ready| !is_ready) {}
+        if waiting.is_empty() && !self.iter().any(|backend| backend.is_ready()) {
+            std::future::pending().await
         }
     }
+
+    fn iter(&self) -> impl Iterator<Item = &'a Arc<Backend>> {
+        let Self { all, but } = *self;
+        backends(all).filter(move |backend| !Arc::ptr_eq(backend, but) && backend.has_endpoints())
+    }
+}
+
+fn backends(all: &Distribution<RouteBackend<Arc<Backend>>>) -> impl Iterator<Item = &Arc<Backend>> {
+    let (first, random) = match all {
+        Distribution::Empty => (&[][..], &[][..]),
+        Distribution::FirstAvailable(all) => (all.as_slice(), &[][..]),
+        Distribution::RandomAvailable(all) => (&[][..], all.as_slice()),
+    };
+    first.iter().chain(random.iter().map(|(to, _)| to)).map(|to| &to.backend)
 }
 
 impl<'a> TakenOpaque<'a> {

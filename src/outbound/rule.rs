@@ -8,6 +8,7 @@ use ::http::{Request, Response};
 use bytes::Bytes;
 use http_body::Frame;
 use hyper::body::Body as _;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::connect::client::Answer;
@@ -16,10 +17,11 @@ use crate::message::filters::{self, Instead};
 use crate::message::respond::{self, Asked};
 use crate::message::{Body, Extra, RequestBody};
 use crate::model::filter::{Failure, FailureKind};
+use crate::model::outbound::Timeouts;
 use crate::telemetry::requests::is_grpc;
 use crate::telemetry::streams::Stream;
 
-use super::http::{Carried, Origin, Session, Track, send};
+use super::http::{Carried, Origin, Session, Stopped, Track, send};
 use super::route::Taken;
 use super::timeout::{Attempt, Limits};
 use super::{retry, terms};
@@ -49,6 +51,9 @@ pub(super) struct Answered {
     pub(super) ahead: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
 }
 
+/// From one backend to another, for a lack of endpoints: who goes to and fro has to wait.
+const MOVES: u32 = 3;
+
 /// How an attempt is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Try {
@@ -76,6 +81,33 @@ impl Session {
             Some(retry) => retry::send(&call, req, retry, &mut stream).await,
             None => call.attempt(req, Try::default(), &mut stream).await,
         };
+        self.finish(done, asked, stream, origin)
+    }
+
+    /// Carries a request on whose backend has no endpoint any more, where its rule says nothing but where it goes.
+    pub(super) async fn carry_elsewhere(
+        &self,
+        taken: &Taken<'_>,
+        req: Request<RequestBody>,
+        arrived: Instant,
+        mut stream: Stream,
+        origin: Origin,
+    ) -> Result<Response<Body<Track>>, Fault> {
+        let asked = self.asked(&req);
+        let limits = Limits::new(&Timeouts::default(), arrived);
+        let call = Call { session: self, taken, limits, leaves_http: origin.upgraded.is_some() };
+        stream.attempt_failed(&Reason::FailFast.into());
+        let done = call.attempt(req, Try::default(), &mut stream).await;
+        self.finish(done, asked, stream, origin)
+    }
+
+    fn finish(
+        &self,
+        done: Result<Attempted<'_>, Fault>,
+        asked: Asked,
+        stream: Stream,
+        origin: Origin,
+    ) -> Result<Response<Body<Track>>, Fault> {
         match done {
             Ok(Attempted::Answered(answered)) => {
                 let Answered { answer, mut track, attempt, ahead } = *answered;
@@ -138,19 +170,35 @@ impl<'a> Call<'a, '_> {
         if let Some(instead) = filters::apply(&rule.filters, matched, &mut req)? {
             return Ok(Attempted::Instead(instead));
         }
-        let to = self.taken.backend()?;
-        if let Some(counts) = self.session.count_at(self.taken, &to.backend, req.uri()) {
-            stream.attempt(counts);
-        }
-        if let Some(instead) = filters::apply(&to.filters, matched, &mut req)? {
-            return Ok(Attempted::Instead(instead));
-        }
         let attempt = self.limits.attempt(how);
         if let Some(attempt) = &attempt {
             req = req.map(|body| body.telling(attempt.progress().clone()));
         }
-        let sent = send(&to.backend, req, self.leaves_http, attempt.as_ref(), None).await; // balance, connect, relay
-        let (mut answer, track) = sent?;
+        let mut moves = 0;
+        let (to, (mut answer, track)) = loop {
+            let to = self.taken.backend()?;
+            if let Some(counts) = self.session.count_at(self.taken, &to.backend, req.uri()) {
+                stream.attempt(counts);
+            }
+            let plain = (!to.filters.is_empty()).then(|| req.headers().clone());
+            if let Some(instead) = filters::apply(&to.filters, matched, &mut req)? {
+                return Ok(Attempted::Instead(instead));
+            }
+            let others = (moves < MOVES).then(|| self.taken.others(&to.backend));
+            let sent = send(&to.backend, others, req, self.leaves_http, attempt.as_ref(), None);
+            match sent.await {
+                // balance, connect, relay
+                Ok(sent) => break (to, sent),
+                Err(Stopped::Failed(fault)) => return Err(fault),
+                Err(Stopped::Elsewhere(back)) => req = *back,
+            }
+            // What is done to requests of one backend is not done to those of another.
+            if let Some(plain) = plain {
+                *req.headers_mut() = plain;
+            }
+            stream.attempt_failed(&Reason::FailFast.into());
+            moves += 1;
+        };
         stream.head(answer.rsp.status(), answer.rsp.headers());
         filters::apply_to_answer(&to.filters, answer.rsp.headers_mut());
         filters::apply_to_answer(&rule.filters, answer.rsp.headers_mut());

@@ -2,17 +2,23 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use causeway::model::Endpoint;
 use causeway::model::endpoint::{FlowControl, Http2Params, KeepAlive, ProtocolHint};
-use causeway::model::outbound::{BackendKind, Distribution, HttpRule, Load, OutboundProtocol, Penalty};
+use causeway::model::filter::{Filter, HeaderChange};
+use causeway::model::outbound::{
+    BackendKind, Distribution, HttpRule, Load, OutboundProtocol, Penalty, RouteBackend,
+};
+use causeway::model::{Endpoint, OutboundPolicy};
+use http::HeaderValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 
 use crate::application::App;
-use crate::client::Kind;
+use crate::client::{Kind, empty};
 use crate::every_kind;
 use crate::pair::{BB, Pair};
 use crate::policies::{add, balance, detect, http_route, none, outbound, remove};
@@ -27,9 +33,37 @@ async fn hasty() -> Pair {
 
 /// An endpoint where nobody listens, which is otherwise like `pod`'s.
 async fn dead(pod: &Pod, app: &App) -> Endpoint {
-    let listener = tokio::net::TcpListener::bind((crate::sandbox::fresh_ip(), 0)).await.unwrap();
+    let listener = TcpListener::bind((crate::sandbox::fresh_ip(), 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     Endpoint { addr, inbound_port: Some(addr.port()), ..pod.endpoint(app.addr) }
+}
+
+const CC: &str = "cc.demo.svc.cluster.local:8080";
+
+/// A policy of the backend `cc`, which does this to its requests, and of `bb` where it has no endpoint.
+fn either(of_cc: Vec<Filter>) -> OutboundPolicy {
+    let to = |filters, backend| RouteBackend { filters, backend };
+    let route = || {
+        let mut route = http_route(balance(BB));
+        let both = vec![to(of_cc.clone(), balance(CC)), to(vec![], balance(BB))];
+        route.rules[0].backends = Distribution::FirstAvailable(both);
+        vec![route].into()
+    };
+    outbound(OutboundProtocol::Detect { http1: route(), http2: route(), opaque: vec![] })
+}
+
+/// An endpoint that takes connections, ends them and counts them.
+async fn hangs_up(pair: &Pair) -> (Endpoint, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((crate::sandbox::fresh_ip(), 0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let tried = Arc::<AtomicUsize>::default();
+    let count = tried.clone();
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (Endpoint { addr, inbound_port: Some(addr.port()), ..pair.bb.endpoint(pair.app.addr) }, tried)
 }
 
 every_kind! {
@@ -111,7 +145,6 @@ every_kind! {
     }
 
     async fn a_backend_without_a_ready_endpoint_is_passed_over(kind: Kind) {
-        const CC: &str = "cc.demo.svc.cluster.local:8080";
         let both = || (balance(BB), balance(CC));
         let first = |(bb, cc)| Distribution::FirstAvailable(vec![bb, cc]);
         let random = |(bb, cc)| Distribution::RandomAvailable(vec![(bb, 1), (cc, 1)]);
@@ -140,6 +173,45 @@ every_kind! {
                 .await;
             }
         }
+    }
+
+    async fn a_request_whose_backend_loses_its_last_endpoint_goes_to_another(kind: Kind) {
+        let changes = |name: &str| {
+            let set = vec![(name.parse().unwrap(), HeaderValue::from_static("1"))];
+            vec![Filter::RequestHeaders(HeaderChange { set, ..HeaderChange::default() })]
+        };
+        for filters in [vec![], changes("x-of-cc")] {
+            let pair = hasty().await;
+            let (of_cc, tried) = hangs_up(&pair).await;
+            let script = pair.world.script();
+            script.policy(pair.service, &either(filters));
+            script.endpoints(CC, &add(vec![of_cc]));
+            until("the one that hangs up is tried", async || {
+                let mut client = pair.client(kind).await;
+                let required = client.request("/").header("x-mine", "1").body(empty()).unwrap();
+                client.send(required).await.assert_answered();
+                tried.load(Ordering::Relaxed) > 0
+            })
+            .await;
+            for seen in pair.app.seen() {
+                assert_eq!((seen.header("x-mine"), seen.header("x-of-cc")), (Some("1"), None));
+            }
+        }
+    }
+
+    async fn a_request_that_waits_is_for_the_first_backend_that_has_an_endpoint(kind: Kind) {
+        let pair = Pair::new().await;
+        let script = pair.world.script();
+        script.policy(pair.service, &either(vec![]));
+        script.endpoints(BB, &none());
+        script.endpoints(CC, &none());
+        let mut client = pair.client(kind).await;
+        let (answer, ()) = tokio::join!(client.get("/"), async {
+            script.endpoints.until_opened(BB, 1).await;
+            script.endpoints.until_opened(CC, 1).await;
+            script.change(BB, &add(vec![pair.bb.endpoint(pair.app.addr)]));
+        });
+        answer.assert_answered();
     }
 
     async fn a_new_stream_begins_with_the_whole_set(kind: Kind) {

@@ -28,5 +28,6 @@ mod redirect;
 mod rotation;
 mod ruin;
 mod speaks_first;
+mod split;
 mod wire;
 mod world;
