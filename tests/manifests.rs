@@ -125,6 +125,21 @@ fn outbound() {
     );
 }
 
+/// Mirrors are backends, and parents, like any other Service.
+#[test]
+fn split() {
+    compare(
+        "split",
+        "tests/manifests/split",
+        |_| {},
+        |answers| {
+            answers.outbound("mc-demo", "bb.mc-demo.svc:8080");
+            answers.outbound("mc-demo", "flat-target.mc-demo.svc:8080");
+            answers.outbound("client", "flat-target.mc-demo.svc:8080");
+        },
+    );
+}
+
 const ASKED: [(&str, &str); 21] = [
     ("shop", "web.shop.svc.cluster.local:80"),
     ("buyer", "web.shop.svc:80"),

@@ -1,6 +1,7 @@
 //! Opaque connections: one endpoint each, bytes both ways.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -43,11 +44,8 @@ impl Outbound {
             None => connections.opaque_route(taken.parent, taken.route, target),
         };
         counts.open();
-        let backend = taken.backend();
-        if let Ok(backend) = &backend {
-            backend.show(&self.metrics, used, taken.parent);
-        }
-        let carried = async { carry(io, backend?, used, early).await }.await;
+        let show = |backend: &&Arc<Backend>| backend.show(&self.metrics, used, taken.parent);
+        let carried = carry(io, || taken.backend().inspect(show), used, early).await;
         counts.close(match &carried {
             Ok(ended) => ended.as_ref().err().map(reason),
             Err(fault) => Some(fault.reason),
@@ -67,18 +65,19 @@ fn reason(broken: &Broken) -> Reason {
     }
 }
 
-/// Relays a connection to an endpoint of its route's backend, until both sides have ended or one breaks, or the
+/// Relays a connection to an endpoint of the backend that is chosen, until both sides have ended or one breaks, or the
 /// endpoint's host is found dead.
-async fn carry(
+async fn carry<'a>(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    backend: &Backend,
+    choose: impl Fn() -> Result<&'a Arc<Backend>, Fault>,
     used: Use,
     early: Option<Box<Early>>,
 ) -> Result<Result<(), Broken>, Fault> {
+    let backend = choose()?;
     let taken = early.and_then(|early| early.taken()).and_then(|(pick, upstream)| Some((pick?, upstream)));
     let (pick, upstream) = match taken {
         Some(taken) => taken,
-        None => connect(backend, used).await?, // balance, connect
+        None => connect(backend, choose, used).await?, // balance, connect
     };
     let (held, right) = (pick.client().hold(), upstream.get_ref().get_ref().right().cloned());
     let mut upstream = OneSided::new(upstream, held.clone());
@@ -93,10 +92,17 @@ async fn carry(
 }
 
 /// A connection to one endpoint of a backend. An endpoint that cannot be reached costs only the time
-/// of the attempt: another is tried until the failfast timeout has passed.
-async fn connect(backend: &Backend, used: Use) -> Result<(Pick, Upstream), Fault> {
+/// of the attempt: another is tried until the failfast timeout has passed, of another backend where this one has none.
+async fn connect<'a>(
+    mut backend: &'a Arc<Backend>,
+    choose: impl Fn() -> Result<&'a Arc<Backend>, Fault>,
+    used: Use,
+) -> Result<(Pick, Upstream), Fault> {
     let deadline = Instant::now() + backend.failfast(used);
     loop {
+        if !backend.is_ready() {
+            backend = choose()?;
+        }
         let mut pick = backend.pick(used, deadline).await?;
         match pick.client().stream().await {
             Ok(stream) => {

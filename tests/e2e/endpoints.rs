@@ -38,7 +38,7 @@ async fn dead(pod: &Pod, app: &App) -> Endpoint {
     Endpoint { addr, inbound_port: Some(addr.port()), ..pod.endpoint(app.addr) }
 }
 
-const CC: &str = "cc.demo.svc.cluster.local:8080";
+pub const CC: &str = "cc.demo.svc.cluster.local:8080";
 
 /// A policy of the backend `cc`, which does this to its requests, and of `bb` where it has no endpoint.
 fn either(of_cc: Vec<Filter>) -> OutboundPolicy {
@@ -53,7 +53,7 @@ fn either(of_cc: Vec<Filter>) -> OutboundPolicy {
 }
 
 /// An endpoint that takes connections, ends them and counts them.
-async fn hangs_up(pair: &Pair) -> (Endpoint, Arc<AtomicUsize>) {
+pub async fn hangs_up(pair: &Pair) -> (Endpoint, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((crate::sandbox::fresh_ip(), 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let tried = Arc::<AtomicUsize>::default();

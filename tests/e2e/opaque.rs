@@ -1,11 +1,16 @@
 //! Connections whose bytes are nobody's business.
 
+use std::sync::atomic::Ordering;
+
 use causeway::model::endpoint::ProtocolHint;
+use causeway::model::outbound::{Distribution, OpaqueRoute, OutboundProtocol};
+use causeway::model::{Endpoint, ResourceRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::application::App;
+use crate::endpoints::{CC, hangs_up};
 use crate::pair::{BB, Pair};
-use crate::policies::{Speaks, add, balance, detect, everyone, identified, opaque, server};
+use crate::policies::{Speaks, add, balance, detect, everyone, identified, opaque, outbound, server};
 use crate::raw::{exchange, read_to_end, read_until};
 use crate::sandbox::{identity, until, within};
 
@@ -146,4 +151,22 @@ async fn a_client_without_a_proxy_reaches_a_port_that_admits_it() {
     io.write_all(b"plain bytes").await.unwrap();
     io.shutdown().await.unwrap();
     assert_eq!(exchange(io, "").await, "plain bytes");
+}
+
+#[tokio::test]
+async fn a_connection_whose_backend_has_no_endpoint_left_goes_to_another() {
+    let pair = opaque_pair(async |pod| App::echo(pod).await).await;
+    let (of_cc, tried) = hangs_up(&pair).await;
+    let both = Distribution::FirstAvailable(vec![balance(CC), balance(BB)]);
+    let route = OpaqueRoute::new(ResourceRef::default_named("opaq"), both);
+    let script = pair.world.script();
+    script.policy(pair.service, &outbound(OutboundProtocol::Opaque(vec![route])));
+    script.endpoints(CC, &add(vec![Endpoint { hint: ProtocolHint::Opaque, ..of_cc }]));
+    until("the one that hangs up is tried", async || {
+        let mut io = pair.web.connect(pair.service).await;
+        io.write_all(b"ping").await.unwrap();
+        assert_eq!(read_until(&mut io, "ping").await, "ping");
+        tried.load(Ordering::Relaxed) > 0
+    })
+    .await;
 }

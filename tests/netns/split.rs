@@ -2,12 +2,13 @@
 //! shift them, and where do the requests go when the other cluster dies?
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::failover::{Calls, LAST_FAILURE, busy, in_full};
-use crate::load::{Kind, Seen, Tally, serve_at_once};
+use crate::failover::{Calls, LAST_FAILURE, busy, in_full, reference};
+use crate::load::{Failure, Kind, RATE, Seen, Tally, serve_at_once};
 use crate::mesh::{Files, Mesh, plans};
 
 const HTTP: u16 = 9001;
@@ -15,13 +16,13 @@ const HTTP: u16 = 9001;
 const WEST: usize = 0;
 const EAST: usize = 1;
 
-/// Each second, and as many again of the other method. More than can be answered on two cores: then it is as many as can.
-const RATE: u32 = 1_000;
 /// For the last of the requests that a phase is to have.
 const LIMIT: Duration = Duration::from_secs(180);
 /// For a new split to be in force.
 const SHIFTED: Duration = Duration::from_secs(5);
-const DEAD: Duration = Duration::from_secs(5);
+/// Too short for the reference to notice what is cut off: in full it is longer.
+const DEAD: Duration = Duration::from_secs(4);
+const DEAD_IN_FULL: Duration = Duration::from_secs(16);
 /// For a cluster that came back to be sent its share.
 const BACK: Duration = Duration::from_secs(15);
 
@@ -65,8 +66,8 @@ spec:
   parentRefs: [{group: core, kind: Service, name: server, port: 9001}]
   rules:
   - backendRefs:
-    - {name: server, port: 9001, weight: 90}
-    - {name: server-target, port: 9001, weight: 10}
+    - {name: server, port: 9001, weight: LOCAL}
+    - {name: server-target, port: 9001, weight: REMOTE}
 ";
 
 const IN_EAST: Files = &[
@@ -79,14 +80,25 @@ const IN_WEST: Files = &[
     ("02-link.yaml", include_str!("../../examples/guide/west/02-link.yaml")),
     ("03-server.yaml", SERVER),
     ("04-caller.yaml", CALLER),
-    ("05-canary.yaml", CANARY),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_in_another_cluster_gets_its_share_is_shifted_for_nothing_and_lives_on_without_it() {
-    let Some(mut stage) = Stage::set().await else { return };
+    let Some(mut stage) = Stage::set(None).await else { return };
     for kind in [Kind::Http1, Kind::Http2] {
-        stage.play(kind).await;
+        let seen = stage.play(kind).await;
+        seen.print("ours");
+        seen.judge();
+    }
+}
+
+/// Its figures, for comparison: they are printed, not judged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_in_another_cluster_with_the_reference_proxy() {
+    let Some(reference) = reference() else { return };
+    let Some(mut stage) = Stage::set(Some(reference)).await else { return };
+    for kind in [Kind::Http1, Kind::Http2] {
+        stage.play(kind).await.print("the reference");
     }
 }
 
@@ -96,9 +108,21 @@ struct Stage {
     to: SocketAddr,
 }
 
+struct Outcome {
+    kind: Kind,
+    /// The other cluster's parts of requests, as the route was at first and after the shift.
+    shares: [f64; 2],
+    cut: Instant,
+    /// Seen by either while the other cluster was away, and known to be.
+    meanwhile: [usize; 2],
+    /// Until something went there again.
+    back: Option<Duration>,
+    tallies: [Tally; 2],
+}
+
 impl Stage {
-    async fn set() -> Option<Self> {
-        let mesh = Mesh::of(&plans(IN_EAST, IN_WEST), |_| None).await?;
+    async fn set(proxy: Option<PathBuf>) -> Option<Self> {
+        let mesh = Mesh::of(&plans(IN_EAST, IN_WEST), |_| proxy.clone()).await?;
         let seen = Seen::default();
         for running in mesh.world.pods().iter().filter(|running| running.listed.owner.name == "server") {
             let number = if running.cluster == "west" { WEST } else { EAST };
@@ -109,63 +133,40 @@ impl Stage {
         Some(Self { mesh, seen, to })
     }
 
-    async fn play(&mut self, kind: Kind) {
-        let calls = Calls::start(&self.mesh, kind, self.to, RATE);
-        // The mirror's endpoints are asked for with the first request that goes there.
-        self.until_share(Instant::now(), 0.05..1.0).await;
-        let (count, began) = (if in_full() { 20_000 } else { 4_000 }, Instant::now());
-        self.requests(began, count).await;
-        let split = self.share(began, Instant::now());
-
-        self.weigh(90, 50);
-        self.weigh(10, 50);
-        self.until_share(Instant::now(), 0.4..0.6).await;
-        let began = Instant::now();
-        self.requests(began, 2_000).await;
-        let shifted = self.share(began, Instant::now());
+    async fn play(&mut self, kind: Kind) -> Outcome {
+        self.weigh(90, 10);
+        let calls = Calls::start(&self.mesh, kind, self.to, RATE / 2);
+        self.until_share(0.02..0.3).await;
+        let first = self.share_of_the_next(if in_full() { 20_000 } else { 4_000 }).await;
+        self.weigh(50, 50);
+        self.until_share(0.4..0.6).await;
+        let second = self.share_of_the_next(2_000).await;
 
         self.mesh.world.cut("east").unwrap();
         let cut = Instant::now();
-        sleep(DEAD).await;
-        let gone = cut + LAST_FAILURE + busy();
-        let (local, remote) = (self.seen_by(WEST, gone), self.seen_by(EAST, gone));
+        sleep(if in_full() { DEAD_IN_FULL } else { DEAD }).await;
+        let known = cut + LAST_FAILURE + busy();
+        let meanwhile = [WEST, EAST].map(|server| self.seen_by(server, known));
         self.mesh.world.mend("east").unwrap();
-        let mended = Instant::now();
-        while self.seen_by(EAST, mended) == 0 {
-            assert!(mended.elapsed() < BACK, "{kind:?}: nothing went to the cluster that came back");
-            sleep(Duration::from_millis(20)).await;
-        }
-        let back = mended.elapsed();
-        let tallies = calls.end().await;
-        self.mesh.edit(
-            "west",
-            "05-canary.yaml",
-            "server, port: 9001, weight: 50",
-            "server, port: 9001, weight: 90",
-        );
-        self.mesh.edit(
-            "west",
-            "05-canary.yaml",
-            "target, port: 9001, weight: 50",
-            "target, port: 9001, weight: 10",
-        );
-
-        let failed: Vec<_> = tallies.iter().map(|tally| tally.failed.len()).collect();
-        eprintln!(
-            "{kind:?}: {:.2} % of {count} and more requests, {:.2} % after the shift; GETs and POSTs failed {failed:?}; \
-             {local} answered here without the other cluster, {remote} there; back after {back:?}",
-            split * 100.0,
-            shifted * 100.0
-        );
-        assert!((0.08..0.12).contains(&split), "{kind:?}: {split}");
-        assert!((0.4..0.6).contains(&shifted), "{kind:?}: {shifted}");
-        assert!(local > 500 && remote == 0, "{kind:?}: {local} here, {remote} there");
-        judge(kind, &tallies, cut);
+        let back = self.until_back().await;
+        Outcome { kind, shares: [first, second], cut, meanwhile, back, tallies: calls.end().await }
     }
 
-    /// Writes another weight in place of one of the two.
-    fn weigh(&self, from: u32, to: u32) {
-        self.mesh.edit("west", "05-canary.yaml", &format!("weight: {from}}}"), &format!("weight: {to}}}"));
+    /// Writes the route anew, for the other requests as they come.
+    fn weigh(&self, here: u32, there: u32) {
+        let route = CANARY.replace("LOCAL", &here.to_string()).replace("REMOTE", &there.to_string());
+        std::fs::write(self.mesh.world.manifests("west").join("05-canary.yaml"), route).unwrap();
+    }
+
+    async fn until_back(&self) -> Option<Duration> {
+        let mended = Instant::now();
+        while mended.elapsed() < BACK {
+            if self.seen_by(EAST, mended) > 0 {
+                return Some(mended.elapsed());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        None
     }
 
     fn seen_by(&self, server: usize, from: Instant) -> usize {
@@ -179,36 +180,64 @@ impl Stage {
         of(EAST) / (of(WEST) + of(EAST))
     }
 
-    async fn requests(&self, from: Instant, count: usize) {
-        while self.seen_by(WEST, from) + self.seen_by(EAST, from) < count {
-            assert!(from.elapsed() < LIMIT, "{count} requests take too long");
+    async fn share_of_the_next(&self, count: usize) -> f64 {
+        let began = Instant::now();
+        while self.seen_by(WEST, began) + self.seen_by(EAST, began) < count {
+            assert!(began.elapsed() < LIMIT, "{count} requests take too long");
             sleep(Duration::from_millis(100)).await;
         }
+        self.share(began, Instant::now())
     }
 
     /// Waits until the last half second has such a share.
-    async fn until_share(&self, from: Instant, wanted: std::ops::Range<f64>) {
+    async fn until_share(&self, wanted: std::ops::Range<f64>) {
+        const LAST: Duration = Duration::from_millis(500);
+        let began = Instant::now();
         loop {
-            sleep(Duration::from_millis(500)).await;
+            sleep(LAST).await;
             let now = Instant::now();
-            if wanted.contains(&self.share(now - Duration::from_millis(500), now)) {
+            if wanted.contains(&self.share(now - LAST, now)) {
                 return;
             }
-            assert!(from.elapsed() < SHIFTED + busy(), "a share of {wanted:?} is not reached");
+            assert!(began.elapsed() < SHIFTED + busy(), "a share of {wanted:?} is not reached");
         }
     }
 }
 
-/// Nothing fails but what the other cluster took to its death: of GETs, which are sent again, nothing at all. What fails
-/// ends the application's connection, which may refuse others for it.
-fn judge(kind: Kind, [gets, posts]: &[Tally; 2], cut: Instant) {
-    assert!(gets.answered.len() > 1_000 && posts.answered.len() > 1_000, "{kind:?}: few requests");
-    assert!(gets.failed.is_empty() && gets.refused.is_empty(), "{kind:?}: {:#?}", gets.failed);
-    for failure in &posts.failed {
-        let after = failure.told.checked_duration_since(cut);
-        assert!(
-            after.is_some_and(|after| after < LAST_FAILURE + busy()),
-            "{kind:?}: failed {after:?} after the cut: {failure:?}"
+impl Outcome {
+    fn print(&self, who: &str) {
+        let Self { kind, shares: [first, second], meanwhile: [here, there], back, .. } = self;
+        let failed = self.tallies.iter().map(|tally| tally.failed.len()).collect::<Vec<_>>();
+        let last = self.failures().filter_map(|it| it.told.checked_duration_since(self.cut)).max();
+        let slowest = self.tallies.iter().map(|tally| tally.slowest).max();
+        let before = self.failures().filter(|it| it.told < self.cut).count();
+        eprintln!(
+            "{who}, {kind:?}: {:.2} % there, {:.2} % after the shift; GETs and POSTs failed {failed:?}, {before} before \
+             the cut, the last {last:?} after it, the slowest answer took {slowest:?}; then {here} were seen here and {there} there; back after {back:?}",
+            first * 100.0,
+            second * 100.0
         );
+    }
+
+    fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.tallies.iter().flat_map(|tally| &tally.failed)
+    }
+
+    /// Nothing fails but what the other cluster took to its death: of GETs, which are sent again, nothing at all. What
+    /// fails ends the application's connection, which may refuse others for it.
+    fn judge(&self) {
+        let Self { kind, shares: [first, second], meanwhile: [here, there], tallies: [gets, posts], .. } =
+            self;
+        assert!((0.08..0.12).contains(first), "{kind:?}: {first}");
+        assert!((0.4..0.6).contains(second), "{kind:?}: {second}");
+        assert!(*here > 500 && *there == 0, "{kind:?}: {here} here, {there} there");
+        assert!(self.back.is_some(), "{kind:?}: nothing went to the cluster that came back");
+        assert!(gets.answered.len() > 1_000 && posts.answered.len() > 1_000, "{kind:?}: few requests");
+        assert!(gets.failed.is_empty() && gets.refused.is_empty(), "{kind:?}: {:#?}", gets.failed);
+        for failure in &posts.failed {
+            let after = failure.told.checked_duration_since(self.cut);
+            let in_time = after.is_some_and(|after| after < LAST_FAILURE + busy());
+            assert!(in_time, "{kind:?}: failed {after:?} after the cut: {failure:?}");
+        }
     }
 }

@@ -80,8 +80,11 @@ fn read_call(reader: &mut Reader, node: &Node) -> Option<RequestMatch> {
                     "Exact, which is the only one that Linkerd takes",
                 );
             }
-            let (service, method) = (reader.text(method, "service"), reader.text(method, "method"));
-            Some(PathMatch::Rpc { service, method })
+            let (service, name) = (reader.text(method, "service"), reader.text(method, "method"));
+            if service.is_none() && name.is_none() {
+                reader.problem(method, "the match names no call", "`service`, `method` or both");
+            }
+            Some(PathMatch::Rpc { service, method: name })
         }
         None => None,
     };

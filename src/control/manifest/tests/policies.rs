@@ -39,6 +39,7 @@ fn policies_that_cannot_be_done_as_asked_are_refused() {
             grpc("{matches: [{method: {type: RegularExpression, service: a}}]}"),
             "\"RegularExpression\" is no type of match here",
         ),
+        (grpc("{matches: [{method: {}}]}"), "the match names no call"),
         (limit("targetRef: {kind: Service, name: bb}"), "Service of group \"\" is no target"),
         (limit(&format!("{server}, total: {{requestsPerSecond: 0}}")), "`requestsPerSecond` is 0"),
         (
