@@ -9,6 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use causeway::api;
 use causeway::control::Snapshot;
 use causeway::control::files::Folder;
 use causeway::control::index::{
@@ -428,6 +429,8 @@ impl Answers<'_> {
             Ok(policy) => policy,
             Err(error) => return self.debug(1, "none", error),
         };
+        let read = api::outbound::policy(api::outbound::encode_policy(&policy));
+        assert!(read.is_ok(), "a proxy refuses it: {read:?}");
         self.line(1, format!("of {}", meta(&policy.parent)));
         match &policy.protocol {
             OutboundProtocol::Detect { http1, http2, opaque } => {

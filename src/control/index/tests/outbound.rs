@@ -1,6 +1,9 @@
 //! Outbound policies.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::api::outbound::{encode_policy, policy};
 
 #[test]
 fn outbound_policy_of_a_mirror_detects_and_balances() {
@@ -146,5 +149,34 @@ spec: {{trafficPolicy: Deny, networks: [{{cidr: 192.0.2.0/24}}]}}"
         let world = alone(&[&first, &second]);
         let told = world.outbound("d", Target::Addr("192.0.2.7:80".parse().unwrap())).unwrap();
         assert_eq!((told.parent.kind(), told.parent.name()), ("EgressNetwork", wins), "{first} {second}");
+    }
+}
+
+const ALL: &str = include_str!("../../../../tests/manifests/outbound/one/all.yaml");
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever somebody writes into one line: it is a problem, or proxies can read what follows from it.
+    #[test]
+    fn what_is_served_of_any_manifest_can_be_read(at in 0usize..ALL.len(), text in "[ -~]{0,12}", cut in 0usize..12) {
+        let mut mangled = ALL.to_owned();
+        mangled.replace_range(at..(at + cut).min(ALL.len()), &text);
+        let parsed = manifest::parse(&Arc::from(Path::new("m.yaml")), &mangled);
+        let assembled = manifest::assemble([&parsed], "linkerd-multicluster");
+        let settings = settings("10.23.0.0/16", "10.145.0.0/16");
+        let given = Allocations::new(&settings);
+        let (none, gateways) = (LinkedClusters::new(), Gateways::default());
+        let (world, _) = Snapshot::build(&assembled.documents, &none, &gateways, &settings, &given);
+        let names = ["web.shop.svc:80", "calls.shop.svc:90", "db.shop.svc:5000", "db.shop.svc:5001"];
+        let targets = names.into_iter().map(Target::Authority);
+        let outside = [80, 90, 443].map(|port| Target::Addr(SocketAddr::from(([192, 0, 2, 1], port))));
+        for target in targets.chain(outside) {
+            for client in ["shop", "buyer"] {
+                let told = world.outbound(client, target).unwrap();
+                let read = policy(encode_policy(&told));
+                prop_assert!(read.is_ok(), "{read:?} of {told:?}");
+            }
+        }
     }
 }
