@@ -90,5 +90,5 @@ async fn compare_between(pairing: Pairing, between: Between) {
     let Some(stage) = Stage::set(pairing, between).await else { return };
     let seen = cases::run(&stage).await;
     let problems = Records::load(between.folder()).compare(pairing, &seen);
-    assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), seen.len(), problems.join("\n"));
+    assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), seen.len(), record::told(&problems));
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use crate::record::{Observed, Records};
+use crate::record::{self, Observed, Records};
 use crate::stage::{Pairing, Proxy};
 use world::{Scene, World};
 
@@ -36,10 +36,17 @@ async fn policy_does_with_the_reference_as_recorded() {
 
 async fn compare(proxy: Proxy) {
     let Some(world) = World::start(proxy).await else { return };
-    let seen = run(Arc::new(world)).await;
-    let problems = Records::load("policy").compare(Pairing { client: proxy, server: proxy }, &seen);
+    let (world, pairing) = (Arc::new(world), Pairing { client: proxy, server: proxy });
+    let compare = |seen: &Observed| Records::load("policy").compare(pairing, seen);
+    let seen = run(&world, |_| true).await;
+    let mut problems = compare(&seen);
+    if !problems.is_empty() && !record::writes() {
+        // A busy machine makes anybody late: what differs is played again when nothing else is.
+        eprintln!("{proxy:?}, played again: {:?}", problems.keys());
+        problems = compare(&run(&world, |case| problems.contains_key(case)).await);
+    }
     let count = (problems.len(), seen.len());
-    assert!(problems.is_empty(), "{proxy:?}, {} of {} cases:\n{}", count.0, count.1, problems.join("\n"));
+    assert!(problems.is_empty(), "{proxy:?}, {} of {} cases:\n{}", count.0, count.1, record::told(&problems));
 }
 
 type Playing = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -65,10 +72,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Cases that run at once. They wait more than they work.
 const ABREAST: usize = 24;
 
-async fn run(world: Arc<World>) -> Observed {
+async fn run(world: &Arc<World>, wanted: impl Fn(&str) -> bool) -> Observed {
     let only = std::env::var("CAUSEWAY_INTEROP_CASE").unwrap_or_default();
     let all = [routing::cases(), timeouts::cases(), retries::cases(), breakers::cases()];
-    let all = all.into_iter().flatten().filter(|case| case.name.contains(&only));
+    let all = all.into_iter().flatten().filter(|case| case.name.contains(&only) && wanted(&case.name));
     let playing = all.map(|Case { name, play }| {
         let scene = world.scene();
         let seen = scene.seen.clone();

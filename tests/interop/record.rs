@@ -71,24 +71,25 @@ impl Records {
         Self { folder, reference, deviations: by_pairing }
     }
 
-    /// What is not as recorded, or not for a reason that is listed.
-    pub(crate) fn compare(mut self, pairing: Pairing, seen: &Observed) -> Vec<String> {
+    /// What is not as recorded, or not for a reason that is listed, by case.
+    pub(crate) fn compare(mut self, pairing: Pairing, seen: &Observed) -> Observed {
         let reference = pairing == Pairing { client: Proxy::Reference, server: Proxy::Reference };
-        if std::env::var_os("CAUSEWAY_WRITE_RECORDS").is_some() {
+        if writes() {
             self.write(pairing, seen, reference);
         }
         let deviations = self.deviations.remove(&name(pairing)).unwrap_or_default();
-        let mut problems = Vec::new();
+        let mut problems = Observed::new();
         for (case, text) in seen {
             let (expected, recorded) = (self.reference.get(case), deviations.get(case));
             let as_reference = expected == Some(text);
             if !as_reference && recorded != Some(text) {
                 let other = recorded.or(expected).map_or("nothing\n", String::as_str);
-                problems.push(format!("== {case}: saw\n{text}expected\n{other}"));
+                problems.insert(case.clone(), format!("== {case}: saw\n{text}expected\n{other}"));
             } else if !as_reference && deviations::reason(case).is_none() {
-                problems.push(format!("== {case}: differs from the reference for no listed reason"));
+                let problem = format!("== {case}: differs from the reference for no listed reason");
+                problems.insert(case.clone(), problem);
             } else if as_reference && recorded.is_some() {
-                problems.push(format!("== {case}: no longer differs from the reference"));
+                problems.insert(case.clone(), format!("== {case}: no longer differs from the reference"));
             }
         }
         problems
@@ -110,6 +111,16 @@ impl Records {
         });
         std::fs::write(self.folder.join("deviations.txt"), print(&titled.collect())).unwrap();
     }
+}
+
+/// Whether what is seen is written down anew.
+pub(crate) fn writes() -> bool {
+    std::env::var_os("CAUSEWAY_WRITE_RECORDS").is_some()
+}
+
+/// All problems, to be read.
+pub(crate) fn told(problems: &Observed) -> String {
+    problems.values().map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn title(case: &str, way: Way) -> String {

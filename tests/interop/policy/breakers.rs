@@ -96,7 +96,9 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn play(scene: Scene, kind: Kind, row: Row, timeouts: Timeouts) {
-    let app = App::paced(&scene, "bb", &row.replies, Some(PAUSE * 9 / 10));
+    let (Breaker::ConsecutiveFailures { backoff, .. } | Breaker::Unified { backoff, .. }) = &row.breaker;
+    let paced = (*backoff == pause()).then(|| PAUSE * 9 / 10);
+    let app = App::paced(&scene, "bb", &row.replies, paced);
     let mut rule = HttpRule::new(vec![], Distribution::FirstAvailable(vec![scene.backend("bb", &[app])]));
     rule.terms.timeouts = timeouts;
     let routes = vec![HttpRoute::new(ResourceRef::default_named("http"), vec![rule])];

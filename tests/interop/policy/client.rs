@@ -71,7 +71,15 @@ impl Ask {
     /// Asks, and notes the answer.
     pub(super) async fn of(&self, scene: &Scene, kind: Kind) {
         let mut connection = Connection::open(scene, kind).await;
-        let lines = match timeout(DEADLINE, connection.send(self.request(kind))).await {
+        let mut answer = timeout(DEADLINE, connection.send(self.request(kind))).await;
+        if let Ok(Err(error)) = &answer
+            && reason(error) == Some(h2::Reason::NO_ERROR)
+        {
+            // A connection that ends may take an answer of the reference's with it: clients ask again.
+            connection = Connection::open(scene, kind).await;
+            answer = timeout(DEADLINE, connection.send(self.request(kind))).await;
+        }
+        let lines = match answer {
             Err(_) => vec![format!("no answer for {DEADLINE:?}")],
             Ok(Err(error)) => vec![broken(&error)],
             Ok(Ok(rsp)) => read(rsp).await,
@@ -184,9 +192,9 @@ fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
 
 /// What cut something off: a stream alone, or its connection.
 fn broken(error: &hyper::Error) -> String {
-    let h2 = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    match h2.and_then(h2::Error::reason) {
-        Some(reason) => format!("cut off: {reason:?}"),
-        None => "cut off".to_owned(),
-    }
+    reason(error).map_or_else(|| "cut off".to_owned(), |reason| format!("cut off: {reason:?}"))
+}
+
+fn reason(error: &hyper::Error) -> Option<h2::Reason> {
+    std::error::Error::source(error)?.downcast_ref::<h2::Error>()?.reason()
 }

@@ -130,10 +130,6 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.serving.abort();
-        eprintln!(
-            "DEBUGLOG {}",
-            std::fs::read_to_string(self.folder.path().join("proxy.log")).unwrap_or_default()
-        );
     }
 }
 
