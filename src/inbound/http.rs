@@ -159,12 +159,11 @@ impl Session {
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
         self.prepare(&mut req, carried, leaves_http)?;
         self.tell_client_id(&mut req);
-        let policy = self.port.policy();
-        let counts = match self.permit(&policy, &mut req)? {
+        let counts = match self.permit(&self.port.policy(), &mut req)? {
             // authorize
             Permitted::Passes(counts) => counts,
             Permitted::Redirected(to) => {
-                self.metrics.errors.inbound_redirect(self.target, &policy.meta);
+                self.metrics.errors.inbound_redirect(self.target, &self.port.policy().meta);
                 return Ok(respond::redirect(asked, &to).map(|()| Body::empty(Track::none())));
             }
         };
