@@ -13,6 +13,7 @@ mod drain;
 mod explain;
 mod failover;
 mod gateway;
+mod ingress;
 mod injected;
 mod iptables;
 mod ipv6;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use causeway::demo::apart::Apart;
 use causeway::demo::cluster::Plan;
 use causeway::demo::manifests::Manifests;
 use causeway::demo::namespace::Namespace;
@@ -68,14 +69,14 @@ spec:
 /// Names and contents of manifests.
 pub(crate) type Files = &'static [(&'static str, &'static str)];
 
-const EAST: Files = &[
+pub(crate) const EAST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
     ("02-bb.yaml", include_str!("../../examples/guide/east/02-bb.yaml")),
     ("03-policy.yaml", include_str!("../../examples/guide/east/03-policy.yaml")),
     ("90-sink.yaml", SINK),
 ];
 
-const WEST: Files = &[
+pub(crate) const WEST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/west/01-namespace.yaml")),
     ("02-link.yaml", include_str!("../../examples/guide/west/02-link.yaml")),
     ("03-slow-cooker.yaml", include_str!("../../examples/guide/west/03-slow-cooker.yaml")),
@@ -203,6 +204,19 @@ pub(crate) fn plans(east: Files, west: Files) -> [Plan; 2] {
         Plan { manifests: east, control: control(11), pods: network(22), services: network(23) },
         Plan { manifests: west, control: control(12), pods: network(42), services: network(43) },
     ]
+}
+
+/// The reference proxy, where one is named and can run.
+pub(crate) fn reference() -> Option<PathBuf> {
+    // It cannot mark its connections.
+    let able = Apart::here() == Apart::ByUser;
+    let named = std::env::var_os("LINKERD2_PROXY_BIN").map(PathBuf::from).filter(|_| able);
+    if named.is_none() {
+        eprintln!(
+            "SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy, or it cannot run here"
+        );
+    }
+    named
 }
 
 /// A network of pods or services.

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::mesh::{DEADLINE, HTTP, Mesh, each_connection, read_request, request};
+use crate::mesh::{self, DEADLINE, EAST, HTTP, Mesh, WEST, each_connection, plans, read_request, request};
+
+const NAME: &str = "sink-target.mc-demo.svc.cluster.local";
 
 const PROFILE: &str = "
 apiVersion: linkerd.io/v1alpha2
@@ -82,5 +85,38 @@ async fn a_service_profile_of_a_mirror_has_its_requests_sent_again_across_cluste
     while ask(&mesh, sink, &seen).1.len() == 2 {
         assert!(began.elapsed() < DEADLINE, "the profile stays");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_there_from_the_beginning_counts_from_the_first_request_on() {
+    sent_again(None).await;
+}
+
+/// So that what is asked of ours is what the reference does, told by the same control plane. (That one does not take up
+/// a profile's first word where it has connections.)
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_does_with_the_reference() {
+    if let Some(reference) = mesh::reference() {
+        sent_again(Some(reference)).await;
+    }
+}
+
+/// Each request of `west`, with this proxy, is sent twice: the first attempt fails, and the second does not.
+async fn sent_again(proxy: Option<PathBuf>) {
+    let west = [WEST, &[("50-profile.yaml", PROFILE)]].concat();
+    let plans = plans(EAST, west.leak());
+    let Some(mesh) = Mesh::of(&plans, |cluster| proxy.clone().filter(|_| cluster == "west")).await else {
+        return;
+    };
+    let seen = serve(&mesh);
+    let sink = mesh.service("west", "sink-target").await;
+    for _ in 0..5 {
+        let (success, sent) = ask(&mesh, sink, &seen);
+        assert_eq!((success, sent.len()), (true, 2), "{sent:?}");
+        for sent in sent {
+            assert!(sent.ends_with("body"), "{sent}");
+            assert!(sent.contains(&format!("l5d-dst-canonical: {NAME}:{HTTP}")), "{sent}");
+        }
     }
 }

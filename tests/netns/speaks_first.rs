@@ -3,13 +3,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use causeway::demo::apart::Apart;
 use causeway::demo::namespace::Namespace;
 use causeway::demo::node::{self, ADMIN};
 use tokio::time::Instant;
@@ -145,14 +143,7 @@ async fn a_greeting_is_there_at_once_and_nobody_else_notices() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_the_reference_one_connection_in_vain_is_the_last() {
-    // That one cannot mark its connections.
-    let able = Apart::here() == Apart::ByUser;
-    let Some(reference) = std::env::var_os("LINKERD2_PROXY_BIN").map(PathBuf::from).filter(|_| able) else {
-        eprintln!(
-            "SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy, or it cannot run here"
-        );
-        return;
-    };
+    let Some(reference) = crate::mesh::reference() else { return };
     let Some(mesh) = Mesh::start_with(|cluster| (cluster == "east").then(|| reference.clone())).await else {
         return;
     };
