@@ -14,7 +14,7 @@ use crate::connect::client::Answer;
 use crate::discover::profiled::{Profiled, Route};
 use crate::error::{Fault, Reason};
 use crate::limit::retries::Retries;
-use crate::message::{Body, End, Extra, Observe as _, RequestBody, headers};
+use crate::message::{Body, End, Extra, Observe as _, RequestBody, body, headers};
 use crate::model::matching::TooCostly;
 use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{Outcome, is_grpc};
@@ -90,11 +90,14 @@ impl Call<'_> {
             return self.attempt(req).await;
         }
         let (head, body) = req.into_parts();
-        let (mut body, mut replay) = body.replayed(KEPT, &self.session.replays);
+        let (mut kept, mut replay) = body.replayed(KEPT, &self.session.replays);
         loop {
-            let mut done = self.attempt(Request::from_parts(head.clone(), body)).await;
-            if let Ok(answered) = &mut done {
-                self.peek(answered).await?;
+            let mut done = self.attempt(Request::from_parts(head.clone(), kept)).await;
+            if let Ok(answered) = &mut done
+                && let Err(reason) = self.peek(answered).await
+            {
+                answered.track.end(End::Failed(&body::Error::TimedOut(reason)));
+                return Err(reason.into());
             }
             if !self.is_failure(&done) || !replay.is_whole() {
                 retries.earn();
@@ -107,7 +110,7 @@ impl Call<'_> {
                 return done;
             }
             let Some(again) = replay.again() else { return done };
-            (body, replay) = again;
+            (kept, replay) = again;
             if let Ok(mut answered) = done {
                 let trailers = trailers(&answered.ahead);
                 answered.track.end(trailers.map_or(End::Dropped, |trailers| End::Complete(Some(trailers))));
@@ -143,7 +146,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// Nothing came in the time that the answer has.
-    async fn peek(&self, Answered { answer, track, ahead }: &mut Answered) -> Result<(), Fault> {
+    async fn peek(&self, Answered { answer, track, ahead }: &mut Answered) -> Result<(), Reason> {
         let rsp = &mut answer.rsp;
         let open = matches!(track.outcome(None), Some(Outcome::Grpc(_, None) | Outcome::Http(_)));
         if !self.grpc || !open || rsp.version() != Version::HTTP_2 || rsp.body().is_end_stream() {

@@ -321,6 +321,23 @@ async fn a_call_that_fails_in_its_trailers_is_sent_again() {
 }
 
 #[tokio::test]
+async fn what_is_looked_at_of_a_call_comes_in_the_route_s_time_too() {
+    let mut short = route("short", "/.*");
+    (short.timeout, short.retryable) = (Some(300 * MS), true);
+    let fickle = profiled(&profile(vec![short], budget(0.0, 10)), &[Reply::Trickles(2, 900 * MS)]).await;
+    let began = Instant::now();
+    let answer = post(&fickle, Kind::Grpc, b"body".to_vec()).await;
+    answer.assert_refused(Kind::Grpc, 504, "4");
+    assert!(began.elapsed() >= 300 * MS && began.elapsed() < 900 * MS, "{:?}", began.elapsed());
+    until("its counts", async || {
+        let page = page(&fickle.pair.web).await;
+        let timeouts = |family| count(&page, family, &["error=\"timeout\""]);
+        (timeouts("route_response_total"), timeouts("route_actual_response_total")) == (1, 1)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn opaque_connections_are_split_where_a_profile_has_overrides() {
     let pair = Pair::with(Sandbox::new().await, &[PROFILED], &[]).await;
     let echo = App::echo(&pair.bb).await;

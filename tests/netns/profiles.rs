@@ -1,6 +1,6 @@
 //! A ServiceProfile in a folder, and what the proxies of that cluster make of it.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::mesh::{self, DEADLINE, EAST, HTTP, Mesh, WEST, each_connection, plans, read_request, request};
+use crate::mesh::{self, DEADLINE, EAST, HTTP, Mesh, WEST, dial, each_connection, plans, read_request};
 
 const NAME: &str = "sink-target.mc-demo.svc.cluster.local";
 
@@ -21,20 +21,44 @@ metadata: {name: sink-target.mc-demo.svc.cluster.local, namespace: mc-demo}
 spec:
   routes:
   - name: again
-    condition: {all: [{pathRegex: '/.*'}, {not: {method: DELETE}}]}
+    condition: {all: [{pathRegex: '/(again|odd)'}, {not: {pathRegex: /odd}}]}
     isRetryable: true
+  - {name: once, condition: {pathRegex: /once}}
+  - {name: slow, condition: {any: [{pathRegex: /slow}]}, timeout: 300ms}
+  - name: teapot
+    condition: {method: POST, pathRegex: /teapot}
+    isRetryable: true
+    responseClasses: [{condition: {status: {min: 418, max: 418}}, isFailure: true}]
+  - name: fine
+    condition: {pathRegex: /fine}
+    isRetryable: true
+    responseClasses: [{condition: {status: {min: 500, max: 599}}, isFailure: false}]
   retryBudget: {retryRatio: 0.0, minRetriesPerSecond: 100, ttl: 10s}
 ";
 
-/// An application that fails every other time. What it is sent.
+/// An application that fails every other time, and to whom `/slow` takes long. What it is sent.
 fn serve(mesh: &Mesh) -> Receiver<String> {
     let (tx, seen) = mpsc::channel();
     let count = Arc::<AtomicUsize>::default();
     each_connection(mesh.pod("bb"), HTTP, move |mut stream| {
         while let Some(request) = read_request(&mut stream) {
-            let status = if count.fetch_add(1, Ordering::Relaxed) % 2 == 0 { "503 Busy" } else { "200 OK" };
+            let fails = count.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+            let (slow, teapot) = (request.contains(" /slow "), request.contains(" /teapot "));
+            let status = if !fails {
+                "200 OK"
+            } else if teapot {
+                "418 Teapot"
+            } else {
+                "503 Busy"
+            };
+            if tx.send(request).is_err() {
+                return;
+            }
+            if slow {
+                std::thread::sleep(Duration::from_secs(2));
+            }
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-            if tx.send(request).is_err() || stream.write_all(answer.as_bytes()).is_err() {
+            if stream.write_all(answer.as_bytes()).is_err() {
                 return;
             }
         }
@@ -43,10 +67,14 @@ fn serve(mesh: &Mesh) -> Receiver<String> {
 }
 
 /// What one request is answered, and how often the application sees it.
-fn ask(mesh: &Mesh, sink: IpAddr, seen: &Receiver<String>) -> (bool, Vec<String>) {
-    let answer = request(mesh.pod("slow-cooker"), sink, HTTP, "", "body");
-    assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{answer}");
-    (answer.starts_with("HTTP/1.1 200"), seen.try_iter().collect())
+fn ask(mesh: &Mesh, sink: IpAddr, path: &str, seen: &Receiver<String>) -> (u16, Vec<String>) {
+    let mut stream = dial(mesh.pod("slow-cooker"), sink, HTTP);
+    let head = format!("POST {path} HTTP/1.1\r\nhost: sink\r\nconnection: close\r\ncontent-length: 4\r\n");
+    write!(stream, "{head}\r\nbody").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("{path}: {answer:?}")), seen.try_iter().collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,35 +82,32 @@ async fn a_service_profile_of_a_mirror_has_its_requests_sent_again_across_cluste
     let Some(mesh) = Mesh::start().await else { return };
     let seen = serve(&mesh);
     let sink = mesh.service("west", "sink-target").await;
-    for succeeds in [false, true] {
-        let (success, sent) = ask(&mesh, sink, &seen);
-        assert_eq!((success, sent.len()), (succeeds, 1), "{sent:?}");
+    for status in [503, 200] {
+        let (answered, sent) = ask(&mesh, sink, "/again", &seen);
+        assert_eq!((answered, sent.len()), (status, 1), "{sent:?}");
     }
     let file = mesh.world.manifests("west").join("50-profile.yaml");
     std::fs::write(&file, PROFILE).unwrap();
     let began = Instant::now();
     // Each time the first attempt fails, and the second does not.
     let sent = loop {
-        let (success, sent) = ask(&mesh, sink, &seen);
+        let (status, sent) = ask(&mesh, sink, "/again", &seen);
         if sent.len() == 2 {
-            assert!(success);
+            assert_eq!(status, 200);
             break sent;
         }
         // Two of these, so that the next begins with a failure again.
-        ask(&mesh, sink, &seen);
+        ask(&mesh, sink, "/again", &seen);
         assert!(began.elapsed() < DEADLINE, "the profile is not heard of");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     for sent in sent {
         assert!(sent.ends_with("body"), "{sent}");
-        assert!(
-            sent.contains(&format!("l5d-dst-canonical: sink-target.mc-demo.svc.cluster.local:{HTTP}")),
-            "{sent}"
-        );
+        assert!(sent.contains(&format!("l5d-dst-canonical: {NAME}:{HTTP}")), "{sent}");
     }
     std::fs::remove_file(file).unwrap();
     let began = Instant::now();
-    while ask(&mesh, sink, &seen).1.len() == 2 {
+    while ask(&mesh, sink, "/again", &seen).1.len() == 2 {
         assert!(began.elapsed() < DEADLINE, "the profile stays");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -102,7 +127,7 @@ async fn so_it_does_with_the_reference() {
     }
 }
 
-/// Each request of `west`, with this proxy, is sent twice: the first attempt fails, and the second does not.
+/// What requests of `west`, with this proxy, are answered, and how often the application sees them.
 async fn sent_again(proxy: Option<PathBuf>) {
     let west = [WEST, &[("50-profile.yaml", PROFILE)]].concat();
     let plans = plans(EAST, west.leak());
@@ -111,9 +136,20 @@ async fn sent_again(proxy: Option<PathBuf>) {
     };
     let seen = serve(&mesh);
     let sink = mesh.service("west", "sink-target").await;
-    for _ in 0..5 {
-        let (success, sent) = ask(&mesh, sink, &seen);
-        assert_eq!((success, sent.len()), (true, 2), "{sent:?}");
+    // Of two attempts the first fails, of a single one whichever it is.
+    for (path, status, attempts) in [
+        ("/again", 200, 2),
+        ("/teapot", 200, 2),
+        ("/again", 200, 2),
+        ("/fine", 503, 1),
+        ("/fine", 200, 1),
+        ("/once", 503, 1),
+        ("/once", 200, 1),
+        ("/odd", 503, 1),
+        ("/slow", 504, 1),
+    ] {
+        let (answered, sent) = ask(&mesh, sink, path, &seen);
+        assert_eq!((answered, sent.len()), (status, attempts), "{path}: {sent:?}");
         for sent in sent {
             assert!(sent.ends_with("body"), "{sent}");
             assert!(sent.contains(&format!("l5d-dst-canonical: {NAME}:{HTTP}")), "{sent}");
