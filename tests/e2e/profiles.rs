@@ -194,6 +194,19 @@ every_kind! {
         }).await;
     }
 
+    async fn a_storm_of_failures_costs_the_budget_and_no_more(kind: Kind) {
+        const CLIENTS: usize = 30;
+        let mut retryable = route("again", "/.*");
+        retryable.retryable = true;
+        // Twenty, for as long as this test can take.
+        let few = RetryBudget { ratio: 0.0, per_second: 1, ttl: Duration::from_secs(20) };
+        let fickle = profiled(&profile(vec![retryable], few), &[BUSY]).await;
+        let asked = (0..CLIENTS).map(|_| post(&fickle, kind, vec![7; 50_000]));
+        let answers = futures_util::future::join_all(asked).await;
+        assert!(answers.iter().all(|answer| is_busy(kind, answer)), "{answers:?}");
+        assert_eq!(fickle.begun(), CLIENTS + 20);
+    }
+
     async fn classes_of_responses_say_what_is_sent_again(kind: Kind) {
         let class = |min, max, failure| ResponseClass { condition: Condition::Is(StatusRange { min, max }), failure };
         let mut retryable = route("again", "/.*");
