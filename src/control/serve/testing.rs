@@ -61,8 +61,11 @@ impl Guide {
         (Arc::new(certifier), files.tokens)
     }
 
+    /// In one step: a look may come at any time.
     pub(super) fn write(&self, file: &str, text: &str) {
-        fs::write(self.path(file), text).unwrap();
+        let (path, new) = (self.path(file), self.path(".new"));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, path).unwrap();
     }
 
     pub(super) fn read(&self, file: &str) -> String {
