@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod mirror;
 pub mod index;
 pub mod hash;
+pub mod ordered;
 pub mod yaml;
 pub mod link;
 pub mod check;

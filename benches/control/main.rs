@@ -3,10 +3,13 @@
 //! that, so that it can be seen whether a figure grows faster than its input.
 //!
 //! `cargo bench --bench control -- [--rounds N]`; without `--bench`, or with `--test`, once, briefly and small. With
-//! `--count N` the pure functions alone, once, for N Services: for whoever counts instructions.
+//! `--count N` the pure functions alone, once, for N Services: for whoever counts instructions, as the bench does itself
+//! where it finds valgrind.
 
 #[path = "../load/mod.rs"]
 mod load;
+mod caches;
+mod instructions;
 mod process;
 mod steps;
 mod world;
@@ -15,6 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use caches::{Caches, Clock};
 use causeway::control::Snapshot;
 use causeway::control::index::{Allocations, LinkedClusters};
 use causeway::control::manifest::Documents;
@@ -34,73 +38,62 @@ const MIB: f64 = 1024.0 * 1024.0;
 fn main() -> anyhow::Result<()> {
     let plan = Plan::from_args()?;
     if let Some(services) = plan.count {
-        return functions(&World::new(services)?, 1).map(drop);
+        return functions(&World::new(services)?, Caches::AsTheyAre).map(drop);
     }
     let sizes: &[usize] = if plan.brief { &[6, 12] } else { &[100, 333, 1000] };
+    let worlds = sizes.iter().map(|services| World::new(*services)).collect::<anyhow::Result<Vec<_>>>()?;
+    print(
+        "Pure functions, in caches as cold as after other work",
+        &worlds,
+        &by_turns(&worlds, Caches::Cold, &plan)?,
+    );
+    print(
+        "The same right after themselves, in warm caches",
+        &worlds,
+        &by_turns(&worlds, Caches::Warm, &plan)?,
+    );
     let mut columns = Vec::new();
-    for services in sizes {
-        let world = World::new(*services)?;
-        let mut figures = functions(&world, plan.rounds)?;
+    for world in &worlds {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        figures.extend(runtime.block_on(running(&world, plan.rounds))?);
-        columns.push((*services, figures));
+        columns.push(runtime.block_on(running(world, plan.rounds))?);
     }
-    print(&columns);
+    print("The whole program", &worlds, &columns);
+    if !plan.brief {
+        instructions::print(sizes);
+    }
     Ok(())
 }
 
-/// More than the caches of a processor hold. A control plane works once after a change, when others have long used
-/// them: without this, all that a small world is would still lie there from the step before.
-struct Elsewhere(Vec<u64>);
-
-impl Elsewhere {
-    fn new() -> Self {
-        Self(vec![1; (96.0 * MIB) as usize / size_of::<u64>()])
+/// Medians for each world; each round goes through all of them, so that what else the machine does meets all.
+fn by_turns(worlds: &[World], caches: Caches, plan: &Plan) -> anyhow::Result<Vec<Vec<Figure>>> {
+    let mut rounds: Vec<Vec<Vec<Figure>>> = worlds.iter().map(|_| Vec::new()).collect();
+    // They are short beside what is measured of the whole program.
+    for _ in 0..if plan.brief { 1 } else { 3 * plan.rounds } {
+        for (world, rounds) in worlds.iter().zip(&mut rounds) {
+            rounds.push(functions(world, caches)?);
+        }
     }
-
-    /// When a step begins that finds nothing in the caches.
-    fn now(&mut self) -> Instant {
-        self.0.iter_mut().for_each(|word| *word = word.wrapping_add(1));
-        std::hint::black_box(&self.0);
-        Instant::now()
-    }
+    Ok(rounds.iter().map(|rounds| medians(rounds)).collect())
 }
 
 /// The pure functions, in this process.
-fn functions(world: &World, rounds: usize) -> anyhow::Result<Vec<Figure>> {
-    let mut times: Vec<Vec<Figure>> = Vec::new();
-    let mut elsewhere = Elsewhere::new();
-    for _ in 0..rounds {
-        let mut figures = Vec::new();
-        let mut timed = |name: &str, since: Instant| figures.push((name.to_owned(), millis(since)));
-        let texts =
-            CLUSTERS.iter().map(|cluster| world.texts(cluster)).collect::<anyhow::Result<Vec<_>>>()?;
-        let began = elsewhere.now();
-        let parsed = steps::parse(&texts);
-        timed("parse all files of three clusters, ms", began);
-        let began = elsewhere.now();
-        let documents = steps::assemble(&parsed)?;
-        timed("put their documents together, ms", began);
-        let own = documents.first().context("no cluster")?;
-        let given = addresses(&documents);
-        let began = elsewhere.now();
-        let linked = steps::observe(&documents, &given);
-        timed("look at two linked clusters, ms", began);
-        let began = elsewhere.now();
-        let alone = steps::index(own, &given[0]);
-        timed("index one cluster, ms", began);
-        let (_, given) = steps::build(own, &linked, 0, &given[0]);
-        let began = elsewhere.now();
-        let whole = steps::mirror(own, &linked, &given);
-        timed("mirror two clusters and index with their mirrors, ms", began);
-        let began = elsewhere.now();
-        let same = steps::compare(&whole, own, &linked, &given);
-        timed("the same, and find that nothing is different, ms", began);
-        anyhow::ensure!(same && alone != whole, "a pure function");
-        check(&whole, world)?;
-        times.push(figures);
-    }
-    Ok(medians(&times))
+fn functions(world: &World, caches: Caches) -> anyhow::Result<Vec<Figure>> {
+    let mut clock = Clock::new(caches);
+    let texts = CLUSTERS.iter().map(|cluster| world.texts(cluster)).collect::<anyhow::Result<Vec<_>>>()?;
+    let parsed = clock.time("parse all files of three clusters, ms", || steps::parse(&texts));
+    let documents = clock.time("put their documents together, ms", || steps::assemble(&parsed))?;
+    let own = documents.first().context("no cluster")?;
+    let given = addresses(&documents);
+    let linked = clock.time("look at two linked clusters, ms", || steps::observe(&documents, &given));
+    let alone = clock.time("index one cluster, ms", || steps::index(own, &given[0]));
+    let (_, given) = steps::build(own, &linked, 0, &given[0]);
+    let mirror = || steps::mirror(own, &linked, &given);
+    let whole = clock.time("mirror two clusters and index with their mirrors, ms", mirror);
+    let compare = || steps::compare(&whole, own, &linked, &given);
+    let same = clock.time("the same, and find that nothing is different, ms", compare);
+    anyhow::ensure!(same && alone != whole, "a pure function");
+    check(&whole, world)?;
+    Ok(clock.figures)
 }
 
 /// What each cluster's own control plane gives out.
@@ -165,17 +158,15 @@ fn medians(rounds: &[Vec<Figure>]) -> Vec<Figure> {
 }
 
 /// A line for each figure, with how much it grew from the smallest to the largest beside how much the input did.
-fn print(columns: &[(usize, Vec<Figure>)]) {
-    let ([(small, first), ..], Some((large, last))) = (columns, columns.last()) else { return };
-    print!("\n{:<56}", "Services of each of three clusters, with ten pods each");
-    columns.iter().for_each(|(services, _)| print!(" {services:>9}"));
-    println!("    × {:.1}", *large as f64 / *small as f64);
+fn print(title: &str, worlds: &[World], columns: &[Vec<Figure>]) {
+    let ([first, ..], Some(last)) = (columns, columns.last()) else { return };
+    let [small, .., large] = worlds else { return };
+    print!("\n{title:<56}");
+    worlds.iter().for_each(|world| print!(" {:>9}", world.services));
+    println!("    × {:.1}", large.services as f64 / small.services as f64);
     for (at, (name, value)) in first.iter().enumerate() {
         print!("{name:<56}");
-        columns
-            .iter()
-            .filter_map(|(_, figures)| figures.get(at))
-            .for_each(|(_, value)| print!(" {value:>9.1}"));
+        columns.iter().filter_map(|figures| figures.get(at)).for_each(|(_, value)| print!(" {value:>9.1}"));
         println!("    × {:.1}", last.get(at).map_or(f64::NAN, |(_, last)| last / value));
     }
 }

@@ -3,11 +3,11 @@
 //! Fields that are not used are ignored, as Kubernetes ignores them; kinds that are not used are
 //! noted. What `kubectl get -o yaml` prints is valid input, `kind: List` included.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::control::ordered::Ordered;
 use crate::model::service_profile::ServiceProfile;
 use reader::Reader;
 use yaml::{Node, Value};
@@ -25,6 +25,7 @@ pub mod labelled;
 pub mod link;
 pub mod names;
 pub mod node;
+mod order;
 pub mod policy;
 mod profile;
 pub mod rate_limit;
@@ -163,31 +164,31 @@ fn read_item(reader: &mut Reader, item: &Node, kind: &str, version: &str, docume
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Documents {
     /// Objects that only exist: their own metadata is all there is to them.
-    pub namespaces: BTreeMap<String, Arc<Meta>>,
-    pub service_accounts: BTreeMap<ObjectName, Arc<Meta>>,
-    pub nodes: BTreeMap<String, Object<node::Node>>,
-    pub deployments: BTreeMap<ObjectName, Object<Deployment>>,
-    pub replica_sets: BTreeMap<ObjectName, Object<Deployment>>,
-    pub daemon_sets: BTreeMap<ObjectName, Object<Deployment>>,
-    pub jobs: BTreeMap<ObjectName, Object<Deployment>>,
-    pub stateful_sets: BTreeMap<ObjectName, Object<StatefulSet>>,
-    pub pods: BTreeMap<ObjectName, Object<Pod>>,
-    pub services: BTreeMap<ObjectName, Object<Service>>,
-    pub endpoint_slices: BTreeMap<ObjectName, Object<EndpointSlice>>,
+    pub namespaces: Ordered<String, Arc<Meta>>,
+    pub service_accounts: Ordered<ObjectName, Arc<Meta>>,
+    pub nodes: Ordered<String, Object<node::Node>>,
+    pub deployments: Ordered<ObjectName, Object<Deployment>>,
+    pub replica_sets: Ordered<ObjectName, Object<Deployment>>,
+    pub daemon_sets: Ordered<ObjectName, Object<Deployment>>,
+    pub jobs: Ordered<ObjectName, Object<Deployment>>,
+    pub stateful_sets: Ordered<ObjectName, Object<StatefulSet>>,
+    pub pods: Ordered<ObjectName, Object<Pod>>,
+    pub services: Ordered<ObjectName, Object<Service>>,
+    pub endpoint_slices: Ordered<ObjectName, Object<EndpointSlice>>,
     /// As slices, one for each subset.
-    pub endpoints: BTreeMap<ObjectName, Object<Vec<EndpointSlice>>>,
-    pub external_workloads: BTreeMap<ObjectName, Object<ExternalWorkload>>,
-    pub service_profiles: BTreeMap<ObjectName, Object<ServiceProfile>>,
-    pub secrets: BTreeMap<ObjectName, Object<Secret>>,
-    pub servers: BTreeMap<ObjectName, Object<Server>>,
-    pub authorization_policies: BTreeMap<ObjectName, Object<AuthorizationPolicy>>,
-    pub mesh_tls_authentications: BTreeMap<ObjectName, Object<MeshTlsAuthentication>>,
-    pub network_authentications: BTreeMap<ObjectName, Object<NetworkAuthentication>>,
-    pub server_authorizations: BTreeMap<ObjectName, Object<ServerAuthorization>>,
-    pub rate_limits: BTreeMap<ObjectName, Object<RateLimitPolicy>>,
-    pub routes: BTreeMap<(ObjectName, RouteKind), Object<Route>>,
-    pub egress_networks: BTreeMap<ObjectName, Object<EgressNetwork>>,
-    pub links: BTreeMap<ObjectName, Object<Link>>,
+    pub endpoints: Ordered<ObjectName, Object<Vec<EndpointSlice>>>,
+    pub external_workloads: Ordered<ObjectName, Object<ExternalWorkload>>,
+    pub service_profiles: Ordered<ObjectName, Object<ServiceProfile>>,
+    pub secrets: Ordered<ObjectName, Object<Secret>>,
+    pub servers: Ordered<ObjectName, Object<Server>>,
+    pub authorization_policies: Ordered<ObjectName, Object<AuthorizationPolicy>>,
+    pub mesh_tls_authentications: Ordered<ObjectName, Object<MeshTlsAuthentication>>,
+    pub network_authentications: Ordered<ObjectName, Object<NetworkAuthentication>>,
+    pub server_authorizations: Ordered<ObjectName, Object<ServerAuthorization>>,
+    pub rate_limits: Ordered<ObjectName, Object<RateLimitPolicy>>,
+    pub routes: Ordered<(ObjectName, RouteKind), Object<Route>>,
+    pub egress_networks: Ordered<ObjectName, Object<EgressNetwork>>,
+    pub links: Ordered<ObjectName, Object<Link>>,
 }
 
 /// The documents of a folder with everything found on the way.
@@ -202,14 +203,16 @@ pub struct Assembled {
 /// `mirror_namespace` only.
 pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>, mirror_namespace: &str) -> Assembled {
     let mut all = Assembled::default();
+    let files: Vec<&Parsed> = files.into_iter().collect();
+    let mut documents = Vec::with_capacity(files.iter().map(|parsed| parsed.documents.len()).sum());
     for parsed in files {
         all.problems.extend(parsed.problems.iter().cloned());
         all.notes.extend(parsed.notes.iter().cloned());
-        for document in &parsed.documents {
-            if let Some(twice) = all.documents.insert(document) {
-                all.problems.push(twice);
-            }
-        }
+        documents.extend(&parsed.documents);
+    }
+    order::sort(&mut documents);
+    for document in documents {
+        all.problems.extend(all.documents.insert(document));
     }
     references::check(&all.documents, mirror_namespace, &mut all.problems, &mut all.notes);
     all.problems.sort();
@@ -221,7 +224,7 @@ impl Documents {
     /// Everything that makes pods of a template.
     pub fn workloads(&self) -> impl Iterator<Item = (&Arc<Meta>, &PodTemplate)> {
         let plain = [&self.deployments, &self.replica_sets, &self.daemon_sets, &self.jobs];
-        let plain = plain.into_iter().flat_map(BTreeMap::values).map(|(meta, body)| (meta, &body.template));
+        let plain = plain.into_iter().flat_map(Ordered::values).map(|(meta, body)| (meta, &body.template));
         plain.chain(self.stateful_sets.values().map(|(meta, body)| (meta, &body.pods.template)))
     }
 
@@ -272,7 +275,7 @@ impl Documents {
 }
 
 /// Shares the object; tells where the one stood that had the name before.
-fn take<T>(objects: &mut BTreeMap<ObjectName, Object<T>>, meta: &Arc<Meta>, body: &Arc<T>) -> Option<Place> {
+fn take<T>(objects: &mut Ordered<ObjectName, Object<T>>, meta: &Arc<Meta>, body: &Arc<T>) -> Option<Place> {
     earlier(objects.insert(meta.name.clone(), (meta.clone(), body.clone())).map(|(meta, _)| meta))
 }
 

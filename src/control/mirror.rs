@@ -16,6 +16,7 @@ use super::index::{ByService, ObjectName, Service, ServiceEndpoint, Settings};
 use super::manifest::labelled::Labels;
 use super::manifest::service::{ServiceKind, ServicePort};
 use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
+use super::ordered::Ordered;
 
 mod export;
 mod federated;
@@ -29,9 +30,9 @@ pub use gateway::Gateways;
 /// What is to be added to a cluster, and why other things are not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mirrored {
-    pub services: BTreeMap<ObjectName, Service>,
+    pub services: Ordered<ObjectName, Service>,
     /// By the name of their Service.
-    pub endpoints: BTreeMap<ObjectName, Endpoints>,
+    pub endpoints: Ordered<ObjectName, Endpoints>,
     /// Namespaces that are made, with the cluster whose Services need them first.
     pub namespaces: BTreeMap<String, String>,
     pub notes: Vec<Note>,

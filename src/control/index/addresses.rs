@@ -1,17 +1,18 @@
 //! Whose is an address? So that a look-up does not look at all pods and Services.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{ObjectName, Phase, Pod, Service};
+use super::world::Services;
+use super::{Phase, Pod};
 
+/// By their places among all Services and among all pods.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses {
-    pub(super) services: ByAddress<ObjectName>,
-    /// Living ones, of an address of their own, by their places among all pods.
-    pub(super) pods: ByAddress<u32>,
+    pub(super) services: ByAddress,
+    /// Living ones, of an address of their own.
+    pub(super) pods: ByAddress,
     /// Living ones that take ports of their node, by the node's addresses.
-    pub(super) on_hosts: ByAddress<u32>,
+    pub(super) on_hosts: ByAddress,
 }
 
 impl PartialEq for Addresses {
@@ -21,54 +22,61 @@ impl PartialEq for Addresses {
     }
 }
 
-/// Names or places in the order of their addresses' numbers, of one address in their own.
-#[derive(Clone, Debug)]
-pub(super) struct ByAddress<T>(Vec<(IpAddr, T)>);
+/// Places in the order of their addresses, of one address in their own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ByAddress {
+    /// An address and a place in one number: there are many, and numbers are sorted fast.
+    v4: Vec<u64>,
+    v6: Vec<(u128, u32)>,
+}
 
-impl<T: Ord> ByAddress<T> {
-    fn of(all: impl Iterator<Item = (IpAddr, T)>) -> Self {
-        let mut all: Vec<_> = all.collect();
-        all.sort_unstable_by(|(ip, of), (other, than)| {
-            number(*ip).cmp(&number(*other)).then_with(|| of.cmp(than))
-        });
-        Self(all)
+impl ByAddress {
+    fn add(&mut self, ip: IpAddr, place: u32) {
+        match ip {
+            IpAddr::V4(ip) => self.v4.push(u64::from(ip.to_bits()) << 32 | u64::from(place)),
+            IpAddr::V6(ip) => self.v6.push((ip.to_bits(), place)),
+        }
     }
 
-    pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = &T> {
-        let start = self.0.partition_point(|(known, _)| number(*known) < number(ip));
-        self.0
-            .iter()
-            .skip(start)
-            .take_while(move |(known, _)| number(*known) == number(ip))
-            .filter(move |(known, _)| *known == ip)
-            .map(|(_, of)| of)
+    fn sorted(mut self) -> Self {
+        self.v4.sort_unstable();
+        self.v6.sort_unstable();
+        self
+    }
+
+    pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = u32> {
+        let (v4, v6) = match ip {
+            IpAddr::V4(ip) => (range(&self.v4, |known| ((known >> 32) as u32).cmp(&ip.to_bits())), &[][..]),
+            IpAddr::V6(ip) => (&[][..], range(&self.v6, |(known, _)| known.cmp(&ip.to_bits()))),
+        };
+        v4.iter().map(|known| *known as u32).chain(v6.iter().map(|(_, place)| *place))
     }
 }
 
-/// By which addresses are sorted: numbers are faster to compare, and those of IPv4 are an IPv6 address's as well.
-fn number(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(ip) => ip.to_bits(),
-    }
+/// Those of a sorted list that are equal.
+fn range<T>(all: &[T], compare: impl Fn(&T) -> std::cmp::Ordering) -> &[T] {
+    let start = all.partition_point(|known| compare(known).is_lt());
+    let rest = all.get(start..).unwrap_or_default();
+    rest.get(..rest.partition_point(|known| compare(known).is_eq())).unwrap_or_default()
 }
 
 impl Addresses {
-    pub(super) fn of(services: &BTreeMap<ObjectName, Service>, pods: &[Pod]) -> Self {
-        let living =
-            || (0u32..).zip(pods).filter(|(_, pod)| pod.phase != Phase::Finished && !pod.terminating);
-        let own = living().filter(|(_, pod)| !pod.host_network);
-        let on_hosts = living().filter(|(_, pod)| takes_node_ports(pod));
-        let both = |first: Option<IpAddr>, other: Option<IpAddr>| [first, other].into_iter().flatten();
-        Self {
-            services: ByAddress::of(services.iter().flat_map(|(name, service)| {
-                both(service.cluster_ip, service.other_ip).map(|ip| (ip, name.clone()))
-            })),
-            pods: ByAddress::of(own.flat_map(|(at, pod)| both(pod.ip, pod.other_ip).map(move |ip| (ip, at)))),
-            on_hosts: ByAddress::of(
-                on_hosts.flat_map(|(at, pod)| pod.host_ips.iter().map(move |ip| (*ip, at))),
-            ),
+    pub(super) fn of(services: &Services, pods: &[Pod]) -> Self {
+        let (mut of_services, mut of_pods, mut on_hosts) =
+            (ByAddress::default(), ByAddress::default(), ByAddress::default());
+        for (place, service) in (0..).zip(services.values()) {
+            service.cluster_ip.iter().chain(&service.other_ip).for_each(|ip| of_services.add(*ip, place));
         }
+        let living = |pod: &Pod| pod.phase != Phase::Finished && !pod.terminating;
+        for (place, pod) in (0..).zip(pods).filter(|(_, pod)| living(pod)) {
+            if !pod.host_network {
+                pod.ip.iter().chain(&pod.other_ip).for_each(|ip| of_pods.add(*ip, place));
+            }
+            if takes_node_ports(pod) {
+                pod.host_ips.iter().for_each(|ip| on_hosts.add(*ip, place));
+            }
+        }
+        Self { services: of_services.sorted(), pods: of_pods.sorted(), on_hosts: on_hosts.sorted() }
     }
 }
 

@@ -4,10 +4,7 @@
 //! the outcome depends on the names alone. What was given once is kept, also for names that are gone
 //! for now: a mirror comes and goes with its link.
 
-use std::cmp::Ordering;
-use std::collections::btree_map::Iter;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::iter::Peekable;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -15,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::hash;
+use crate::control::ordered::{InOrder, Ordered};
 
 use super::{ObjectName, Settings};
 
@@ -36,7 +34,7 @@ pub struct Allocations {
 
 /// Addresses by name, `namespace/name` where they are written down. Copies share them until one differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given(Arc<BTreeMap<ObjectName, IpAddr>>);
+pub struct Given(Arc<Ordered<ObjectName, IpAddr>>);
 
 impl Allocations {
     /// Nothing given out yet, for a cluster with these settings.
@@ -78,24 +76,32 @@ impl Given {
         self.0.is_empty()
     }
 
-    /// By name, for whoever goes through names in order as well.
-    pub(super) fn in_order(&self) -> InOrder<'_, IpAddr> {
-        InOrder::of(&self.0)
+    /// The name as it is known, and its address.
+    pub(super) fn at(&self, place: usize) -> Option<(&ObjectName, IpAddr)> {
+        self.0.at(place).map(|(name, ip)| (name, *ip))
     }
 
-    /// Gives each of these names without an address one of `network`. The names are in order.
-    pub fn fill<'n>(
+    /// Where each of these names, which are in order, is known.
+    pub(super) fn places<'n>(&self, names: impl Iterator<Item = &'n ObjectName>) -> Vec<Option<usize>> {
+        let mut known = InOrder::of(&self.0);
+        names.map(|name| known.place(name)).collect()
+    }
+
+    /// Gives each of these names without an address one of `network`, and tells where each is known. The names
+    /// are in order.
+    pub(super) fn fill<'n>(
         &mut self,
-        names: impl Iterator<Item = &'n ObjectName>,
+        names: impl Iterator<Item = &'n ObjectName> + Clone,
         network: IpNet,
         taken: &BTreeSet<IpAddr>,
-    ) {
+    ) -> Vec<Option<usize>> {
         let usable = |ip: &IpAddr| network.contains(ip) && !taken.contains(ip);
-        let wanted: Vec<&ObjectName> = names.collect();
-        let mut known = self.in_order();
-        if wanted.iter().all(|name| known.get(name).is_some_and(|(_, ip)| usable(ip))) {
-            return;
+        let places = self.places(names.clone());
+        let known = |place: &Option<usize>| place.and_then(|place| self.at(place));
+        if places.iter().all(|place| known(place).is_some_and(|(_, ip)| usable(&ip))) {
+            return places;
         }
+        let wanted: Vec<&ObjectName> = names.clone().collect();
         let given = Arc::make_mut(&mut self.0);
         // An address from another network, or that a manifest claims by now, is given anew.
         given.retain(|_, ip| usable(ip));
@@ -104,6 +110,7 @@ impl Given {
             given.retain(|name, _| wanted.binary_search(&name).is_ok());
         }
         let mut used: HashSet<IpAddr> = given.values().chain(taken).copied().collect();
+        let mut new = Vec::new();
         for name in wanted {
             if given.contains_key(name) {
                 continue;
@@ -112,30 +119,11 @@ impl Given {
             let free = (0..count).map(|step| nth(network, first + (start + step) % count));
             if let Some(ip) = free.into_iter().find(|ip| !used.contains(ip)) {
                 used.insert(ip);
-                given.insert(name.clone(), ip);
+                new.push((name.clone(), ip));
             }
         }
-    }
-}
-
-/// Looks names up that come in order, each once, without searching for each from the start.
-pub(super) struct InOrder<'a, T>(Peekable<Iter<'a, ObjectName, T>>);
-
-impl<'a, T> InOrder<'a, T> {
-    pub(super) fn of(map: &'a BTreeMap<ObjectName, T>) -> Self {
-        Self(map.iter().peekable())
-    }
-
-    /// What has the name, and the name as it is known.
-    pub(super) fn get(&mut self, name: &ObjectName) -> Option<(&'a ObjectName, &'a T)> {
-        loop {
-            let (known, _) = self.0.peek().copied()?;
-            match known.cmp(name) {
-                Ordering::Less => drop(self.0.next()),
-                Ordering::Equal => return self.0.next(),
-                Ordering::Greater => return None,
-            }
-        }
+        given.extend(new);
+        self.places(names)
     }
 }
 

@@ -8,7 +8,8 @@ use crate::control::manifest::route::{Leads, Parent, RouteKind, TargetKind};
 use crate::control::manifest::workload::At;
 use crate::control::manifest::{Documents, Meta, Note, Object, Place, Route};
 
-use super::{ObjectName, Service, Settings, egress};
+use super::world::Services;
+use super::{ObjectName, Settings, egress};
 
 /// Routes of traffic to Services and out of the cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,11 +104,7 @@ impl RouteStatus {
 }
 
 impl Attached {
-    pub(super) fn of(
-        documents: &Documents,
-        services: &BTreeMap<ObjectName, Service>,
-        settings: &Settings,
-    ) -> Self {
+    pub(super) fn of(documents: &Documents, services: &Services, settings: &Settings) -> Self {
         let strongest = strongest(documents);
         let mut attached = Self::default();
         for object in documents.routes.values() {
@@ -201,7 +198,7 @@ fn strongest(documents: &Documents) -> BTreeMap<&Parent, u8> {
 
 fn accepts(
     documents: &Documents,
-    services: &BTreeMap<ObjectName, Service>,
+    services: &Services,
     settings: &Settings,
     parent: &Parent,
     conflicts: bool,
@@ -224,7 +221,7 @@ fn accepts(
 /// Whether each backend is something that requests can be sent to.
 fn resolves(
     documents: &Documents,
-    services: &BTreeMap<ObjectName, Service>,
+    services: &Services,
     route: &Route,
     parent: &Parent,
 ) -> Result<(), Unresolved> {

@@ -1,7 +1,5 @@
 //! Who is let in: default policies, and what the policy objects of a namespace say (controlplane 3.5).
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::control::manifest::authorization::{Clients, Servers};
@@ -9,6 +7,7 @@ use crate::control::manifest::policy::{
     AuthenticationKind, AuthorizationPolicy, AuthorizationTarget, IdentityRef,
 };
 use crate::control::manifest::{MeshTlsAuthentication, Meta, Object, RouteKind, Server, ServerAuthorization};
+use crate::control::ordered::Ordered;
 use crate::model::inbound::{Authentication, Authorization, IdentityMatch, NetworkMatch};
 use crate::model::{ResourceRef, WorkloadId};
 
@@ -49,11 +48,11 @@ fn policies<'w>(
 }
 
 fn of_namespace<'w, T>(
-    objects: &'w BTreeMap<ObjectName, Object<T>>,
+    objects: &'w Ordered<ObjectName, Object<T>>,
     namespace: &'w Arc<str>,
 ) -> impl Iterator<Item = &'w Object<T>> {
     let first = ObjectName { namespace: namespace.clone(), name: "".into() };
-    let from = objects.range((Bound::Included(first), Bound::Unbounded));
+    let from = objects.starting(&first);
     from.take_while(move |(name, _)| name.namespace == *namespace).map(|(_, object)| object)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::control::manifest::labelled::Labelled;
 use crate::control::manifest::{ExternalWorkload, Object};
+use crate::control::ordered::Ordered;
 
 use super::slices::{Backing, ServiceEndpoint, SliceHead};
 use super::{ObjectName, PortRef, Service, ServicePort};
@@ -57,7 +58,7 @@ fn ports(service: &Service, workload: &ExternalWorkload) -> Arc<BTreeMap<String,
 
 /// The one that has the address and declares the port.
 pub(super) fn by_addr(
-    workloads: &BTreeMap<ObjectName, Object<ExternalWorkload>>,
+    workloads: &Ordered<ObjectName, Object<ExternalWorkload>>,
     ip: IpAddr,
     port: u16,
 ) -> Vec<&Object<ExternalWorkload>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::endpoints::{Query, REMOTE_DISCOVERY, set_labels};
+use super::world::Services;
 use super::{EndpointSet, ObjectName, Service, Snapshot};
 
 /// Annotation with this cluster's own member (controlplane 1.5).
@@ -34,11 +35,7 @@ pub(super) fn union(snapshot: &Snapshot, service: &Service, query: &Query<'_>) -
 }
 
 /// Members lie in the federated Service's own namespace.
-fn member<'a>(
-    services: &'a BTreeMap<ObjectName, Service>,
-    federated: &Service,
-    name: Option<&String>,
-) -> Option<&'a Service> {
+fn member<'a>(services: &'a Services, federated: &Service, name: Option<&String>) -> Option<&'a Service> {
     services.get(&ObjectName::new(&federated.name.namespace, name?))
 }
 

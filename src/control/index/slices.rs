@@ -10,10 +10,11 @@ use crate::control::manifest::labelled::{Labelled, Labels};
 use crate::control::manifest::service::Family;
 use crate::control::manifest::{Documents, EndpointSlice, ExternalWorkload, Meta, Object};
 use crate::control::mirror::{AddressOf, Endpoints};
+use crate::control::ordered::{InOrder, Ordered};
 
-use super::allocate::InOrder;
 use super::external::{self, ZONE};
 use super::pods::Compared;
+use super::world::Services;
 use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
 
 /// One address of a Service, before it is known which port is asked for.
@@ -33,10 +34,10 @@ pub(in crate::control) struct ServiceEndpoint {
 
 /// By Service. A Service without endpoints has no entry.
 #[derive(Clone, Debug)]
-pub(in crate::control) struct ByService(BTreeMap<ObjectName, Vec<ServiceEndpoint>>);
+pub(in crate::control) struct ByService(Ordered<ObjectName, Vec<ServiceEndpoint>>);
 
 impl Deref for ByService {
-    type Target = BTreeMap<ObjectName, Vec<ServiceEndpoint>>;
+    type Target = Ordered<ObjectName, Vec<ServiceEndpoint>>;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -103,9 +104,9 @@ const EXTERNAL_CONTROLLER: &str = "linkerd-external-workloads-controller";
 /// What a controller printed stands for what is worked out here.
 pub(super) fn endpoints(
     documents: &Documents,
-    services: &BTreeMap<ObjectName, Service>,
+    services: &Services,
     pods: &[Pod],
-    mirrored: &BTreeMap<ObjectName, Endpoints>,
+    mirrored: &Ordered<ObjectName, Endpoints>,
 ) -> ByService {
     let mut written = written(documents);
     let alike = alike(pods);
@@ -116,15 +117,16 @@ pub(super) fn endpoints(
         if !service.selector.is_empty() {
             drawn.add(service, &controllers, &mut endpoints);
         } else if !controllers.contains(&MIRRORING_CONTROLLER) {
-            endpoints.extend(copies.get(name).into_iter().flat_map(|(_, by_hand)| copied(by_hand)));
+            endpoints.extend(copies.get(name).into_iter().flat_map(copied));
         }
-        endpoints.extend(mirrors.get(name).into_iter().flat_map(|(_, made)| of_mirror(made, services)));
+        endpoints.extend(mirrors.get(name).into_iter().flat_map(|made| of_mirror(made, services)));
         (!endpoints.is_empty()).then(|| (name.clone(), endpoints))
     });
-    let mut all: BTreeMap<_, _> = found.collect();
+    let mut all: Ordered<_, _> = found.collect();
     // Of Services that are not there.
-    let others = written.into_iter().map(|(name, written)| (name, written.endpoints));
-    all.extend(others.filter(|(_, endpoints)| !endpoints.is_empty()));
+    for (name, written) in written.into_iter().filter(|(_, written)| !written.endpoints.is_empty()) {
+        all.insert(name, written.endpoints);
+    }
     ByService(all)
 }
 
@@ -155,11 +157,7 @@ struct Drawn<'a> {
 }
 
 impl<'a> Drawn<'a> {
-    fn new(
-        documents: &'a Documents,
-        services: &'a BTreeMap<ObjectName, Service>,
-        alike: &'a [&'a [Pod]],
-    ) -> Self {
+    fn new(documents: &'a Documents, services: &'a Services, alike: &'a [&'a [Pod]]) -> Self {
         let keys =
             services.values().flat_map(|service| service.selector.keys()).map(String::as_str).collect();
         let of_first = |pods: &'a &'a [Pod]| {
@@ -291,7 +289,7 @@ fn given(namespace: &str, slice: &EndpointSlice, head: &Arc<SliceHead>) -> Vec<S
 }
 
 /// As Kubernetes copies hand-made Endpoints into slices, labels and annotations included.
-fn of_mirror(endpoints: &Endpoints, services: &BTreeMap<ObjectName, Service>) -> Vec<ServiceEndpoint> {
+fn of_mirror(endpoints: &Endpoints, services: &Services) -> Vec<ServiceEndpoint> {
     let (labels, annotations) = (endpoints.labels.clone(), endpoints.annotations.clone());
     let head = Arc::new(SliceHead { labels, annotations });
     let mut made = Vec::new();

@@ -12,13 +12,18 @@ use crate::control::manifest::workload::{Deployment, PodSpec, PodTemplate};
 use crate::control::manifest::{self, Documents, Meta, StatefulSet};
 
 use super::inject::Injector;
-use super::pods::Pods;
+use super::pods::{Gathered, Pods};
 use super::{ObjectName, Phase, Pod, Settings, Template};
+
+/// For how many pods there is room from the start, whatever a manifest asks for.
+const ROOM: usize = 100_000;
 
 /// Every pod of the documents, without addresses yet unless given.
 pub(super) fn pods(documents: &Documents, settings: &Settings) -> Pods {
     let cluster = Cluster::new(documents, settings);
-    let mut pods = Vec::new();
+    let plain = documents.deployments.values().map(|(_, body)| body.replicas as usize);
+    let derived: usize = plain.sum();
+    let mut pods = Gathered::with_capacity(documents.pods.len() + derived.min(ROOM));
     pods.extend(documents.pods.values().map(|(meta, pod)| cluster.given_pod(meta, pod)));
     for (meta, body) in documents.deployments.values() {
         pods.extend(cluster.deployment(meta, body));
@@ -35,7 +40,7 @@ pub(super) fn pods(documents: &Documents, settings: &Settings) -> Pods {
     for (meta, body) in documents.jobs.values() {
         pods.extend(cluster.job(meta, body));
     }
-    Pods::new(pods)
+    pods.sorted()
 }
 
 struct Cluster<'a> {
@@ -275,17 +280,21 @@ fn generated(workload: &ObjectName, set: &str, model: &Model, replicas: u32) -> 
     let mut name: String = format!("{set}-").chars().take(58).collect();
     let mut seed = format!("{}/{set}/", workload.namespace);
     let (start, seeded) = (name.len(), seed.len());
-    let pod = |replica| {
+    let mut named = |replica| {
         name.truncate(start);
         seed.truncate(seeded);
         let _ = write!(seed, "{replica}");
         name.extend(hash::suffix(&seed, 5));
-        model.pod(workload.beside(&name), replica)
+        (Arc::from(name.as_str()), replica)
     };
-    let mut pods: Vec<Pod> = (0..replicas).map(pod).collect();
-    // So that the whole list of a cluster is nearly in order before it is sorted.
-    pods.sort_by(|a, b| a.name.name.cmp(&b.name.name));
-    pods
+    let mut names: Vec<(Arc<str>, u32)> = (0..replicas).map(&mut named).collect();
+    // So that the whole list of a cluster is in order without being sorted.
+    names.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let pod = |(name, replica)| {
+        let name = ObjectName { namespace: workload.namespace.clone(), name };
+        model.pod(name, replica)
+    };
+    names.into_iter().map(pod).collect()
 }
 
 fn numbered_pod(meta: &Meta, set: &StatefulSet, model: &Model, replica: u32) -> Pod {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::control::manifest::service::ServiceKind;
 use crate::control::manifest::{Documents, ExternalWorkload, Object, RateLimitPolicy, Route, Server, status};
 use crate::control::mirror::{Endpoints, Mirrored};
+use crate::control::ordered::Ordered;
 use crate::model::service_profile::ServiceProfile;
 
 use super::addresses::Addresses;
@@ -16,6 +17,9 @@ use super::slices::{self, ByService};
 use super::workloads::pods;
 use super::{Allocations, ObjectName, Pod, Service, Settings, inject};
 
+/// Services by name.
+pub(super) type Services = Ordered<ObjectName, Service>;
+
 /// One cluster, its own or one that is linked.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct World {
@@ -23,12 +27,12 @@ pub(super) struct World {
     pub(super) namespaces: BTreeSet<String>,
     pub(super) service_accounts: BTreeSet<ObjectName>,
     pub(super) pods: Pods,
-    pub(super) services: BTreeMap<ObjectName, Service>,
+    pub(super) services: Services,
     pub(super) addresses: Addresses,
     pub(super) endpoints: ByService,
     /// Not of another cluster, like profiles: they are not watched there (controlplane 1.2).
-    pub(super) external_workloads: BTreeMap<ObjectName, Object<ExternalWorkload>>,
-    pub(super) service_profiles: BTreeMap<ObjectName, Object<ServiceProfile>>,
+    pub(super) external_workloads: Ordered<ObjectName, Object<ExternalWorkload>>,
+    pub(super) service_profiles: Ordered<ObjectName, Object<ServiceProfile>>,
     /// Zones of nodes.
     pub(super) zones: BTreeMap<Arc<str>, Arc<str>>,
     /// By namespace; oldest first, then by name: the first that matches wins (controlplane 3.5).
@@ -44,17 +48,18 @@ pub(super) struct World {
 impl World {
     /// Those with this cluster IP, by name.
     pub(super) fn services_at(&self, ip: IpAddr) -> impl Iterator<Item = &Service> {
-        self.addresses.services.at(ip).filter_map(|name| self.services.get(name))
+        let places = self.addresses.services.at(ip);
+        places.filter_map(|place| self.services.at(place as usize)).map(|(_, service)| service)
     }
 
     /// Living pods with this address, which is no node's.
     pub(super) fn pods_at(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.pods.at(ip).filter_map(|place| self.pods.at(*place))
+        self.addresses.pods.at(ip).filter_map(|place| self.pods.at(place))
     }
 
     /// Living pods that take ports of the node with this address.
     pub(super) fn pods_on_host(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.on_hosts.at(ip).filter_map(|place| self.pods.at(*place))
+        self.addresses.on_hosts.at(ip).filter_map(|place| self.pods.at(place))
     }
 
     pub(super) fn servers_of(&self, namespace: &str) -> &[Object<Server>] {
@@ -70,7 +75,9 @@ impl World {
     ) -> Self {
         let mut pods = pods(documents, settings);
         let mut services = services(documents, settings);
-        services.append(&mut mirrors(mirrored, documents, settings));
+        if !mirrored.services.is_empty() {
+            services.extend(mirrors(mirrored, documents, settings));
+        }
         allocate(&mut pods, &mut services, settings, given);
         let mut world = Self::assemble(documents, &mirrored.endpoints, pods, services, settings.clone());
         world.namespaces.extend(mirrored.namespaces.keys().cloned());
@@ -86,20 +93,22 @@ impl World {
         let mut pods = pods(documents, &settings);
         let mut services = services(documents, &settings);
         if let Some(given) = given {
-            pods.settle(&given.pods);
-            let mut known = given.services.in_order();
-            for (name, service) in &mut services {
-                service.cluster_ip = service.cluster_ip.or_else(|| known.get(name).map(|(_, ip)| *ip));
+            let places = given.pods.places(pods.bare());
+            pods.settle(&given.pods, &places);
+            let places = given.services.places(services.keys());
+            for (service, place) in services.values_mut().zip(places) {
+                let known = place.and_then(|place| given.services.at(place));
+                service.cluster_ip = service.cluster_ip.or_else(|| known.map(|(_, ip)| ip));
             }
         }
-        Self::assemble(documents, &BTreeMap::new(), pods, services, settings)
+        Self::assemble(documents, &Ordered::default(), pods, services, settings)
     }
 
     fn assemble(
         documents: &Documents,
-        mirrored: &BTreeMap<ObjectName, Endpoints>,
+        mirrored: &Ordered<ObjectName, Endpoints>,
         pods: Pods,
-        services: BTreeMap<ObjectName, Service>,
+        services: Services,
         settings: Settings,
     ) -> Self {
         let mut servers: BTreeMap<Arc<str>, Vec<Object<Server>>> = BTreeMap::new();
@@ -120,8 +129,8 @@ impl World {
             service_accounts: service_accounts(documents, &settings),
             endpoints: slices::endpoints(documents, &services, &pods, mirrored),
             addresses: Addresses::of(&services, &pods),
-            external_workloads: BTreeMap::new(),
-            service_profiles: BTreeMap::new(),
+            external_workloads: Ordered::default(),
+            service_profiles: Ordered::default(),
             zones: slices::zones(documents),
             settings,
             pods,
@@ -157,7 +166,7 @@ fn service_accounts(documents: &Documents, settings: &Settings) -> BTreeSet<Obje
 
 /// Those of the documents. The webhook writes opaque ports on each, but not on what an API server printed: that went
 /// through it already.
-fn services(documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, Service> {
+fn services(documents: &Documents, settings: &Settings) -> Services {
     let made = documents.services.values().map(|(meta, service)| {
         let (cluster_ip, external_name) = match &service.kind {
             ServiceKind::ClusterIp(ip) => (*ip, None),
@@ -189,10 +198,16 @@ fn services(documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, 
 }
 
 /// The webhook sees them as it does any other.
-fn mirrors(mirrored: &Mirrored, documents: &Documents, settings: &Settings) -> BTreeMap<ObjectName, Service> {
-    let mut services = mirrored.services.clone();
-    services.values_mut().for_each(|service| admit(service, documents, settings));
-    services
+fn mirrors<'a>(
+    mirrored: &'a Mirrored,
+    documents: &'a Documents,
+    settings: &'a Settings,
+) -> impl Iterator<Item = (ObjectName, Service)> + 'a {
+    mirrored.services.iter().map(|(name, service)| {
+        let mut service = service.clone();
+        admit(&mut service, documents, settings);
+        (name.clone(), service)
+    })
 }
 
 fn admit(service: &mut Service, documents: &Documents, settings: &Settings) {
@@ -200,31 +215,18 @@ fn admit(service: &mut Service, documents: &Documents, settings: &Settings) {
     inject::admit_service(service, namespace.map(|meta| &*meta.annotations), settings);
 }
 
-fn allocate(
-    pods: &mut Pods,
-    services: &mut BTreeMap<ObjectName, Service>,
-    settings: &Settings,
-    given: &mut Allocations,
-) {
-    let mut taken: BTreeSet<IpAddr> = pods
-        .iter()
-        .flat_map(|pod| pod.ip.iter().chain(&pod.other_ip).chain(&*pod.host_ips))
-        .copied()
-        .collect();
+fn allocate(pods: &mut Pods, services: &mut Services, settings: &Settings, given: &mut Allocations) {
+    let mut taken = pods.claimed().clone();
     taken.extend(services.values().filter_map(|service| service.cluster_ip));
     taken.insert(settings.control_addr);
-    let bare = pods.iter().filter(|pod| pod.ip.is_none()).map(|pod| &pod.name);
-    given.pods.fill(bare, settings.pod_network, &taken);
+    let places = given.pods.fill(pods.bare(), settings.pod_network, &taken);
+    pods.settle(&given.pods, &places);
     let wants_ip = |service: &Service| {
         service.cluster_ip.is_none() && !service.headless && service.external_name.is_none()
     };
     let bare = services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name);
-    given.services.fill(bare, settings.service_network, &taken);
-    pods.settle(&given.pods);
-    let mut known = given.services.in_order();
-    for (name, service) in services {
-        if wants_ip(service) {
-            service.cluster_ip = known.get(name).map(|(_, ip)| *ip);
-        }
+    let places = given.services.fill(bare, settings.service_network, &taken);
+    for (service, place) in services.values_mut().filter(|service| wants_ip(service)).zip(places) {
+        service.cluster_ip = place.and_then(|place| given.services.at(place)).map(|(_, ip)| ip);
     }
 }

@@ -14,7 +14,8 @@ impl<'a, T> Labelled<'a, T> {
         objects: impl Iterator<Item = (&'a str, &'a Labels, &'a T)>,
         keys: &BTreeSet<&str>,
     ) -> Self {
-        let mut found: HashMap<_, Vec<&'a T>> = HashMap::new();
+        let objects: Vec<_> = objects.collect();
+        let mut found: HashMap<_, Vec<&'a T>> = HashMap::with_capacity(objects.len());
         for (namespace, labels, object) in objects {
             for (key, value) in labels.iter().filter(|(key, _)| keys.contains(key.as_str())) {
                 found.entry((namespace, key.as_str(), value.as_str())).or_default().push(object);

@@ -1,12 +1,12 @@
 //! What documents say of each other: references that lead nowhere.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::authorization::Servers;
 use super::labelled::{Labelled, Labels};
 use super::policy::{AuthenticationKind, AuthorizationTarget, IdentityRef};
 use super::{Documents, Note, ObjectName, Place, Problem, folder_of, link};
+use crate::control::ordered::Ordered;
 
 /// Adds a problem for each reference to an object that is not among the documents.
 pub(super) fn check(
@@ -27,8 +27,11 @@ fn accounts(documents: &Documents, problems: &mut Vec<Problem>) {
     let workloads = documents.workloads().map(|(meta, template)| (meta, &template.spec));
     let pods = documents.pods.values().map(|(meta, body)| (meta, &body.spec));
     for (meta, spec) in workloads.chain(pods) {
-        let account = ObjectName::new(&meta.name.namespace, &spec.service_account);
-        if spec.service_account != "default" && !documents.service_accounts.contains_key(&account) {
+        if spec.service_account == "default" {
+            continue;
+        }
+        let account = meta.name.beside(&spec.service_account);
+        if !documents.service_accounts.contains_key(&account) {
             problems.push(dangling(&meta.at, "ServiceAccount", &account, &documents.service_accounts));
         }
     }
@@ -156,7 +159,7 @@ fn services(documents: &Documents, notes: &mut Vec<Note>) {
     }
 }
 
-fn dangling<T>(at: &Place, kind: &str, name: &ObjectName, there: &BTreeMap<ObjectName, T>) -> Problem {
+fn dangling<T>(at: &Place, kind: &str, name: &ObjectName, there: &Ordered<ObjectName, T>) -> Problem {
     missing(at, kind, name, there.keys())
 }
 

@@ -1,0 +1,42 @@
+//! Times of steps, and what the processor's caches hold when they begin.
+
+use tokio::time::Instant;
+
+use super::load::figures::Figure;
+use super::{MIB, millis};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caches {
+    /// A control plane works once after a change, when others have long used them.
+    Cold,
+    /// The step has just been taken: of a small world all is still there, of a large one not.
+    Warm,
+    AsTheyAre,
+}
+
+pub(crate) struct Clock {
+    caches: Caches,
+    /// More than the last level holds.
+    elsewhere: Vec<u64>,
+    pub(crate) figures: Vec<Figure>,
+}
+
+impl Clock {
+    pub(crate) fn new(caches: Caches) -> Self {
+        let size = if caches == Caches::Cold { 96.0 * MIB } else { 0.0 };
+        Self { caches, elsewhere: vec![1; size as usize / size_of::<u64>()], figures: Vec::new() }
+    }
+
+    /// How long a step takes, without what becomes of its outcome.
+    pub(crate) fn time<T>(&mut self, name: &str, step: impl Fn() -> T) -> T {
+        if self.caches == Caches::Warm {
+            drop(step());
+        }
+        self.elsewhere.iter_mut().for_each(|word| *word = word.wrapping_add(1));
+        std::hint::black_box(&self.elsewhere);
+        let began = Instant::now();
+        let outcome = step();
+        self.figures.push((name.to_owned(), millis(began)));
+        outcome
+    }
+}
