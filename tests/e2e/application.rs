@@ -3,16 +3,15 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -64,20 +63,10 @@ impl App {
     /// Speaks HTTP/1 and, with prior knowledge, HTTP/2. What it answers depends on the path.
     pub async fn http(pod: &Pod) -> Self {
         Self::serve(pod.listen().await, |io, peer, state| async move {
-            let mut start = [0; 3];
-            while matches!(io.peek(&mut start).await, Ok(1..3)) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
             let answer = service_fn(move |req| answer(req, peer, state.clone()));
-            let io = TokioIo::new(io);
-            if &start == b"PRI" {
-                let _ = http2::Builder::new(TokioExecutor::new())
-                    .max_header_list_size(1 << 20)
-                    .serve_connection(io, answer)
-                    .await;
-            } else {
-                let _ = http1::Builder::new().serve_connection(io, answer).with_upgrades().await;
-            }
+            let mut server = auto::Builder::new(TokioExecutor::new());
+            server.http2().max_header_list_size(1 << 20);
+            let _ = server.serve_connection_with_upgrades(TokioIo::new(io), answer).await;
         })
     }
 
@@ -95,16 +84,7 @@ impl App {
                 }
                 Ok::<_, Infallible>(rsp)
             });
-            let mut start = [0; 3];
-            while matches!(io.peek(&mut start).await, Ok(1..3)) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            let io = TokioIo::new(io);
-            if &start == b"PRI" {
-                let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
-            } else {
-                let _ = http1::Builder::new().serve_connection(io, answer).await;
-            }
+            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), answer).await;
         })
     }
 

@@ -12,14 +12,14 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::application::App;
-use crate::client::Kind;
+use crate::client::{Answer, Kind};
 use crate::pair::{BB, Pair};
 use crate::policies::{add, outbound};
 use crate::sandbox::Sandbox;
@@ -80,16 +80,8 @@ impl Fickle {
                     let all = all.clone();
                     async move { answer(req, reply, &all).await }
                 });
-                let mut start = [0; 3];
-                while matches!(io.peek(&mut start).await, Ok(1..3)) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                let io = TokioIo::new(io);
-                if &start == b"PRI" {
-                    let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
-                } else {
-                    let _ = http1::Builder::new().serve_connection(io, answer).await;
-                }
+                let _ =
+                    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), answer).await;
             }
         });
         pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(app.addr)]));
@@ -116,6 +108,14 @@ impl Fickle {
     /// Requests whose head came, so far.
     pub fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the application's failure came through.
+pub fn is_busy(kind: Kind, answer: &Answer) -> bool {
+    match kind {
+        Kind::Grpc => answer.header("grpc-status") == Some("14"),
+        _ => answer.status == 503 && answer.header("x-app").is_some(),
     }
 }
 

@@ -9,9 +9,9 @@ use causeway::model::{Endpoint, Profile, ResourceRef};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 
 use crate::application::App;
 use crate::client::{Client, Kind, empty};
@@ -49,16 +49,7 @@ async fn mesh_app(pair: &Pair) -> App {
             let rsp = rsp.header("l5d-proxy-connection", "close").body(Full::new(Bytes::new()));
             Ok::<_, Infallible>(rsp.unwrap())
         });
-        let mut start = [0; 3];
-        while matches!(io.peek(&mut start).await, Ok(1..3)) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let io = TokioIo::new(io);
-        if &start == b"PRI" {
-            let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
-        } else {
-            let _ = http1::Builder::new().serve_connection(io, answer).await;
-        }
+        let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), answer).await;
     })
 }
 

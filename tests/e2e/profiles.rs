@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::application::App;
 use crate::client::{Answer, Kind, full};
 use crate::every_kind;
-use crate::fickle::{Fickle, Reply};
+use crate::fickle::{Fickle, Reply, is_busy};
 use crate::metrics::page;
 use crate::pair::Pair;
 use crate::policies::{add, outbound};
@@ -74,13 +74,6 @@ async fn post(fickle: &Fickle, kind: Kind, body: Vec<u8>) -> Answer {
     let mut client = fickle.pair.client(kind).await;
     let req = client.request("/").method("POST").body(full(body)).unwrap();
     client.send(req).await
-}
-
-fn is_busy(kind: Kind, answer: &Answer) -> bool {
-    match kind {
-        Kind::Grpc => answer.header("grpc-status") == Some("14"),
-        _ => answer.status == 503 && answer.header("x-app").is_some(),
-    }
 }
 
 /// The sum of a family's samples that have all of these labels.

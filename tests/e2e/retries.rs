@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::client::{Answer, Client, Kind, full, pieces, with_trailers};
 use crate::every_kind;
-use crate::fickle::{Fickle, Reply};
+use crate::fickle::{Fickle, Reply, is_busy};
 use crate::metrics::page;
 use crate::pair::BB;
 use crate::policies::{add, balance, forward};
@@ -42,14 +42,6 @@ fn rule(retry: Option<Retry>) -> HttpRule {
 async fn post(client: &mut Client, body: impl Into<Bytes>) -> Answer {
     let req = client.request("/").method("POST").body(full(body)).unwrap();
     client.send(req).await
-}
-
-/// Whether the application's failure came through.
-fn is_busy(kind: Kind, answer: &Answer) -> bool {
-    match kind {
-        Kind::Grpc => answer.header("grpc-status") == Some("14"),
-        _ => answer.status == 503 && answer.header("x-app").is_some(),
-    }
 }
 
 every_kind! {
