@@ -3,6 +3,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
+use crate::control::files::Folder;
 use crate::control::serve::testing::{Guide, LIMIT};
 
 async fn get(addr: SocketAddr, path: &str) -> (u16, String) {
@@ -21,20 +22,23 @@ async fn json(addr: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-#[tokio::test]
-async fn pods_services_and_problems_can_be_read() {
-    let guide = Guide::new();
-    let folder = guide.open("east");
-    let drain = Drain::default();
+async fn serve(guide: &Guide, folder: &Folder, drain: &Drain) -> SocketAddr {
     let about = About {
         cluster_name: "east".into(),
         folder: guide.path("east"),
         issuing: guide.certifier("east").0.authority.clone(),
         admin: ([127, 0, 0, 1], 9999).into(),
     };
-    let about = Arc::new(about);
-    let views = Views { snapshots: folder.snapshots(), reports: folder.reports(), about };
-    let addr = start(([127, 0, 0, 1], 0).into(), views, &drain).await.unwrap();
+    let views = Views { snapshots: folder.snapshots(), reports: folder.reports(), about: Arc::new(about) };
+    start(([127, 0, 0, 1], 0).into(), views, drain).await.unwrap()
+}
+
+#[tokio::test]
+async fn pods_services_and_problems_can_be_read() {
+    let guide = Guide::new();
+    let folder = guide.open("east");
+    let drain = Drain::default();
+    let addr = serve(&guide, &folder, &drain).await;
 
     let pods = json(addr, "/api/v1/pods").await;
     let pod = &pods[0];
@@ -84,14 +88,7 @@ spec:
     );
     let folder = guide.open("east");
     let drain = Drain::default();
-    let about = About {
-        cluster_name: "east".into(),
-        folder: guide.path("east"),
-        issuing: guide.certifier("east").0.authority.clone(),
-        admin: ([127, 0, 0, 1], 9999).into(),
-    };
-    let views = Views { snapshots: folder.snapshots(), reports: folder.reports(), about: Arc::new(about) };
-    let addr = start(([127, 0, 0, 1], 0).into(), views, &drain).await.unwrap();
+    let addr = serve(&guide, &folder, &drain).await;
     let routes = json(addr, "/api/v1/routes").await;
     let lost = json!({ "type": "ResolvedRefs", "status": "False", "reason": "BackendNotFound",
         "message": "Service mc-demo/dd does not exist" });
