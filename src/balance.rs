@@ -8,32 +8,31 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::endpoint::Locality;
-use crate::model::outbound::{Load, LoadBand, Penalty};
+use crate::model::outbound::{Load, LoadBand};
 use crate::telemetry::balancers::{Balancing, ByUse, Spill, State, Use};
 use crate::telemetry::metric::Counter;
 
+mod choice;
 pub mod circuit;
 mod ewma;
 mod locality;
+mod member;
 mod penalty;
 mod pick;
 mod standing;
 
-use ewma::Ewma;
+use choice::Choice;
 use locality::LocalFirst;
-use pick::Choice;
+pub use member::{Member, Readiness};
+pub use pick::Pick;
 pub use standing::Standing;
 
 /// A changing set of members, keyed by address.
@@ -64,35 +63,6 @@ struct Updates {
     removals: Counter,
 }
 
-/// One address and the way to use it, with its readiness and load.
-pub struct Member<T> {
-    addr: SocketAddr,
-    value: T,
-    local: bool,
-    readiness: Readiness,
-    in_flight: AtomicU32,
-    latency: Ewma,
-    penalty: Option<Penalty>,
-}
-
-/// Tells a balancer whether a member can be used. A new member is not ready.
-#[derive(Clone, Debug)]
-pub struct Readiness {
-    standing: Arc<standing::Shared>,
-    changed: Arc<Notify>,
-}
-
-/// A chosen member, in use until this is dropped or has [`responded`](Pick::responded).
-pub struct Pick<T> {
-    member: Arc<Member<T>>,
-    /// Where it counts as local.
-    local: Option<Arc<LocalFirst>>,
-    since: Instant,
-    in_flight: bool,
-    /// The one that its circuit lets through to see.
-    probe: bool,
-}
-
 impl<T> Balancer<T> {
     pub fn new(load: Load) -> Self {
         Self::local_first(load, ByUse::default())
@@ -120,12 +90,8 @@ impl<T> Balancer<T> {
         make: impl FnOnce(Readiness) -> T,
     ) -> Arc<Member<T>> {
         let local = locality == Locality::Local && self.local_first.iter().any(Option::is_some);
-        let now = Instant::now();
-        let standing = Arc::new(standing::Shared::new(now));
-        let readiness = Readiness { standing, changed: self.changed.clone() };
-        let value = make(readiness.clone());
-        let (latency, penalty) = (Ewma::new(self.load, now), self.load.penalty);
-        Arc::new(Member { addr, value, local, readiness, in_flight: AtomicU32::new(0), latency, penalty })
+        let readiness = Readiness::new(self.changed.clone());
+        Arc::new(Member::new(addr, local, self.load, readiness, make))
     }
 
     /// The members now.
@@ -237,11 +203,11 @@ impl<T: Send + Sync> Balancing for Balancer<T> {
 
 /// One that is not doubted, nor held back since it was down.
 fn preferred<T>(members: &[Arc<Member<T>>], now: Instant) -> Option<&Arc<Member<T>>> {
-    pick::two(members, |member| member.readiness.is_preferred(now)).map(|choice| less_loaded(choice, now))
+    choice::two(members, |member| member.readiness.is_preferred(now)).map(|choice| less_loaded(choice, now))
 }
 
 fn choose<T>(members: &[Arc<Member<T>>], now: Instant) -> Option<&Arc<Member<T>>> {
-    pick::two(members, |member| member.is_ready()).map(|choice| less_loaded(choice, now))
+    choice::two(members, |member| member.is_ready()).map(|choice| less_loaded(choice, now))
 }
 
 /// The less loaded one of two.
@@ -275,201 +241,9 @@ impl<T> Set<T> {
     }
 }
 
-impl<T> Member<T> {
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    pub fn is_ready(&self) -> bool {
-        self.readiness.is_ready()
-    }
-
-    pub fn set_ready(&self, ready: bool) {
-        self.readiness.set(ready);
-    }
-
-    /// For how long it has not answered.
-    pub fn answered(&self, now: Instant) -> Duration {
-        self.latency.age(now)
-    }
-
-    /// Picks that are waiting for their response.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Seconds of expected latency times what is waiting for it; less is better.
-    pub fn load(&self, now: Instant) -> f64 {
-        self.latency.seconds(now) * (f64::from(self.in_flight()) + 1.0)
-    }
-}
-
-impl<T> Deref for Member<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-impl Readiness {
-    pub fn is_ready(&self) -> bool {
-        self.standing.get() != Standing::Down && self.standing.gate.admits()
-    }
-
-    fn is_preferred(&self, now: Instant) -> bool {
-        self.standing.gate.admits() && self.standing.is_preferred(now, fastrand::f64)
-    }
-
-    /// Its circuit is open: it is not chosen, whatever else is known of it.
-    pub fn trip(&self) {
-        self.standing.gate.shut();
-    }
-
-    /// It is chosen once, to see.
-    pub fn admit_one(&self) {
-        if self.standing.gate.admit_one() {
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// Its circuit is closed.
-    pub fn recover(&self) {
-        self.standing.gate.open();
-        self.changed.notify_waiters();
-    }
-
-    pub fn set(&self, ready: bool) {
-        match ready {
-            true => self.rise(Standing::Ready),
-            false => self.change(&[Standing::Doubted, Standing::Returning, Standing::Ready], Standing::Down),
-        }
-    }
-
-    /// It may be down: it is chosen where there is no other.
-    pub fn doubt(&self) {
-        self.change(&[Standing::Returning, Standing::Ready], Standing::Doubted);
-    }
-
-    /// It is not down after all.
-    pub fn trust(&self) {
-        self.change(&[Standing::Doubted], Standing::Ready);
-    }
-
-    /// It was down, and is ready again: it is chosen more and more often.
-    pub fn come_back(&self) {
-        self.rise(Standing::Returning);
-    }
-
-    fn rise(&self, to: Standing) {
-        if self.standing.change(&[Standing::Down], to, Instant::now()) {
-            self.changed.notify_waiters();
-        }
-    }
-
-    fn change(&self, from: &[Standing], to: Standing) {
-        self.standing.change(from, to, Instant::now());
-    }
-}
-
-impl<T> Pick<T> {
-    /// `None` where its circuit lets no more through.
-    fn of(member: &Arc<Member<T>>, local: Option<Arc<LocalFirst>>, now: Instant) -> Option<Self> {
-        let probe = member.readiness.standing.gate.enter()?;
-        member.in_flight.fetch_add(1, Ordering::Relaxed);
-        if let Some(local) = &local {
-            local.begin();
-        }
-        Some(Self { member: member.clone(), local, since: now, in_flight: true, probe })
-    }
-
-    /// What came of it is known: returns whether it is what its circuit waits for.
-    pub fn judged(&mut self) -> bool {
-        std::mem::take(&mut self.probe)
-    }
-
-    pub fn addr(&self) -> SocketAddr {
-        self.member.addr
-    }
-
-    /// The answer has begun (HTTP: the first data of the response body): what was measured is
-    /// recorded, and the pick no longer counts as in flight. Only the first call counts.
-    pub fn responded(&mut self) {
-        if self.release() {
-            let now = Instant::now();
-            self.member.latency.record(now.saturating_duration_since(self.since), now);
-        }
-    }
-
-    /// The head of an answer has come. One that is a failure may count as a latency of its own, at once.
-    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
-        let Some(penalty) = self.member.penalty else { return };
-        if let Some(latency) = penalty::latency(penalty, status, headers, SystemTime::now())
-            && self.release()
-        {
-            self.member.latency.record(latency, Instant::now());
-        }
-    }
-
-    /// Measures from now on: what was waited for until here says nothing of the member's latency.
-    pub fn restart(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// Gives the member back unused: nothing was learned about its latency.
-    pub fn abandon(mut self) {
-        self.release();
-    }
-
-    fn release(&mut self) -> bool {
-        let held = std::mem::take(&mut self.in_flight);
-        if held {
-            self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
-            if let Some(local) = self.local.take() {
-                local.end();
-            }
-        }
-        held
-    }
-}
-
-impl<T> Deref for Pick<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.member.value
-    }
-}
-
-impl<T> Drop for Pick<T> {
-    fn drop(&mut self) {
-        self.responded();
-        let Readiness { standing, changed } = &self.member.readiness;
-        if self.probe && standing.gate.give_back() {
-            changed.notify_waiters();
-        }
-    }
-}
-
 impl<T> fmt::Debug for Balancer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.members.load().all.iter()).finish()
-    }
-}
-
-impl<T> fmt::Debug for Member<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member")
-            .field("addr", &self.addr)
-            .field("ready", &self.is_ready())
-            .field("in_flight", &self.in_flight())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for Pick<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pick").field(&self.member).finish()
     }
 }
 

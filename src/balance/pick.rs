@@ -1,78 +1,111 @@
-//! Two distinct members at random, out of those that are ready.
-//!
-//! Usually nearly all are, so drawing and looking is enough and costs the same for ten members as for
-//! ten thousand. Only where draws keep failing is every member looked at.
+//! A member in use: what is measured of it, until its answer has begun.
 
-/// What there is to choose from; the order is random.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Choice<'a, M> {
-    One(&'a M),
-    Two(&'a M, &'a M),
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
+use super::locality::LocalFirst;
+use super::member::{Member, Readiness};
+use super::penalty;
+
+/// A chosen member, in use until this is dropped or has [`responded`](Pick::responded).
+pub struct Pick<T> {
+    member: Arc<Member<T>>,
+    /// Where it counts as local.
+    local: Option<Arc<LocalFirst>>,
+    since: Instant,
+    in_flight: bool,
+    /// The one that its circuit lets through to see.
+    probe: bool,
 }
 
-/// `None` if no member is ready. Every pair of ready members is as likely as any other.
-pub(super) fn two<M>(members: &[M], ready: impl Fn(&M) -> bool) -> Option<Choice<'_, M>> {
-    if members.len() >= 2 {
-        for _ in 0..DRAWS {
-            let first = fastrand::usize(..members.len());
-            let other = fastrand::usize(..members.len() - 1);
-            let second = if other < first { other } else { other + 1 };
-            if ready(&members[first]) && ready(&members[second]) {
-                return Some(Choice::Two(&members[first], &members[second]));
+impl<T> Pick<T> {
+    /// `None` where its circuit lets no more through.
+    pub(super) fn of(member: &Arc<Member<T>>, local: Option<Arc<LocalFirst>>, now: Instant) -> Option<Self> {
+        let probe = member.readiness.standing.gate.enter()?;
+        member.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(local) = &local {
+            local.begin();
+        }
+        Some(Self { member: member.clone(), local, since: now, in_flight: true, probe })
+    }
+
+    /// What came of it is known: returns whether it is what its circuit waits for.
+    pub fn judged(&mut self) -> bool {
+        std::mem::take(&mut self.probe)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.member.addr
+    }
+
+    /// The answer has begun (HTTP: the first data of the response body): what was measured is
+    /// recorded, and the pick no longer counts as in flight. Only the first call counts.
+    pub fn responded(&mut self) {
+        if self.release() {
+            let now = Instant::now();
+            self.member.latency.record(now.saturating_duration_since(self.since), now);
+        }
+    }
+
+    /// The head of an answer has come. One that is a failure may count as a latency of its own, at once.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let Some(penalty) = self.member.penalty else { return };
+        if let Some(latency) = penalty::latency(penalty, status, headers, SystemTime::now())
+            && self.release()
+        {
+            self.member.latency.record(latency, Instant::now());
+        }
+    }
+
+    /// Measures from now on: what was waited for until here says nothing of the member's latency.
+    pub fn restart(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Gives the member back unused: nothing was learned about its latency.
+    pub fn abandon(mut self) {
+        self.release();
+    }
+
+    fn release(&mut self) -> bool {
+        let held = std::mem::take(&mut self.in_flight);
+        if held {
+            self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
+            if let Some(local) = self.local.take() {
+                local.end();
             }
         }
+        held
     }
-    search(members, ready)
 }
 
-/// Looks at every member, keeping two of the ready ones with equal chances for all (reservoir
-/// sampling).
-fn search<M>(members: &[M], ready: impl Fn(&M) -> bool) -> Option<Choice<'_, M>> {
-    let mut ready = members.iter().filter(|member| ready(member));
-    let mut first = ready.next()?;
-    let Some(mut second) = ready.next() else { return Some(Choice::One(first)) };
-    for (seen, member) in (2..).zip(ready) {
-        match fastrand::usize(..=seen) {
-            0 => first = member,
-            1 => second = member,
-            _ => {}
-        }
+impl<T> Deref for Pick<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.member.value
     }
-    Some(if fastrand::bool() { Choice::Two(first, second) } else { Choice::Two(second, first) })
 }
 
-/// With half of the members ready, one pick in ten looks at all of them.
-const DRAWS: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn none_and_one_are_told() {
-        assert_eq!(two(&[1, 2, 3], |_| false), None);
-        assert_eq!(two::<u8>(&[], |_| true), None);
-        assert_eq!(two(&[1], |_| true), Some(Choice::One(&1)));
-        assert_eq!(two(&[1, 2, 3], |m| *m == 2), Some(Choice::One(&2)));
-    }
-
-    #[test]
-    fn every_ordered_pair_of_ready_members_comes_up_equally_often() {
-        // Many ready: found by drawing. Three among hundreds: found by searching.
-        for (size, is_ready) in [
-            (4_usize, &(|m: &usize| *m != 0) as &dyn Fn(&usize) -> bool),
-            (300, &|m: &usize| [7, 8, 299].contains(m)),
-        ] {
-            let members: Vec<usize> = (0..size).collect();
-            let mut seen = std::collections::BTreeMap::new();
-            for _ in 0..6_000 {
-                match two(&members, is_ready) {
-                    Some(Choice::Two(a, b)) => *seen.entry((*a, *b)).or_insert(0) += 1,
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert_eq!(seen.len(), 6, "{seen:?}");
-            assert!(seen.values().all(|times| (800..1200).contains(times)), "{seen:?}");
+impl<T> Drop for Pick<T> {
+    fn drop(&mut self) {
+        self.responded();
+        let Readiness { standing, changed } = &self.member.readiness;
+        if self.probe && standing.gate.give_back() {
+            changed.notify_waiters();
         }
+    }
+}
+
+impl<T> fmt::Debug for Pick<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pick").field(&self.member).finish()
     }
 }

@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::outbound::Penalty;
 
 mod local_first;
 
