@@ -104,7 +104,8 @@ checks! {
     NAMESPACES: "control-namespaces", Error, Folders, "linked control planes have one namespace",
         "install both control planes into a namespace of the same name: pods elsewhere are not known as meshed";
     NETWORKS: "pod-networks", Error, Folders, "pods of linked clusters have addresses of their own",
-        "give the clusters pod networks that do not overlap, or mirror through the gateway only";
+        "give the clusters pod networks that do not overlap (causeway control --pod-network), or mirror through the \
+         gateway only";
     EXPORTS: "export-namespace", Warning, Folders, "exported Services have their namespace everywhere",
         "make the namespace in the cluster that mirrors, or let it be made: --enable-namespace-creation";
     CLIENTS: "client-meshed", Error, Folders, "clients of pod-to-pod Services are meshed",

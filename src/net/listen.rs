@@ -41,14 +41,26 @@ const AT_ONCE: usize = 8;
 /// would only make that worse.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Says of an error of `bind(2)` or `listen(2)` which address it is about, and what usually causes it.
+pub fn unbound(addr: SocketAddr) -> impl Fn(io::Error) -> io::Error {
+    move |error| {
+        let cause = match error.kind() {
+            io::ErrorKind::AddrInUse => ", another process listens there",
+            io::ErrorKind::AddrNotAvailable => ", this machine does not have that address",
+            io::ErrorKind::PermissionDenied => ", ports below 1024 take CAP_NET_BIND_SERVICE",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{cause}"))
+    }
+}
+
 impl Listener {
     /// Binds an address. Port 0 takes any free port.
     ///
     /// # Errors
     /// What `bind(2)` and `listen(2)` say; the address is named in the error.
     pub fn bind(addr: SocketAddr, accept: &config::Accept, orig_dst: OrigDst) -> io::Result<Self> {
-        let listener = bind(addr, accept.backlog.unwrap_or(DEFAULT_BACKLOG))
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))?;
+        let listener = bind(addr, accept.backlog.unwrap_or(DEFAULT_BACKLOG)).map_err(unbound(addr))?;
         Ok(Self { listener, options: accept.socket, orig_dst })
     }
 

@@ -92,7 +92,21 @@ async fn certificates_of_another_cluster_are_named_as_missing() {
     let root = world();
     let other = ControlArgs { cluster_name: "north".into(), ..args(root.path(), &[]) };
     let message = serve(&other, std::future::pending(), &mut Vec::new()).await.unwrap_err().to_string();
-    assert!(message.contains("north/issuer.key"), "{message}");
+    assert!(
+        message.contains("north/issuer.key does not exist: make it with causeway certs create"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_the_cause() {
+    let root = world();
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let args = ControlArgs { policy_port: port, ..args(root.path(), &[]) };
+    let message = serve(&args, std::future::pending(), &mut Vec::new()).await.unwrap_err().to_string();
+    assert!(message.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{message}");
+    assert!(message.ends_with("another process listens there"), "{message}");
 }
 
 #[test]

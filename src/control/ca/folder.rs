@@ -23,6 +23,8 @@ use super::{Anchor, Authority, InvalidAuthority, TokenKey};
 /// Why the folder cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
+    #[error("{} does not exist: make it with causeway certs create --cluster NAME DIR", .path.display())]
+    Missing { path: PathBuf },
     #[error("{}: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error("{}: {error}", .path.display())]
@@ -148,7 +150,10 @@ fn make_dir(path: &Path) -> Result<(), FolderError> {
 }
 
 fn read(path: &Path) -> Result<String, FolderError> {
-    fs::read_to_string(path).map_err(|error| FolderError::Io { path: path.into(), error })
+    fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => FolderError::Missing { path: path.into() },
+        _ => FolderError::Io { path: path.into(), error },
+    })
 }
 
 fn write(path: &Path, text: &str, mode: u32, written: &mut Vec<PathBuf>) -> Result<(), FolderError> {

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::control::Snapshot;
 use crate::control::index::{Records, Resolved};
 use crate::drain::Drain;
+use crate::net::listen::unbound;
 
 /// Answers change with the manifests; short enough for that, and what resolvers keep at least
 /// (contract 1.4).
@@ -42,10 +43,9 @@ pub async fn start(
     snapshots: watch::Receiver<Arc<Snapshot>>,
     drain: &Drain,
 ) -> io::Result<SocketAddr> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
-    let tcp = TcpListener::bind(addr).await.map_err(named)?;
+    let tcp = TcpListener::bind(addr).await.map_err(unbound(addr))?;
     let bound = tcp.local_addr()?;
-    let udp = UdpSocket::bind(bound).await.map_err(named)?;
+    let udp = UdpSocket::bind(bound).await.map_err(unbound(bound))?;
     drain.spawn(serve_udp(udp, snapshots.clone(), drain.clone()));
     drain.spawn(serve_tcp(tcp, snapshots, drain.clone()));
     Ok(bound)

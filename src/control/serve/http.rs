@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::drain::Drain;
+use crate::net::listen::unbound;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -31,8 +32,7 @@ pub(super) async fn start(
     answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
     drain: &Drain,
 ) -> io::Result<SocketAddr> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
-    let listener = TcpListener::bind(addr).await.map_err(named)?;
+    let listener = TcpListener::bind(addr).await.map_err(unbound(addr))?;
     let bound = listener.local_addr()?;
     drain.spawn(accept_all(listener, Arc::new(answer), drain.clone()));
     Ok(bound)

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, Router};
 
 use crate::drain::Drain;
+use crate::net::listen::unbound;
 use crate::tls::server::{ServerStream, accept};
 use crate::tls::{self, CredentialStore};
 
@@ -41,9 +42,7 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) async fn bind(addr: SocketAddr, store: Arc<CredentialStore>) -> io::Result<Self> {
-        let named =
-            |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"));
-        Ok(Self { listener: TcpListener::bind(addr).await.map_err(named)?, store })
+        Ok(Self { listener: TcpListener::bind(addr).await.map_err(unbound(addr))?, store })
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
