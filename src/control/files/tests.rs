@@ -91,6 +91,31 @@ async fn a_broken_document_is_reported_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_emptied_to_be_written_changes_nothing_until_it_is() {
+    let guide = Guide::new();
+    let east = guide.open("east");
+    let (mut snapshots, mut reports) = (east.snapshots(), east.reports());
+    let before = snapshots.borrow_and_update().clone();
+    let path = guide.folder("east").join("02-bb.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    for _ in 0..2 {
+        fs::write(&path, "").unwrap();
+        let report = until(&mut reports, |report| !report.problems.is_empty()).await;
+        assert!(
+            report.problems[0].to_string().contains("02-bb.yaml:1:1: the file has been emptied"),
+            "{report:?}"
+        );
+    }
+    assert!(Arc::ptr_eq(&before, &snapshots.borrow()), "the whole folder is as it was");
+    fs::write(&path, text.replace("replicas: 1", "replicas: 2")).unwrap();
+    until(&mut reports, |report| report.problems.is_empty()).await;
+    let pods = before.pods().count();
+    until(&mut snapshots, |snapshot| snapshot.pods().count() == pods + 1).await;
+    fs::remove_file(&path).unwrap();
+    until(&mut snapshots, |snapshot| snapshot.pods().count() == pods - 1).await;
+}
+
+#[tokio::test]
 async fn a_broken_or_vanished_linked_folder_keeps_its_last_good_content() {
     let guide = Guide::new();
     let east = guide.open("east");

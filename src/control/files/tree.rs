@@ -60,8 +60,9 @@ impl Tree {
             let stamp = Stamp::of(&metadata);
             let known = self.files.get(&path).is_some_and(|file| file.stamp == stamp);
             if !known || touched.contains(&path) {
-                let parsed = read(&path, stamp.length);
-                let same = self.files.get(&path).is_some_and(|file| file.parsed == parsed);
+                let before = self.files.get(&path).map(|file| &file.parsed);
+                let parsed = read(&path, stamp.length, before);
+                let same = before == Some(&parsed);
                 changed |= !same;
                 self.files.insert(path.clone(), File { stamp, parsed });
             }
@@ -111,12 +112,16 @@ fn is_manifest(path: &Path) -> bool {
     !hidden && extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
 }
 
-fn read(path: &Path, length: u64) -> Parsed {
+/// A file is emptied before it is written anew: where there was something `before`, nothing is not its end.
+fn read(path: &Path, length: u64, before: Option<&Parsed>) -> Parsed {
     let file: Arc<Path> = Arc::from(path);
     if length > LARGEST {
         return unreadable(file, format!("the file has {length} bytes"), "at most 64 MiB");
     }
     match fs::read_to_string(path) {
+        Ok(text) if text.is_empty() && before.is_some_and(|before| *before != Parsed::default()) => {
+            unreadable(file, "the file has been emptied".to_owned(), "documents, or no such file")
+        }
         Ok(text) => manifest::parse(&file, text.strip_prefix('\u{feff}').unwrap_or(&text)),
         Err(error) => unreadable(file, format!("the file cannot be read: {error}"), "a readable UTF-8 file"),
     }
