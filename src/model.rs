@@ -3,6 +3,7 @@
 //! No protobuf, no sockets, no tokio: every value here can be built in a test in one line and
 //! compared with `==`. Protobuf is read and written in [`crate::api`].
 
+pub mod duration;
 pub mod endpoint;
 pub mod filter;
 pub mod identity;

@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use crate::backoff::Backoff;
 use crate::discover::Backend;
+use crate::model::duration;
 use crate::model::outbound::{HttpRule, Retry, Terms};
 
 /// The terms of a request. Its headers for them are removed where they count, and passed on elsewhere.
@@ -22,12 +23,12 @@ pub(super) fn of<'r>(rule: &'r HttpRule<Arc<Backend>>, headers: &mut HeaderMap) 
         statuses: taken(headers, "l5d-retry-http").map(|text| statuses(&text)),
         codes: taken(headers, "l5d-retry-grpc").map(|text| codes(&text)),
         limit: taken(headers, "l5d-retry-limit").and_then(|text| u16::from_str(&text).ok()),
-        timeout: taken(headers, "l5d-retry-timeout").and_then(|text| duration(&text)),
+        timeout: taken(headers, "l5d-retry-timeout").and_then(|text| duration::parse(&text)),
     };
     terms.retry = wish.fulfil(terms.retry);
-    let short = taken(headers, "l5d-timeout").and_then(|text| duration(&text));
-    let long = taken(headers, "l5d-request-timeout").and_then(|text| duration(&text));
-    let response = taken(headers, "l5d-response-timeout").and_then(|text| duration(&text));
+    let short = taken(headers, "l5d-timeout").and_then(|text| duration::parse(&text));
+    let long = taken(headers, "l5d-request-timeout").and_then(|text| duration::parse(&text));
+    let response = taken(headers, "l5d-response-timeout").and_then(|text| duration::parse(&text));
     terms.timeouts.request = long.or(short).or(terms.timeouts.request);
     terms.timeouts.response = response.or(terms.timeouts.response);
     Cow::Owned(terms)
@@ -104,23 +105,6 @@ fn codes(text: &str) -> Vec<u16> {
     text.split(',').filter_map(code).collect()
 }
 
-/// As Kubernetes' manifests write durations, one unit at a time.
-fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let (number, unit) = text.split_at(text.rfind(|c: char| c.is_ascii_digit())? + 1);
-    let number = u64::from_str(number).ok()?;
-    let unit = match unit {
-        "" if number == 0 => 0,
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(unit).map(Duration::from_millis)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +164,7 @@ mod tests {
         let terms = of(&rule, &mut req);
         assert_eq!(terms.retry, Some(Retry { limit: 2, ..retry }));
         assert!(req.is_empty() && terms.timeouts == Timeouts::default(), "a wrong value counts as none");
+        let mut signed = headers(&[("l5d-timeout", "+5s")]);
+        assert_eq!(of(&rule, &mut signed).timeouts, Timeouts::default());
     }
 }

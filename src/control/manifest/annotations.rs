@@ -12,6 +12,7 @@ use super::reader::Reader;
 use super::route::RouteKind;
 use super::yaml::Node;
 use crate::backoff::Backoff;
+use crate::model::duration;
 use crate::model::outbound::{Breaker, Load, Penalty, Retry, SuccessRate, Terms, Timeouts};
 
 /// All that there is to say; what is absent is the default.
@@ -101,7 +102,7 @@ impl Texts<'_> {
     }
 
     fn duration(&mut self, key: &'static str) -> Option<Duration> {
-        self.get(key, DURATION_FORM, duration)
+        self.get(key, DURATION_FORM, duration::parse)
     }
 
     fn flag(&mut self, key: &'static str) -> bool {
@@ -126,24 +127,6 @@ fn group<T: Default>(all: &Labels, wrong: &mut BTreeSet<Wrong>, read: fn(&mut Te
 }
 
 const DURATION_FORM: &str = "a whole number with a unit, ms, s, m, h or d, such as 500ms";
-
-/// Linkerd's form in annotations. Zero needs no unit.
-fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let scale = match unit {
-        "" if number == 0 => 0,
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(scale).map(Duration::from_millis)
-}
 
 /// As Go reads it.
 fn flag(text: &str) -> Option<bool> {
@@ -272,7 +255,7 @@ fn success_rate(texts: &mut Texts<'_>) -> SuccessRate {
     let requests = |text: &str| text.trim().parse().ok().filter(|number| *number <= 1_000_000);
     let threshold = "balancer.alpha.linkerd.io/failure-accrual-success-rate-threshold";
     let threshold = texts.get(threshold, "a number from 0 to 1", part).unwrap_or(0.8);
-    let window = texts.get(WINDOW, WINDOW_FORM, duration).unwrap_or(Duration::from_secs(10));
+    let window = texts.get(WINDOW, WINDOW_FORM, duration::parse).unwrap_or(Duration::from_secs(10));
     if window.is_zero() || (threshold > 0.0 && window < Duration::from_millis(10)) {
         texts.refuse(WINDOW, WINDOW_FORM);
     }
@@ -287,7 +270,7 @@ fn load(texts: &mut Texts<'_>) -> Load {
     }
     let default = Penalty::default();
     // The proxy keeps it as 32 bits of milliseconds.
-    let latency = |text: &str| duration(text).filter(|penalty| penalty.as_millis() <= u32::MAX.into());
+    let latency = |text: &str| duration::parse(text).filter(|penalty| penalty.as_millis() <= u32::MAX.into());
     let key = "balancer.alpha.linkerd.io/load-biaser-penalty";
     let latency = texts.get(key, "a duration of 49 days at most, such as 5s", latency);
     let longest = texts.duration("balancer.alpha.linkerd.io/load-biaser-max-retry-after");

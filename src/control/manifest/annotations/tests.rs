@@ -11,20 +11,6 @@ fn read(all: &[(&str, &str)]) -> (Annotated, Vec<&'static str>) {
 }
 
 #[test]
-fn durations_are_whole_numbers_with_a_unit() {
-    let ms = Duration::from_millis;
-    for (text, wanted) in [("0", ms(0)), ("0s", ms(0)), ("250ms", ms(250)), (" 3s ", ms(3_000))] {
-        assert_eq!(duration(text), Some(wanted), "{text:?}");
-    }
-    assert_eq!(duration("2m"), Some(Duration::from_secs(120)));
-    assert_eq!(duration("1h"), Some(Duration::from_secs(3_600)));
-    assert_eq!(duration("1d"), Some(Duration::from_secs(86_400)));
-    for bad in ["", "5", "1.5s", "-1s", "+1s", "1w", "s", "1s1", "99999999999999999999s", "300000000000d"] {
-        assert_eq!(duration(bad), None, "{bad:?}");
-    }
-}
-
-#[test]
 fn any_annotation_of_retries_makes_them_once() {
     assert_eq!(read(&[]).0, Annotated::default());
     assert_eq!(
