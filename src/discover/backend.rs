@@ -32,10 +32,12 @@ use super::stream::{self, Outages, Patience};
 use reach::{Among, Reach, Set};
 use waiting::Waiting;
 
+mod known;
 mod reach;
 mod waiting;
 mod wave;
 
+pub(super) use known::Known;
 pub use reach::Pick;
 
 /// Makes backends, with all that they share.
@@ -80,14 +82,19 @@ impl Backends {
     /// The backend for a description: one that lives already, or a new one with its own watch.
     pub(super) fn reuse_or_start(
         self: &Arc<Self>,
-        live: &[Arc<Backend>],
-        fresh: &[Arc<Backend>],
+        live: &Known,
+        fresh: &mut Known,
         (spec, breaker): (Spec, Option<Breaker>),
         outages: &Outages,
     ) -> Arc<Backend> {
-        let same = |backend: &&Arc<Backend>| backend.spec == spec && backend.breaker == breaker;
-        let known = live.iter().chain(fresh).find(same);
-        known.cloned().unwrap_or_else(|| Arc::new(self.start(spec, breaker, outages)))
+        let same = |backend: &Arc<Backend>| backend.spec == spec && backend.breaker == breaker;
+        if let Some(known) = fresh.find(&spec, same) {
+            return known.clone();
+        }
+        let known = live.find(&spec, same).cloned();
+        let backend = known.unwrap_or_else(|| Arc::new(self.start(spec, breaker, outages)));
+        fresh.add(&backend.spec, backend.clone());
+        backend
     }
 
     fn start(self: &Arc<Self>, spec: Spec, breaker: Option<Breaker>, outages: &Outages) -> Backend {

@@ -24,7 +24,7 @@ use crate::model::outbound::{
 use crate::model::service_profile::RetryBudget;
 use crate::model::{Authority, Endpoint, OutboundPolicy, Profile, ResourceRef};
 
-use super::backend::{Backend, Backends};
+use super::backend::{Backends, Known};
 use super::stream::{self, Outages, Patience};
 use super::{Destination, Policy, Profiled, Routing, Target, named, profiled};
 
@@ -61,7 +61,7 @@ struct Answers {
 /// What of a routing lives on in the next.
 #[derive(Default)]
 struct Live {
-    backends: Vec<Arc<Backend>>,
+    backends: Known,
     retries: Option<Arc<Retries>>,
 }
 
@@ -207,7 +207,7 @@ impl Lookups {
             .as_ref()
             .is_some_and(|(profile, says)| profiled::override_policy(&mut policy, profile, says));
         let retries = speaks.as_ref().map(|(profile, _)| live.retries(&profile.service.budget));
-        let mut used = Vec::new();
+        let mut used = Known::default();
         let mut take = |spec: BackendSpec, breaker| {
             let backend = self.backends.reuse_or_start(&live.backends, &used, (spec, breaker), outages);
             used.push(backend.clone());
