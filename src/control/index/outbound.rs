@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::control::manifest::Annotated;
+use crate::control::manifest::egress::TrafficPolicy;
 use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::route::TargetKind;
+use crate::control::manifest::{Annotated, EgressNetwork};
 use crate::model::endpoint::Endpoint;
 use crate::model::matching::RequestMatch;
 use crate::model::name::Host;
@@ -53,14 +54,22 @@ fn by_addr(world: &World, client: &str, addr: SocketAddr) -> Result<OutboundPoli
             None => undefined_port(&service.name, addr.port()),
         });
     }
-    if let Some((meta, network)) = egress::of(world, client, addr.ip()) {
+    let is_inside = world.settings.cluster_networks.iter().any(|net| net.contains(&addr.ip()));
+    let network = egress::of(world, client, addr.ip());
+    if let Some((meta, network)) = network.filter(|(_, network)| !is_inside || keeps_back(network)) {
         let outside = Outside { addr, traffic: network.traffic };
         return Ok(of_network(world, client, &meta.name, &meta.annotations, outside));
     }
-    if world.settings.cluster_networks.iter().any(|net| net.contains(&addr.ip())) {
+    if is_inside {
         return Err(LookupError::NotFound(format!("{addr} is no Service")));
     }
     Ok(fallback(addr))
+}
+
+/// Whether nothing goes out: only so does an EgressNetwork count inside of the cluster. One that lets out what is meshed
+/// there would send it in plaintext; it is not accepted (controlplane 3.6).
+fn keeps_back(network: &EgressNetwork) -> bool {
+    network.traffic == TrafficPolicy::Deny
 }
 
 fn of_service(world: &World, client: &str, name: &ObjectName, port: u16) -> OutboundPolicy {

@@ -152,6 +152,37 @@ spec: {{trafficPolicy: Deny, networks: [{{cidr: 192.0.2.0/24}}]}}"
     }
 }
 
+/// One that would send in plaintext what is meshed counts for nothing; what one keeps back stays kept back.
+#[test]
+fn an_address_of_the_cluster_is_let_out_by_no_egress_network() {
+    let world = |traffic: &str| {
+        let network = format!(
+            "apiVersion: policy.linkerd.io/v1alpha1
+kind: EgressNetwork
+metadata: {{name: all, namespace: d}}
+spec: {{trafficPolicy: {traffic}, networks: [{{cidr: 0.0.0.0/0}}]}}"
+        );
+        with(&[&network], |settings| settings.cluster_networks = vec!["10.0.0.0/8".parse().unwrap()])
+    };
+    let at = |world: &Snapshot, addr: &str| world.outbound("d", Target::Addr(addr.parse().unwrap()));
+    let allowed = world("Allow");
+    assert_eq!(allowed.route_faults().count(), 1, "it is not accepted");
+    let pod = at(&allowed, "10.1.0.9:80");
+    assert!(matches!(pod, Err(LookupError::NotFound(_))), "{pod:?}");
+    assert_eq!(
+        at(&allowed, "192.0.2.7:80").unwrap().parent.name(),
+        "all",
+        "elsewhere it counts all the same"
+    );
+    let denied = world("Deny");
+    for addr in ["10.1.0.9:80", "192.0.2.7:80"] {
+        let told = at(&denied, addr).unwrap();
+        let OutboundProtocol::Detect { http1, opaque, .. } = &told.protocol else { panic!("{told:?}") };
+        assert_eq!(http1.routes[0].meta.name(), "http-egress-deny", "{addr}");
+        assert_eq!(opaque[0].refusal, Some(OpaqueRefusal::Forbidden));
+    }
+}
+
 const ALL: &str = include_str!("../../../../tests/manifests/outbound/one/all.yaml");
 
 proptest! {
