@@ -153,7 +153,10 @@ fn takes<B>(
     let path = req.uri().path();
     let mut spent = Ok(());
     let holds = condition.holds(&mut |test| match test {
-        RequestMatch::Method(method) => method == req.method(),
+        RequestMatch::Method(method) => {
+            spent = spent.and_then(|()| effort.spend(1));
+            method == req.method()
+        }
         RequestMatch::Path(pattern) => {
             spent = spent.and_then(|()| effort.spend(path.len() + 1));
             spent.is_ok() && pattern.covers(path.as_bytes())
@@ -279,6 +282,10 @@ mod tests {
     fn conditions_are_made_of_methods_and_whole_paths() {
         let get = || Condition::Is(RequestMatch::Method(Method::GET));
         let takes = |condition: &Condition<RequestMatch>, method: Method, path: &str| {
+        let many = Condition::Any((0..1_000).map(|_| get()).collect());
+        let (post, mut effort) = (Request::post("/").body(()).unwrap(), Effort::default());
+        let asked = (0..5_000).take_while(|_| super::takes(&many, &post, &mut effort).is_ok());
+        assert_eq!(asked.count(), (4 << 20) / 1_000, "each look counts");
             let req = Request::builder().method(method).uri(path).body(()).unwrap();
             takes(condition, &req, &mut Effort::default()).unwrap()
         };

@@ -1,6 +1,6 @@
 //! Request matchers, used by routes of both sides (contract 3.11).
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 mod head;
 mod host;
@@ -108,13 +108,15 @@ impl RequestMatch {
         }
     }
 
-    /// Bytes that its patterns look at, those of the path first of all; what a look costs otherwise is one more.
-    fn pattern_bytes(&self, head: &Head<'_>) -> usize {
-        let path = if matches!(self.path, Some(PathMatch::Regex(_))) { head.path.len() + 1 } else { 0 };
+    /// What a look costs: one, and one for each value of a header; of patterns, and of queries, each byte that they look
+    /// at as well.
+    fn effort(&self, head: &Head<'_>) -> usize {
+        let path = if matches!(self.path, Some(PathMatch::Regex(_))) { head.path.len() + 1 } else { 1 };
         let header = |matched: &HeaderMatch| {
-            head.headers.get_all(&matched.name).iter().map(|value| value.len() + 1).sum::<usize>()
+            let bytes = |value: &HeaderValue| if matched.value.is_pattern() { value.len() + 1 } else { 1 };
+            head.headers.get_all(&matched.name).iter().map(bytes).sum::<usize>()
         };
-        let headers = self.headers.iter().filter(|matched| matched.value.is_pattern()).map(header);
+        let headers = self.headers.iter().map(header);
         let query = head.uri.query().map_or(0, str::len) + 1;
         path + headers.sum::<usize>() + query * self.query.len()
     }
@@ -242,13 +244,31 @@ pub fn best_above<'m>(
         if !may {
             continue;
         }
-        effort.spend(matched.pattern_bytes(head))?;
+        effort.spend(matched.effort(head))?;
         let Some(rank) = matched.rank(head) else { continue };
         if best.as_ref().is_none_or(|(held, found)| rank > *held || (found.is_some() && rank == *held)) {
             best = Some((rank, Some(matched)));
         }
     }
     Ok(best.filter(|(_, found)| found.is_some()))
+}
+
+/// The same as [`best_host`], looking no closer than it is worth.
+///
+/// # Errors
+/// More was to be looked at than `effort` allows.
+pub fn best_host_within<'h>(
+    hosts: &[HostMatch],
+    own: impl FnOnce() -> Option<&'h str>,
+    effort: &mut Effort,
+) -> Result<Option<HostRank>, TooCostly> {
+    let Some(own) = (!hosts.is_empty()).then(own).flatten() else { return Ok(None) };
+    let mut best = None;
+    for wanted in hosts {
+        effort.spend(wanted.effort(own))?;
+        best = best.max(wanted.rank(own));
+    }
+    Ok(best)
 }
 
 /// The rank of the best of `hosts` for a request's own, which is looked at where there are any.

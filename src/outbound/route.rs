@@ -73,7 +73,8 @@ pub fn best<'a, B>(http: &'a HttpRoutes<B>, head: &Head<'_>) -> Result<Best<'a, 
     let mut effort = Effort::default();
     let mut best: Option<(Ranked, Best<'a, B>)> = None;
     for route in &http.routes {
-        let host = matching::best_host(&route.hosts, || head.host());
+        let host = matching::best_host_within(&route.hosts, || head.host(), &mut effort);
+        let host = host.map_err(|TooCostly| Reason::RouteTooCostly)?;
         let held = best.as_ref().map(|(held, _)| *held);
         if (host.is_none() && !route.hosts.is_empty()) || held.is_some_and(|(held, _)| host < held) {
             continue;
@@ -248,7 +249,7 @@ fn weighted<B>(all: &[(B, u32)], is_open: impl Fn(&B) -> bool) -> Option<&B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::matching::{HostMatch, PathMatch, Pattern};
+    use crate::model::matching::{HeaderMatch, HostMatch, PathMatch, Pattern, ValueMatch};
     use proptest::prelude::*;
 
     fn by(path: Option<PathMatch>, method: bool) -> RequestMatch {
@@ -337,6 +338,42 @@ mod tests {
         };
         assert_eq!(ask(100), Some(Reason::NoRoute));
         assert_eq!(ask(16_000), Some(Reason::RouteTooCostly));
+    }
+
+    #[test]
+    fn hosts_and_values_cost_no_more_than_a_request_is_worth() {
+        let to = |text: &str| RequestMatch {
+            headers: vec![HeaderMatch {
+                name: "x-to".parse().unwrap(),
+                value: ValueMatch::Exact(text.as_bytes().to_vec()),
+            }],
+            ..RequestMatch::default()
+        };
+        let ask = |routes: Vec<HttpRoute<()>>, host: &str, values: usize| {
+            let mut req = Request::get(format!("http://{host}/"));
+            for _ in 0..values {
+                req = req.header("x-to", "b");
+            }
+            best(&HttpRoutes::from(routes), &Head::of(&req.body(()).unwrap())).err()
+        };
+        let route = |hosts, matches| HttpRoute {
+            hosts,
+            ..HttpRoute::new(
+                ResourceRef::default_named("x"),
+                vec![HttpRule::new(matches, Distribution::Empty)],
+            )
+        };
+        // As long as the one that is asked for, and another.
+        let long = |n: usize| format!("{n:0>6}.{}", "a.".repeat(123));
+        let exact = || vec![route((0..17_000).map(|n| HostMatch::Exact(long(n))).collect(), vec![])];
+        assert_eq!(ask(exact(), &long(99_999), 0), Some(Reason::RouteTooCostly));
+        assert_eq!(ask(exact(), "b", 0), Some(Reason::NoRoute), "a glance is enough");
+        let labels = |n: usize| long(n).split('.').rev().map(str::to_owned).collect();
+        let suffixes = || vec![route((0..17_000).map(|n| HostMatch::Suffix(labels(n))).collect(), vec![])];
+        assert_eq!(ask(suffixes(), &format!("x.{}", long(99_999)), 0), Some(Reason::RouteTooCostly));
+        let headers = || vec![route(vec![], vec![to("a"); 5_000])];
+        assert_eq!(ask(headers(), "b", 1), Some(Reason::NoRoute));
+        assert_eq!(ask(headers(), "b", 1_000), Some(Reason::RouteTooCostly));
     }
 
     #[test]

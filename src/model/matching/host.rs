@@ -26,16 +26,31 @@ impl HostMatch {
             Self::Suffix(labels) => {
                 let mut rest = host;
                 for label in labels.iter().filter(|label| !label.is_empty()) {
-                    let (before, last) = rest.rsplit_once('.')?;
-                    if !last.eq_ignore_ascii_case(label) {
-                        return None;
-                    }
-                    rest = before;
+                    rest = before_label(rest, label)?;
                 }
                 (!rest.is_empty()).then(|| HostRank::Suffix(host.len() - rest.len()))
             }
         }
     }
+
+    /// What a look costs: one, and each byte of it that may be compared with the host's.
+    pub(super) fn effort(&self, host: &str) -> usize {
+        let bytes = match self {
+            Self::Exact(exact) => {
+                let (exact, host) = (without_dot(exact).len(), without_dot(host).len());
+                if exact == host { exact } else { 0 }
+            }
+            Self::Suffix(labels) => labels.iter().map(|label| label.len() + 1).sum::<usize>().min(host.len()),
+        };
+        bytes + 1
+    }
+}
+
+/// What stands before a host's last label, if that is this one.
+fn before_label<'h>(host: &'h str, label: &str) -> Option<&'h str> {
+    let at = host.len().checked_sub(label.len() + 1)?;
+    let (before, last) = (host.get(..at)?, host.get(at..)?);
+    last.strip_prefix('.')?.eq_ignore_ascii_case(label).then_some(before)
 }
 
 fn without_dot(host: &str) -> &str {
