@@ -33,6 +33,8 @@ pub enum Reason {
     RouteTooCostly,
     /// Policy no longer says that the port speaks HTTP, on a connection that does.
     NotHttp,
+    /// Policy is for another protocol than is spoken, where it had no say in what that is.
+    OtherProtocol,
     /// The route's backend has no dispatcher.
     NoBackend,
     /// The route refuses every connection.
@@ -162,6 +164,7 @@ impl Reason {
             Self::NoRoute          => row(S::NOT_FOUND, 5, "unexpected", "no-route", false, false, "no route takes this request"),
             Self::RouteTooCostly   => row(S::URI_TOO_LONG, 8, "unexpected", "route-too-costly", false, false, "the patterns of the routes take too long for a request of this length; are there too many of them?"),
             Self::NotHttp          => row(S::NOT_FOUND, 5, "unexpected", "not-http", true, false, "the policy of the port no longer is for HTTP; a new connection will be carried as it says"),
+            Self::OtherProtocol    => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "other-protocol", true, false, "unexpected error: the policy of the target is for another protocol than is spoken; does its Service name the right one?"),
             Self::NoBackend        => row(S::BAD_GATEWAY, 14, "unexpected", "no-backend", true, false, "the route's backend has no endpoints to dispatch to"),
             Self::Forbidden        => row(S::FORBIDDEN, 7, "unexpected", "forbidden", true, false, "the route forbids this destination; is the port declared by the Service?"),
             Self::InvalidPolicy    => row(S::INTERNAL_SERVER_ERROR, 13, "unexpected", "invalid-policy", true, false, "unexpected error: the policy from the control plane could not be understood"),
@@ -216,13 +219,14 @@ impl Reason {
     }
 
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::FailFast,
         Self::LoadShed,
         Self::Overloaded,
         Self::NoRoute,
         Self::RouteTooCostly,
         Self::NotHttp,
+        Self::OtherProtocol,
         Self::NoBackend,
         Self::Forbidden,
         Self::InvalidPolicy,

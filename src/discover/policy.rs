@@ -202,16 +202,16 @@ impl Lookups {
                 None => return Some(Routing::Refused(Code::NotFound)),
             },
         };
-        let speaks = profile.and_then(|profile| Some((profile, profiled::says(profile, target.port())?)));
-        let declared = speaks
-            .as_ref()
-            .is_some_and(|(profile, says)| profiled::override_policy(&mut policy, profile, says));
+        let mut speaks = profile.and_then(|profile| Some((profile, profiled::says(profile, target.port())?)));
+        let declared = speaks.as_mut().is_some_and(|(_, says)| {
+            // What a gateway must not understand of policy is about opaque connections: they stay refused.
+            says.opaque &= !matches!(answers.policy, Some(Answer::Invalid));
+            profiled::override_policy(&mut policy, says)
+        });
         let retries = speaks.as_ref().map(|(profile, _)| live.retries(&profile.service.budget));
         let mut used = Known::default();
         let mut take = |spec: BackendSpec, breaker| {
-            let backend = self.backends.reuse_or_start(&live.backends, &used, (spec, breaker), outages);
-            used.push(backend.clone());
-            backend
+            self.backends.reuse_or_start(&live.backends, &mut used, (spec, breaker), outages)
         };
         let policy = policy.map(&mut take);
         let metrics = &self.backends.metrics;

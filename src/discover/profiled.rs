@@ -27,12 +27,16 @@ pub(super) struct Says {
     pub(super) dst: Authority,
     pub(super) parent: ResourceRef,
     pub(super) to: Distribution,
+    /// Opaque connections go there too.
+    pub(super) opaque: bool,
 }
 
 /// A profile's routes, over live backends.
 pub struct Profiled {
     pub parent: ResourceRef,
     pub to: Distribution<Arc<Backend>>,
+    /// Of opaque connections, where it speaks for them.
+    pub opaque: Option<OpaqueRoute<Arc<Backend>>>,
     /// The Service, as requests are told for whom they are.
     pub canonical: HeaderValue,
     /// In order; the last takes all requests.
@@ -67,40 +71,30 @@ pub(super) fn says(profile: &Profile, port: u16) -> Option<Says> {
             Distribution::RandomAvailable(all.iter().map(|to| (balance(&to.authority), to.weight)).collect())
         }
     };
-    Some(Says { parent: service(name, port), dst, to })
+    Some(Says { parent: service(name, port), dst, to, opaque: !overrides.is_empty() })
 }
 
-/// Takes out of a policy what a profile decides. Opaque connections go where its overrides say, if it has any. Returns
-/// whether what was taken out had said that HTTP is spoken.
-pub(super) fn override_policy(policy: &mut OutboundPolicy, profile: &Profile, says: &Says) -> bool {
+/// Takes out of a policy what a profile decides. Returns whether that had said that HTTP is spoken.
+pub(super) fn override_policy(policy: &mut OutboundPolicy, says: &Says) -> bool {
     let made = |http: &HttpRoutes| http.routes.iter().any(|route| !route.meta.is_default());
-    let declared = match &policy.protocol {
-        OutboundProtocol::Detect { http1, http2, .. } => made(http1) || made(http2),
-        _ => false,
-    };
-    let splits = !profile.service.overrides.is_empty();
-    let split = || vec![OpaqueRoute::new(ResourceRef::default_named("profile"), says.to.clone())];
-    if profile.opaque && splits {
-        policy.protocol = OutboundProtocol::Opaque(split());
-        return declared;
-    }
     let none = || HttpRoutes::from(Vec::new());
-    let opaque = match &mut policy.protocol {
+    let (declared, opaque) = match &mut policy.protocol {
         OutboundProtocol::Detect { http1, http2, opaque } => {
+            let declared = made(http1) || made(http2);
             (*http1, *http2) = (none(), none());
-            Some(opaque)
+            (declared, Some(opaque))
         }
         OutboundProtocol::Http1(routes)
         | OutboundProtocol::Http2(routes)
         | OutboundProtocol::Grpc(routes) => {
             *routes = none();
-            None
+            (false, None)
         }
-        OutboundProtocol::Opaque(opaque) => Some(opaque),
-        OutboundProtocol::Tls(_) => None,
+        OutboundProtocol::Opaque(opaque) => (false, Some(opaque)),
+        OutboundProtocol::Tls(_) => (false, None),
     };
-    if let Some(opaque) = opaque.filter(|_| splits) {
-        *opaque = split();
+    if let Some(opaque) = opaque.filter(|_| says.opaque) {
+        opaque.clear();
     }
     declared
 }
@@ -113,7 +107,10 @@ impl Profiled {
         metrics: &Metrics,
         live: &mut impl FnMut(Spec) -> Arc<Backend>,
     ) -> Option<Self> {
-        let Says { dst, parent, to } = says;
+        let Says { dst, parent, to, opaque } = says;
+        let to = to.map(live);
+        let opaque =
+            opaque.then(|| OpaqueRoute::new(ResourceRef::default_named("serviceprofile"), to.clone()));
         let route = |of: &service_profile::Route| Route {
             condition: Some(of.condition.clone()),
             counts: metrics.profiles.route(&dst, &of.labels, of.retryable),
@@ -125,7 +122,7 @@ impl Profiled {
         let rest = Route { condition: None, counts, classes: None, retries: None, timeout: None };
         let routes = given.routes.iter().map(route).chain([rest]).collect();
         let canonical = HeaderValue::try_from(dst.to_string()).ok()?;
-        Some(Self { parent, to: to.map(live), canonical, routes })
+        Some(Self { parent, to, opaque, canonical, routes })
     }
 
     /// The first route that takes a request.
@@ -224,7 +221,7 @@ mod tests {
     fn left(profile: &Profile) -> Option<(usize, Vec<OpaqueRoute>)> {
         let says = says(profile, 8080)?;
         let mut policy = policy();
-        override_policy(&mut policy, profile, &says);
+        override_policy(&mut policy, &says);
         let OutboundProtocol::Detect { http1, http2, opaque } = policy.protocol else { panic!("detects") };
         Some((http1.routes.len() + http2.routes.len(), opaque))
     }
@@ -236,27 +233,18 @@ mod tests {
         let (http, opaque) = left(&profile(1, &[])).unwrap();
         assert_eq!((http, opaque[0].meta.name()), (0, "policy"), "of opaque connections it says nothing");
         let (http, opaque) = left(&profile(0, &[("a.demo:80", 1)])).unwrap();
-        assert_eq!((http, opaque[0].meta.name()), (0, "profile"));
-    }
-
-    #[test]
-    fn an_opaque_profile_s_overrides_count_whatever_policy_speaks() {
-        let profile = Profile { opaque: true, ..profile(0, &[("a.demo:80", 1)]) };
-        let protocol = OutboundProtocol::Http1(vec![].into());
-        let mut policy = OutboundPolicy { protocol, ..policy() };
-        override_policy(&mut policy, &profile, &says(&profile, 8080).unwrap());
-        assert!(matches!(policy.protocol, OutboundProtocol::Opaque(routes) if routes.len() == 1));
+        assert_eq!((http, opaque.len()), (0, 0));
     }
 
     #[test]
     fn a_route_that_somebody_made_says_that_http_is_spoken_though_a_profile_replaces_it() {
         let profile = profile(0, &[("a.demo:80", 1)]);
         let says = says(&profile, 8080).unwrap();
-        assert!(!override_policy(&mut policy(), &profile, &says), "a default route says nothing");
+        assert!(!override_policy(&mut policy(), &says), "a default route says nothing");
         let mut made = policy();
         let OutboundProtocol::Detect { http2, .. } = &mut made.protocol else { panic!("detects") };
         http2.routes[0].meta = ResourceRef::object("gateway.networking.k8s.io", "HTTPRoute", "x");
-        assert!(override_policy(&mut made, &profile, &says));
+        assert!(override_policy(&mut made, &says));
     }
 
     #[test]
@@ -282,10 +270,6 @@ mod tests {
     fn conditions_are_made_of_methods_and_whole_paths() {
         let get = || Condition::Is(RequestMatch::Method(Method::GET));
         let takes = |condition: &Condition<RequestMatch>, method: Method, path: &str| {
-        let many = Condition::Any((0..1_000).map(|_| get()).collect());
-        let (post, mut effort) = (Request::post("/").body(()).unwrap(), Effort::default());
-        let asked = (0..5_000).take_while(|_| super::takes(&many, &post, &mut effort).is_ok());
-        assert_eq!(asked.count(), (4 << 20) / 1_000, "each look counts");
             let req = Request::builder().method(method).uri(path).body(()).unwrap();
             takes(condition, &req, &mut Effort::default()).unwrap()
         };
@@ -298,5 +282,9 @@ mod tests {
         let dear = Condition::Any((0..1_000).map(|n| path(&format!("b{n}"))).collect());
         let long = Request::get(format!("/{}", "a".repeat(16_000))).body(()).unwrap();
         assert_eq!(super::takes(&dear, &long, &mut Effort::default()), Err(TooCostly));
+        let many = Condition::Any((0..1_000).map(|_| get()).collect());
+        let (post, mut effort) = (Request::post("/").body(()).unwrap(), Effort::default());
+        let asked = (0..5_000).take_while(|_| super::takes(&many, &post, &mut effort).is_ok());
+        assert_eq!(asked.count(), (4 << 20) / 1_000, "each look counts");
     }
 }

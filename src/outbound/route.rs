@@ -91,15 +91,20 @@ pub fn best<'a, B>(http: &'a HttpRoutes<B>, head: &Head<'_>) -> Result<Best<'a, 
     best.map(|(_, best)| best).ok_or(Reason::NoRoute)
 }
 
-/// The route of an opaque connection: the first.
+/// The route of an opaque connection: a service profile's, if it has one, whatever policy speaks; else the first.
 pub fn opaque(routing: &Routing) -> Result<TakenOpaque<'_>, Fault> {
     let policy = usable(routing)?;
+    if let Some(profile) = &policy.profile
+        && let Some(route) = &profile.opaque
+    {
+        return Ok(taken(&profile.parent, route));
+    }
     let (OutboundProtocol::Detect { opaque: routes, .. } | OutboundProtocol::Opaque(routes)) =
         &policy.policy.protocol
     else {
-        return Err(Reason::NoRoute.into());
+        return Err(Reason::OtherProtocol.into());
     };
-    Ok(taken(policy, routes.first().ok_or(Reason::NoRoute)?))
+    Ok(taken(&policy.policy.parent, routes.first().ok_or(Reason::NoRoute)?))
 }
 
 /// The route of a connection that asks for a server of this name: the best-ranked, of equals the first.
@@ -116,16 +121,11 @@ pub fn tls<'a>(routing: &'a Routing, name: &DnsName) -> Result<TakenOpaque<'a>, 
             best = Some((rank, route));
         }
     }
-    Ok(taken(policy, best.ok_or(Reason::NoRoute)?.1))
+    Ok(taken(&policy.policy.parent, best.ok_or(Reason::NoRoute)?.1))
 }
 
-fn taken<'a>(policy: &'a Policy, route: &'a OpaqueRoute<Arc<Backend>>) -> TakenOpaque<'a> {
-    TakenOpaque {
-        parent: &policy.policy.parent,
-        route: &route.meta,
-        refusal: route.refusal,
-        backends: &route.backends,
-    }
+fn taken<'a>(parent: &'a ResourceRef, route: &'a OpaqueRoute<Arc<Backend>>) -> TakenOpaque<'a> {
+    TakenOpaque { parent, route: &route.meta, refusal: route.refusal, backends: &route.backends }
 }
 
 fn usable(routing: &Routing) -> Result<&Policy, Fault> {

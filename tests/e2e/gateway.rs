@@ -10,6 +10,7 @@ use causeway::model::service_profile::Override;
 use causeway::model::{Endpoint, Profile};
 use causeway::net::transport_header::TransportHeader;
 use causeway::tls::Offer;
+use linkerd2_proxy_api::outbound as pb;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -364,6 +365,34 @@ async fn a_target_whose_policy_was_refused_ends_the_connection() {
     gate.world.script().policies.refuse(TARGET, Code::InvalidArgument);
     assert_eq!(gate.answer_to(&identity("raw"), &asks_for(TARGET, HTTP1), GET).await, "");
     assert_eq!(gate.app.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_invalid_policy_takes_no_opaque_bytes_wherever_the_profile_would_lead_them() {
+    let gate = Gate::of(async |pod| App::echo(pod).await).await;
+    let canary = "canary.demo.svc.cluster.local:81";
+    let mut endpoint = gate.bb.endpoint(gate.app.addr);
+    endpoint.hint = ProtocolHint::Opaque;
+    gate.world.script().endpoints(canary, &add(vec![endpoint]));
+    let overrides = vec![Override { authority: canary.parse().unwrap(), weight: 1 }];
+    for opaque in [false, true] {
+        let mut profile = Profile { opaque, ..profile(TARGET) };
+        profile.service.overrides = overrides.clone();
+        gate.world.script().profile(TARGET, &profile);
+        gate.world.script().policies.set(TARGET, pb::OutboundPolicy::default());
+        assert_eq!(gate.answer_to(&identity("raw"), &asks_for(TARGET, None), "bytes").await, "");
+        assert_eq!(gate.app.connections(), 0);
+    }
+    // A policy that is none of its business leaves it to the profile.
+    gate.world.script().policy(TARGET, &opaque(balance(TARGET)));
+    let store = gate.world.ca.store(&identity("raw"));
+    until("the overrides", async || {
+        let mut io = shake_hands(&gate.gateway, &store, &gate.gateway.id, Offer::Transport).await.unwrap();
+        let _ = io.write_all(&[&asks_for(TARGET, None).encode()[..], b"bytes"].concat()).await;
+        let mut heard = [0; 5];
+        io.read_exact(&mut heard).await.is_ok() && &heard == b"bytes"
+    })
+    .await;
 }
 
 #[tokio::test]

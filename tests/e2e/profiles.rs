@@ -17,8 +17,8 @@ use crate::client::{Answer, Kind, full};
 use crate::every_kind;
 use crate::fickle::{Fickle, Reply, is_busy};
 use crate::metrics::page;
-use crate::pair::Pair;
-use crate::policies::{add, outbound};
+use crate::pair::{BB, Pair};
+use crate::policies::{add, balance, http_route, outbound};
 use crate::raw::read_until;
 use crate::sandbox::{Sandbox, until};
 
@@ -355,4 +355,32 @@ async fn opaque_connections_are_split_where_a_profile_has_overrides() {
     io.write_all(b"SSH-2.0-x nobody knows this\r\n").await.unwrap();
     read_until(&mut io, "nobody knows this\r\n").await;
     assert_eq!((echo.connections(), pair.app.connections()), (1, 0));
+}
+
+#[tokio::test]
+async fn an_opaque_profile_s_overrides_count_whatever_policy_speaks() {
+    let pair = Pair::with(Sandbox::new().await, &[PROFILED], &[]).await;
+    let echo = App::echo(&pair.bb).await;
+    let script = pair.world.script();
+    let name = "echo.demo.svc.cluster.local:7";
+    script.endpoints(name, &add(vec![Endpoint::plain(echo.addr)]));
+    script.policy(pair.service, &outbound(OutboundProtocol::Http1(vec![http_route(balance(BB))].into())));
+    let split = Profile { opaque: true, ..overrides(&[(name, 1)]) };
+    script.profile(pair.service, &split);
+    let mut io = pair.web.connect(pair.service).await;
+    io.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    read_until(&mut io, "GET / HTTP/1.1\r\n\r\n").await;
+    assert_eq!((echo.connections(), pair.app.connections()), (1, 0));
+    // Without them such a policy has no route for what is opaque.
+    script.profile(pair.service, &Profile { opaque: true, ..Profile::default() });
+    until("the connection's end", async || {
+        let mut io = pair.web.connect(pair.service).await;
+        let _ = io.write_all(b"GET / HTTP/1.1\r\n\r\n").await;
+        let mut heard = [0; 1];
+        !matches!(io.read(&mut heard).await, Ok(1))
+    })
+    .await;
+    let page = page(&pair.web).await;
+    assert!(count(&page, "causeway_faults_total", &["reason=\"other-protocol\""]) > 0);
+    assert_eq!(pair.app.connections(), 0);
 }
