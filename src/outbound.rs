@@ -210,12 +210,13 @@ impl Outbound {
         version: HttpVersion,
         dest: Arc<Destination>,
     ) -> Result<(), Fault> {
-        let session = Arc::new(http::Session::new(self, client, dest));
+        let session = http::Session::new(self, client);
         let close = session.close.clone();
+        let at = Arc::new((session, dest));
         self.http
             .serve(io, version, &self.drain, close, move |req| {
-                let session = session.clone();
-                async move { session.respond(req).await }
+                let at = at.clone();
+                async move { at.0.respond(&at.1, req).await }
             })
             .await
     }

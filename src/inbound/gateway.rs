@@ -114,7 +114,7 @@ impl Passage {
         let forwarded = format!("by={own};for={client};host={host};proto=https");
         let value = |text: &str| HeaderValue::try_from(text).map_err(|error| invalid(error.into()));
         Ok(Self {
-            session: Session::new(&gateway.outbound, call.client, dest.clone()),
+            session: Session::new(&gateway.outbound, call.client),
             looped: call.peer.id() == Some(&gateway.id),
             forwarded: value(&forwarded)?,
             authority: Authority::try_from(host.as_str()).map_err(|error| invalid(error.into()))?,

@@ -9,7 +9,7 @@ use ::http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -19,7 +19,7 @@ use crate::connect::resend::is_idempotent;
 use crate::connect::track;
 use crate::connect::{self, client};
 use crate::discover::backend::Pick;
-use crate::discover::{Backend, Destination, Routing};
+use crate::discover::{Backend, Destination, Routing, Target};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
@@ -41,7 +41,6 @@ use super::{Outbound, form, route};
 
 /// One connection's requests, and what they share.
 pub(crate) struct Session {
-    dest: Arc<Destination>,
     client: SocketAddr,
     informational: bool,
     hostname_labels: bool,
@@ -77,9 +76,8 @@ pub(crate) struct Carried {
 }
 
 impl Session {
-    pub(crate) fn new(outbound: &Outbound, client: SocketAddr, dest: Arc<Destination>) -> Self {
+    pub(crate) fn new(outbound: &Outbound, client: SocketAddr) -> Self {
         Self {
-            dest,
             client,
             informational: outbound.informational_headers,
             hostname_labels: outbound.hostname_labels,
@@ -92,33 +90,44 @@ impl Session {
         }
     }
 
-    /// One of several that share a connection, which this ends.
-    pub(super) fn closing(self, close: CancellationToken) -> Self {
-        Self { close, ..self }
-    }
-
-    pub(super) fn is_for(&self, dest: &Arc<Destination>) -> bool {
-        Arc::ptr_eq(&self.dest, dest)
-    }
-
     /// Answers one request: with the endpoint's answer, or with what its failure means.
     ///
     /// # Errors
     /// The endpoint reset an HTTP/2 stream: so is the application's.
-    pub(super) async fn respond(&self, req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
-        let asked = self.asked(&req);
-        let fault = match self.request(req).await {
-            Ok(rsp) => return Ok(rsp),
-            Err(fault) => fault,
+    pub(super) async fn respond(
+        &self,
+        dest: &Destination,
+        req: Request<Incoming>,
+    ) -> Result<Response<Body<Track>>, Fault> {
+        let (asked, arrived) = (self.asked(&req), Instant::now());
+        let answered = match self.place() {
+            Ok(_place) => self.request(dest, req, arrived).await,
+            Err(fault) => Err(fault),
         };
-        self.refuse(asked, fault)
+        answered.or_else(|fault| self.refuse(&dest.target, asked, fault))
+    }
+
+    /// A place among those that wait for the head of an answer.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, Fault> {
+        self.in_flight.try_acquire().map_err(|_| Reason::Overloaded.into())
     }
 
     /// Answers with what a failure means.
-    pub(super) fn refuse(&self, asked: Asked, fault: Fault) -> Result<Response<Body<Track>>, Fault> {
+    ///
+    /// # Errors
+    /// The endpoint reset an HTTP/2 stream: so is the application's.
+    pub(super) fn refuse(
+        &self,
+        target: &Target,
+        asked: Asked,
+        fault: Fault,
+    ) -> Result<Response<Body<Track>>, Fault> {
         let row = fault.reason.row();
         self.metrics.errors.outbound_http(fault.reason);
-        info!(client = %self.client, orig_dst = %self.dest.target, reason = row.name, "outbound request failed: {fault}");
+        info!(client = %self.client, orig_dst = %target, reason = row.name, "outbound request failed: {fault}");
         if fault.reason == Reason::StreamReset && asked.version == Version::HTTP_2 {
             return Err(fault);
         }
@@ -137,15 +146,18 @@ impl Session {
         }
     }
 
-    async fn request(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
-        let arrived = Instant::now();
-        // Until the head of the answer has come.
-        let _place = self.in_flight.try_acquire().map_err(|_| Reason::Overloaded)?;
-        let routing = self.dest.routing().await?;
+    /// Carries a request that has a place.
+    pub(super) async fn request(
+        &self,
+        dest: &Destination,
+        mut req: Request<Incoming>,
+        arrived: Instant,
+    ) -> Result<Response<Body<Track>>, Fault> {
+        let routing = dest.routing().await?;
         vet::request(&req, false, false)?;
         let leaves_http = upgrade::wanted(&req);
         let upgraded = leaves_http.then(|| hyper::upgrade::on(&mut req));
-        self.prepare(&mut req, leaves_http)?;
+        prepare(&dest.target, &mut req, leaves_http)?;
         self.carry(&routing, Carried { req, arrived, upgraded, right: None }).await
     }
 
@@ -256,20 +268,20 @@ impl Session {
     fn hostname(&self, uri: &Uri) -> Option<DnsName> {
         if self.hostname_labels { uri.host().and_then(|host| host.parse().ok()) } else { None }
     }
+}
 
-    /// Brings a request into the form that routes look at (contract 3.7).
-    fn prepare(&self, req: &mut Request<Incoming>, leaves_http: bool) -> Result<(), Fault> {
-        if req.version() == Version::HTTP_2 {
-            return Ok(());
-        }
-        uri::mark_absolute(req);
-        if leaves_http {
-            return Ok(());
-        }
-        headers::strip_connection(req.headers_mut());
-        let target = || Authority::try_from(self.dest.target.to_string()).ok();
-        uri::normalize(req, target).map_err(|error| Fault::new(Reason::BadRequest, error))
+/// Brings a request into the form that routes look at (contract 3.7).
+fn prepare(target: &Target, req: &mut Request<Incoming>, leaves_http: bool) -> Result<(), Fault> {
+    if req.version() == Version::HTTP_2 {
+        return Ok(());
     }
+    uri::mark_absolute(req);
+    if leaves_http {
+        return Ok(());
+    }
+    headers::strip_connection(req.headers_mut());
+    let authority = || Authority::try_from(target.to_string()).ok();
+    uri::normalize(req, authority).map_err(|error| Fault::new(Reason::BadRequest, error))
 }
 
 /// Why a request has no answer of a backend.

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use ::http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
-use parking_lot::Mutex;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::detect;
-use crate::discover::{Destination, Target};
+use crate::discover::Target;
 use crate::error::{Fault, Reason};
 use crate::message::{Body, headers};
 use crate::model::protocol::HttpVersion;
@@ -23,19 +21,12 @@ use super::early::{self, Turn};
 use super::http::{Session, Track};
 use super::{Outbound, gone};
 
-/// One connection's requests, by what they ask for.
-struct Sessions {
+/// One connection's requests. Between them it holds no destination: names are many, and are forgotten like any other.
+struct Ingress {
     outbound: Arc<Outbound>,
-    client: SocketAddr,
     orig_dst: SocketAddr,
-    /// Ends the application's connection gracefully.
-    close: CancellationToken,
-    /// The latest last.
-    known: Mutex<Vec<Arc<Session>>>,
+    session: Session,
 }
-
-/// Sessions kept at most.
-const MOST: usize = 16;
 
 impl Outbound {
     /// Carries one connection of an ingress. Nothing but its bytes says what it speaks.
@@ -72,44 +63,37 @@ impl Outbound {
         orig_dst: SocketAddr,
         version: HttpVersion,
     ) -> Result<(), Fault> {
-        let (outbound, close) = (self.clone(), CancellationToken::new());
-        let known = Mutex::default();
-        let sessions = Arc::new(Sessions { outbound, client, orig_dst, close: close.clone(), known });
+        let session = Session::new(self, client);
+        let close = session.close.clone();
+        let ingress = Arc::new(Ingress { outbound: self.clone(), orig_dst, session });
         self.http
             .serve(io, version, &self.drain, close, move |req| {
-                let sessions = sessions.clone();
-                async move { sessions.respond(req).await }
+                let ingress = ingress.clone();
+                async move { ingress.respond(req).await }
             })
             .await
     }
 }
 
-impl Sessions {
+impl Ingress {
+    /// Answers one request, from where it asks to go.
     async fn respond(&self, mut req: Request<Incoming>) -> Result<Response<Body<Track>>, Fault> {
-        match target(req.headers_mut(), self.orig_dst) {
-            Ok(target) => self.session(target).respond(req).await,
-            Err(fault) => {
-                let session = self.session(Target::Addr(self.orig_dst));
-                session.refuse(session.asked(&req), fault)
-            }
-        }
+        let (asked, arrived) = (self.session.asked(&req), Instant::now());
+        let mut to = Target::Addr(self.orig_dst);
+        let answered = async {
+            let _place = self.session.place()?; // before anybody is asked
+            to = target(req.headers_mut(), self.orig_dst)?;
+            let dest = self.outbound.discover.get(to.clone()); // discover
+            self.session.request(&dest, req, arrived).await // route…
+        };
+        let answered = answered.await;
+        answered.map_err(for_http).or_else(|fault| self.session.refuse(&to, asked, fault))
     }
+}
 
-    /// The session for a target: another one once what was known of that has been forgotten.
-    fn session(&self, target: Target) -> Arc<Session> {
-        let dest: Arc<Destination> = self.outbound.discover.get(target);
-        let mut known = self.known.lock();
-        if let Some(session) = known.iter().rfind(|session| session.is_for(&dest)) {
-            return session.clone();
-        }
-        let session = Session::new(&self.outbound, self.client, dest).closing(self.close.clone());
-        let session = Arc::new(session);
-        if known.len() >= MOST {
-            known.remove(0);
-        }
-        known.push(session.clone());
-        session
-    }
+/// Policy was asked after it was known that HTTP is spoken.
+fn for_http(fault: Fault) -> Fault {
+    if fault.reason == Reason::NotHttp { Reason::OtherProtocol.into() } else { fault }
 }
 
 /// What a request asks for. The header ends here.
