@@ -13,7 +13,7 @@ use causeway::api;
 use causeway::control::Snapshot;
 use causeway::control::files::Folder;
 use causeway::control::index::{
-    Context, Pod, ProfileAnswer, RouteStatus, Service, Settings, Target, Workload,
+    Context, ObjectName, Pod, ProfileAnswer, RouteStatus, Service, Settings, Target, Workload,
 };
 use causeway::control::mirror::print;
 use causeway::model::endpoint::Endpoint;
@@ -32,6 +32,28 @@ fn guide() {
 #[test]
 fn policies() {
     case("policies", "tests/manifests/policies");
+}
+
+/// Routes and rate limits of ports, and who may use them.
+#[test]
+fn inbound() {
+    compare(
+        "inbound",
+        "tests/manifests/inbound",
+        |_| {},
+        |answers| {
+            answers.snapshot.route_faults().for_each(|fault| answers.line(0, fault.message));
+            let name = |name: &str| ObjectName::new("shop", name);
+            for port in [8080, 9090, 7070, 3306, 9999] {
+                answers.line(0, "");
+                answers.server(&Workload::Pod(name("web")), port);
+            }
+            for port in [80, 81] {
+                answers.line(0, "");
+                answers.server(&Workload::External(name("vm")), port);
+            }
+        },
+    );
 }
 
 #[test]
@@ -341,15 +363,16 @@ impl Answers<'_> {
         ports.sort_unstable();
         ports.dedup();
         for port in ports {
-            self.server(pod, port);
+            self.server(&Workload::Pod(pod.name.clone()), port);
         }
     }
 
-    fn server(&mut self, pod: &Pod, port: u16) {
-        let workload = Workload::Pod(pod.name.clone());
-        let Some(policy) = self.snapshot.server(&workload, port) else {
+    fn server(&mut self, workload: &Workload, port: u16) {
+        let Some(policy) = self.snapshot.server(workload, port) else {
             return self.line(1, format!("server {port}: unknown"));
         };
+        let read = api::inbound::server(api::inbound::encode_server(&policy));
+        assert!(read.is_ok(), "a proxy refuses it: {read:?}");
         self.line(1, format!("server {port}: {} {}", policy.meta.kind(), policy.meta.name()));
         let authorizations: Vec<_> = policy.authorizations.iter().map(authorization).collect();
         for authorization in authorizations {
@@ -359,11 +382,15 @@ impl Answers<'_> {
             None => self.debug(2, "protocol", &policy.protocol),
             Some(routes) => routes.iter().for_each(|route| self.route(route)),
         }
+        policy.rate_limit.iter().for_each(|limit| self.debug(2, "rate limit", limit));
     }
 
     fn route(&mut self, route: &InboundRoute) {
         let names: Vec<_> = route.authorizations.iter().map(|a| a.meta.name()).collect();
         self.line(2, format!("route {} {:?} authorized by {names:?}", route.meta.name(), route.rules));
+        if !route.hosts.is_empty() {
+            self.debug(3, "hosts", &route.hosts);
+        }
     }
 
     fn service(&mut self, service: &Service) {

@@ -7,7 +7,7 @@ use tls_route::sni_match;
 
 use super::backend::{grpc_route, http_route, opaque_route, tls_route as tls_backends};
 use super::terms;
-use crate::api::{InvalidPolicy, encode_resource, filter, matching, resource};
+use crate::api::{InvalidPolicy, encode_duration, encode_resource, filter, matching, resource};
 use crate::model::matching::HostMatch;
 use crate::model::outbound::{HttpRoute, HttpRule, OpaqueRefusal, OpaqueRoute, Terms};
 
@@ -89,15 +89,16 @@ fn only_rule<T>(rules: Vec<T>) -> Result<T, InvalidPolicy> {
         .map_err(|_| InvalidPolicy::Field { field: "route rules", expected: "exactly one rule" })
 }
 
+#[allow(deprecated)] // For proxies that know no other way.
 pub(super) fn encode_http(from: &HttpRoute) -> pb::HttpRoute {
     let rule = |rule: &HttpRule| pb::http_route::Rule {
         matches: rule.matches.iter().map(matching::encode_http).collect(),
         filters: rule.filters.iter().map(filter::encode_outbound_http).collect(),
         backends: http_route::encode(&rule.backends),
         timeouts: terms::encode_timeouts(&rule.terms.timeouts),
+        request_timeout: rule.terms.timeouts.request.and_then(encode_duration),
         retry: rule.terms.retry.as_ref().map(terms::encode_http_retry),
         allow_l5d_request_headers: rule.allow_headers,
-        ..Default::default()
     };
     pb::HttpRoute {
         metadata: encode_resource(&from.meta),
@@ -106,15 +107,16 @@ pub(super) fn encode_http(from: &HttpRoute) -> pb::HttpRoute {
     }
 }
 
+#[allow(deprecated)] // As above.
 pub(super) fn encode_grpc(from: &HttpRoute) -> pb::GrpcRoute {
     let rule = |rule: &HttpRule| pb::grpc_route::Rule {
         matches: rule.matches.iter().map(matching::encode_grpc).collect(),
         filters: rule.filters.iter().map(filter::encode_outbound_grpc).collect(),
         backends: grpc_route::encode(&rule.backends),
         timeouts: terms::encode_timeouts(&rule.terms.timeouts),
+        request_timeout: rule.terms.timeouts.request.and_then(encode_duration),
         retry: rule.terms.retry.as_ref().map(terms::encode_grpc_retry),
         allow_l5d_request_headers: rule.allow_headers,
-        ..Default::default()
     };
     pb::GrpcRoute {
         metadata: encode_resource(&from.meta),

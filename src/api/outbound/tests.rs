@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::strategies;
+use crate::model::ResourceRef;
 use crate::model::filter::Filter;
 use crate::model::matching::{HostMatch, RequestMatch};
 use crate::model::outbound::{
@@ -142,7 +143,7 @@ proptest! {
 }
 
 fn meta() -> Option<linkerd2_proxy_api::meta::Metadata> {
-    encode_resource(&crate::model::ResourceRef::default_named("x"))
+    encode_resource(&ResourceRef::default_named("x"))
 }
 
 fn one_backend() -> pb::Backend {
@@ -183,6 +184,26 @@ fn the_older_way_to_limit_requests_counts_where_there_is_no_newer() {
     let newer = linkerd2_proxy_api::http_route::Timeouts { request: limit(2), ..Default::default() };
     assert_eq!(read(None), Some(Duration::from_secs(1)));
     assert_eq!(read(Some(newer)), Some(Duration::from_secs(2)));
+}
+
+#[test]
+#[allow(deprecated)]
+fn the_limit_of_requests_is_told_in_the_older_way_too() {
+    let told = |protocol: fn(HttpRoutes) -> OutboundProtocol| {
+        let mut rule = HttpRule::new(vec![], Distribution::Empty);
+        rule.terms.timeouts.request = Some(Duration::from_secs(3));
+        let route = HttpRoute::new(ResourceRef::default_named("x"), vec![rule]);
+        let protocol = protocol(vec![route].into());
+        let protocol =
+            encode_policy(&OutboundPolicy { parent: ResourceRef::default_named("x"), protocol }).protocol;
+        match protocol.unwrap().kind.unwrap() {
+            Kind::Http1(mut http) => http.routes.remove(0).rules.remove(0).request_timeout,
+            Kind::Grpc(mut grpc) => grpc.routes.remove(0).rules.remove(0).request_timeout,
+            other => panic!("{other:?}"),
+        }
+    };
+    let limit = encode_duration(Duration::from_secs(3));
+    assert_eq!((told(OutboundProtocol::Http1), told(OutboundProtocol::Grpc)), (limit, limit));
 }
 
 #[test]
