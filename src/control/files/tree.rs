@@ -60,9 +60,12 @@ impl Tree {
             let stamp = Stamp::of(&metadata);
             let known = self.files.get(&path).is_some_and(|file| file.stamp == stamp);
             if !known || touched.contains(&path) {
-                let before = self.files.get(&path).map(|file| &file.parsed);
-                let parsed = read(&path, stamp.length, before);
-                let same = before == Some(&parsed);
+                let before = self.files.get(&path);
+                let parsed = match before {
+                    Some(before) if before.is_emptied(stamp) => emptied(&path),
+                    _ => read(&path, stamp.length),
+                };
+                let same = before.is_some_and(|before| before.parsed == parsed);
                 changed |= !same;
                 self.files.insert(path.clone(), File { stamp, parsed });
             }
@@ -90,6 +93,14 @@ impl Tree {
     }
 }
 
+impl File {
+    /// Whoever writes a file anew empties it first: until it says something, what it said counts. An empty file that
+    /// takes its place is meant so.
+    fn is_emptied(&self, now: Stamp) -> bool {
+        now.length == 0 && now.inode == self.stamp.inode && self.parsed != Parsed::default()
+    }
+}
+
 impl Stamp {
     /// `None` where there is no such file.
     pub(super) fn at(path: &Path) -> Option<Self> {
@@ -112,22 +123,24 @@ fn is_manifest(path: &Path) -> bool {
     !hidden && extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
 }
 
-/// A file is emptied before it is written anew: where there was something `before`, nothing is not its end.
-fn read(path: &Path, length: u64, before: Option<&Parsed>) -> Parsed {
-    let file: Arc<Path> = Arc::from(path);
+fn read(path: &Path, length: u64) -> Parsed {
     if length > LARGEST {
-        return unreadable(file, format!("the file has {length} bytes"), "at most 64 MiB");
+        return unreadable(path, &format!("the file has {length} bytes"), "at most 64 MiB");
     }
     match fs::read_to_string(path) {
-        Ok(text) if text.is_empty() && before.is_some_and(|before| *before != Parsed::default()) => {
-            unreadable(file, "the file has been emptied".to_owned(), "documents, or no such file")
-        }
-        Ok(text) => manifest::parse(&file, text.strip_prefix('\u{feff}').unwrap_or(&text)),
-        Err(error) => unreadable(file, format!("the file cannot be read: {error}"), "a readable UTF-8 file"),
+        // Since it was looked at.
+        Ok(text) if text.is_empty() && length > 0 => emptied(path),
+        Ok(text) => manifest::parse(&Arc::from(path), text.strip_prefix('\u{feff}').unwrap_or(&text)),
+        Err(error) => unreadable(path, &format!("the file cannot be read: {error}"), "a readable UTF-8 file"),
     }
 }
 
-fn unreadable(file: Arc<Path>, message: String, expected: &str) -> Parsed {
-    let at = Place { file, line: 1, column: 1 };
-    Parsed { problems: vec![Problem { at, message, expected: expected.into() }], ..Parsed::default() }
+fn emptied(path: &Path) -> Parsed {
+    unreadable(path, "the file has been emptied", "documents, or no such file")
+}
+
+fn unreadable(path: &Path, message: &str, expected: &str) -> Parsed {
+    let at = Place { file: Arc::from(path), line: 1, column: 1 };
+    let problem = Problem { at, message: message.into(), expected: expected.into() };
+    Parsed { problems: vec![problem], ..Parsed::default() }
 }
