@@ -80,17 +80,17 @@ fn by_turns(worlds: &[World], caches: Caches, plan: &Plan) -> anyhow::Result<Vec
 fn functions(world: &World, caches: Caches) -> anyhow::Result<Vec<Figure>> {
     let mut clock = Clock::new(caches);
     let texts = CLUSTERS.iter().map(|cluster| world.texts(cluster)).collect::<anyhow::Result<Vec<_>>>()?;
-    let parsed = clock.time("parse all files of three clusters, ms", || steps::parse(&texts));
-    let documents = clock.time("put their documents together, ms", || steps::assemble(&parsed))?;
+    let parsed = clock.time("parse all files of three clusters, ms", || steps::parse(&texts))?;
+    let documents = clock.time("put their documents together, ms", || steps::assemble(&parsed))??;
     let own = documents.first().context("no cluster")?;
     let given = addresses(&documents);
-    let linked = clock.time("look at two linked clusters, ms", || steps::observe(&documents, &given));
-    let alone = clock.time("index one cluster, ms", || steps::index(own, &given[0]));
+    let linked = clock.time("look at two linked clusters, ms", || steps::observe(&documents, &given))?;
+    let alone = clock.time("index one cluster, ms", || steps::index(own, &given[0]))?;
     let (_, given) = steps::build(own, &linked, 0, &given[0]);
     let mirror = || steps::mirror(own, &linked, &given);
-    let whole = clock.time("mirror two clusters and index with their mirrors, ms", mirror);
+    let whole = clock.time("mirror two clusters and index with their mirrors, ms", mirror)?;
     let compare = || steps::compare(&whole, own, &linked, &given);
-    let same = clock.time("the same, and find that nothing is different, ms", compare);
+    let same = clock.time("the same, and find that nothing is different, ms", compare)?;
     anyhow::ensure!(same && alone != whole, "a pure function");
     check(&whole, world)?;
     Ok(clock.figures)

@@ -21,6 +21,7 @@ mod addresses;
 mod allocate;
 mod attached;
 mod authorizations;
+mod behind;
 mod dns;
 mod egress;
 mod endpoints;
@@ -55,15 +56,14 @@ pub use super::manifest::workload::{
     Container, ContainerPort, EnvValue, EnvVar, PortRef, Probe, ProbeAction,
 };
 
-use world::World;
-
+pub(in crate::control) use behind::EndpointsInOrder;
 pub(in crate::control) use endpoints::{
     CLUSTER_NAME, GATEWAY_IDENTITY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
 };
 pub(in crate::control) use federated::LOCAL_DISCOVERY;
 pub(in crate::control) use remotes::{cluster_names, remote_urls};
-pub(in crate::control) use slices::{ByService, ServiceEndpoint};
-pub(in crate::control) use world::namespaces;
+pub(in crate::control) use slices::ServiceEndpoint;
+pub(in crate::control) use world::{World, namespaces};
 
 /// The whole desired state of one cluster, with the parts of others that it can see.
 #[derive(Clone, Debug)]
@@ -291,6 +291,8 @@ pub struct Pod {
     given_uid: Option<Arc<str>>,
     /// `None` until one is given out.
     pub ip: Option<IpAddr>,
+    /// That is what a manifest says, or its node's: no other is given out.
+    given_ip: bool,
     /// A second one, of the other family.
     pub other_ip: Option<IpAddr>,
     /// Of its node.
@@ -342,7 +344,7 @@ pub const PROXY_CONTAINER: &str = "linkerd-proxy";
 
 impl Pod {
     fn is_same_but_for_template(&self, other: &Self) -> bool {
-        let own = |pod: &Self| (pod.ip, pod.other_ip, pod.ready, pod.phase, pod.terminating);
+        let own = |pod: &Self| (pod.ip, pod.given_ip, pod.other_ip, pod.ready, pod.phase, pod.terminating);
         let Self { name, given_uid, host_ips, node_name, hostname, .. } = self;
         *name == other.name
             && own(self) == own(other)

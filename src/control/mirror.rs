@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::index::{ByService, ObjectName, Service, ServiceEndpoint, Settings};
+use super::index::{EndpointsInOrder, ObjectName, Service, ServiceEndpoint, Settings, World};
 use super::manifest::labelled::Labels;
 use super::manifest::service::{ServiceKind, ServicePort};
 use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
@@ -79,7 +79,7 @@ pub struct EndpointPort {
 #[derive(Clone, Copy)]
 pub(in crate::control) struct Target<'a> {
     pub(in crate::control) documents: &'a Documents,
-    pub(in crate::control) endpoints: &'a ByService,
+    pub(in crate::control) world: &'a World,
 }
 
 /// By the URL that credentials Secrets spell.

@@ -85,6 +85,18 @@ impl<K: Ord, V> Ordered<K, V> {
         None
     }
 
+    /// Where the key is that this compares as equal: at this place, else anywhere.
+    pub(in crate::control) fn place_near(
+        &self,
+        place: usize,
+        compare: impl Fn(&K) -> Ordering,
+    ) -> Option<usize> {
+        match self.0.get(place) {
+            Some((known, _)) if compare(known).is_eq() => Some(place),
+            _ => self.0.binary_search_by(|(known, _)| compare(known)).ok(),
+        }
+    }
+
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,

@@ -81,27 +81,33 @@ impl Given {
         self.0.at(place).map(|(name, ip)| (name, *ip))
     }
 
-    /// Where each of these names, which are in order, is known.
-    pub(super) fn places<'n>(&self, names: impl Iterator<Item = &'n ObjectName>) -> Vec<Option<usize>> {
-        let mut known = InOrder::of(&self.0);
-        names.map(|name| known.place(name)).collect()
+    /// Where the name is known, which is most often here.
+    pub(super) fn place_near(&self, place: usize, namespace: &str, name: &str) -> Option<usize> {
+        self.0.place_near(place, |known| (&*known.namespace, &*known.name).cmp(&(namespace, name)))
     }
 
-    /// Gives each of these names without an address one of `network`, and tells where each is known. The names
-    /// are in order.
+    /// Of names in order, what each was given.
+    pub(super) fn of<'n>(
+        &self,
+        names: impl Iterator<Item = &'n ObjectName>,
+    ) -> impl Iterator<Item = Option<IpAddr>> {
+        let mut known = InOrder::of(&self.0);
+        names.map(move |name| known.get(name).copied())
+    }
+
+    /// Gives each of these names, which are in order, one of `network` unless the address that it has is good. Tells
+    /// whether any has another one than before.
     pub(super) fn fill<'n>(
         &mut self,
-        names: impl Iterator<Item = &'n ObjectName> + Clone,
+        names: impl Iterator<Item = (&'n ObjectName, Option<IpAddr>)> + Clone,
         network: IpNet,
         taken: &BTreeSet<IpAddr>,
-    ) -> Vec<Option<usize>> {
+    ) -> bool {
         let usable = |ip: &IpAddr| network.contains(ip) && !taken.contains(ip);
-        let places = self.places(names.clone());
-        let known = |place: &Option<usize>| place.and_then(|place| self.at(place));
-        if places.iter().all(|place| known(place).is_some_and(|(_, ip)| usable(&ip))) {
-            return places;
+        if names.clone().all(|(_, ip)| ip.is_some_and(|ip| usable(&ip))) {
+            return false;
         }
-        let wanted: Vec<&ObjectName> = names.clone().collect();
+        let wanted: Vec<&ObjectName> = names.map(|(name, _)| name).collect();
         let given = Arc::make_mut(&mut self.0);
         // An address from another network, or that a manifest claims by now, is given anew.
         given.retain(|_, ip| usable(ip));
@@ -123,7 +129,7 @@ impl Given {
             }
         }
         given.extend(new);
-        self.places(names)
+        true
     }
 }
 
@@ -174,6 +180,10 @@ mod tests {
         names.iter().map(|name| ObjectName::new("ns", name)).collect()
     }
 
+    fn bare(names: &BTreeSet<ObjectName>) -> impl Iterator<Item = (&ObjectName, Option<IpAddr>)> + Clone {
+        names.iter().map(|name| (name, None))
+    }
+
     fn ns(name: &str) -> ObjectName {
         ObjectName::new("ns", name)
     }
@@ -185,9 +195,9 @@ mod tests {
             let network: IpNet = "10.42.7.0/24".parse().unwrap();
             let mut given = Given::default();
             let none = BTreeSet::new();
-            given.fill(names(&first).iter(), network, &none);
+            given.fill(bare(&names(&first)), network, &none);
             let before = given.clone();
-            given.fill(names(&second).iter(), network, &none);
+            given.fill(bare(&names(&second)), network, &none);
             prop_assert!(before.0.iter().all(|(name, ip)| given.get(name) == Some(*ip)));
             let unique: BTreeSet<_> = given.0.values().collect();
             prop_assert_eq!(unique.len(), given.len());
@@ -203,9 +213,9 @@ mod tests {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
         let mut given = Given::default();
         let none = BTreeSet::new();
-        given.fill(names(&["a", "b", "c", "d", "e"].map(String::from)).iter(), network, &none);
+        given.fill(bare(&names(&["a", "b", "c", "d", "e"].map(String::from))), network, &none);
         assert_eq!(given.len(), 5);
-        given.fill(names(&["f".into(), "a".into()]).iter(), network, &none);
+        given.fill(bare(&names(&["f".into(), "a".into()])), network, &none);
         assert!(given.get(&ns("f")).is_some() && given.get(&ns("a")).is_some());
         assert!(given.get(&ns("b")).is_none());
     }
@@ -214,9 +224,9 @@ mod tests {
     fn addresses_that_manifests_claim_are_not_given() {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
         let mut given = Given::default();
-        given.fill(names(&["a".into()]).iter(), network, &BTreeSet::new());
+        given.fill(bare(&names(&["a".into()])), network, &BTreeSet::new());
         let claimed = BTreeSet::from([given.get(&ns("a")).unwrap()]);
-        given.fill(names(&["a".into()]).iter(), network, &claimed);
+        given.fill(bare(&names(&["a".into()])), network, &claimed);
         assert!(!claimed.contains(&given.get(&ns("a")).unwrap()));
     }
 }

@@ -117,10 +117,9 @@ fn by_cluster_ip(service: &Service, host: &str, asked: &Asked<'_>) -> Option<Rec
 
 /// Without a ready endpoint the name of a headless Service does not exist.
 fn by_endpoints(world: &World, service: &Service, host: &str, asked: &Asked<'_>) -> Option<Records> {
-    let endpoints = world.endpoints.get(&service.name).map(Vec::as_slice).unwrap_or_default();
     let mut records = Records::default();
-    for endpoint in endpoints.iter().filter(|endpoint| endpoint.ready) {
-        let label = host_label(endpoint);
+    for endpoint in world.endpoints_of(&service.name).filter(|endpoint| endpoint.ready) {
+        let label = host_label(&endpoint);
         if matches!(asked, Asked::Host(wanted) if **wanted != label) {
             continue;
         }
@@ -234,9 +233,9 @@ fn names_of(world: &World, ip: IpAddr) -> Resolved {
     let mut names: Vec<_> = services.map(|service| host(&service.name)).collect();
     if names.is_empty() {
         for service in world.services.values().filter(|service| service.headless) {
-            let endpoints = world.endpoints.get(&service.name).map(Vec::as_slice).unwrap_or_default();
-            let found = endpoints.iter().filter(|endpoint| endpoint.ip == ip && endpoint.ready);
-            names.extend(found.map(|endpoint| format!("{}.{}", host_label(endpoint), host(&service.name))));
+            let endpoints = world.endpoints_of(&service.name);
+            let found = endpoints.filter(|endpoint| endpoint.ip == ip && endpoint.ready);
+            names.extend(found.map(|endpoint| format!("{}.{}", host_label(&endpoint), host(&service.name))));
         }
     }
     match names.is_empty() {

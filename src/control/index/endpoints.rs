@@ -1,6 +1,7 @@
 //! `Destination.Get`: from a name to the addresses behind it that a client should use
 //! (controlplane 2.2-2.6).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -91,7 +92,7 @@ impl Query<'_> {
     pub(super) fn near(&self, world: &World, service: &Service) -> EndpointSet {
         let mut candidates = self.candidates(world, service);
         if service.local_traffic_only {
-            candidates.retain(|candidate| self.on_clients_node(world, candidate.from));
+            candidates.retain(|candidate| self.on_clients_node(world, &candidate.from));
         } else {
             keep_zone(&mut candidates, self.client.zone);
         }
@@ -106,7 +107,7 @@ impl Query<'_> {
     /// Those that are ready, have the port, and are the instance that was asked for.
     fn candidates<'w>(&self, world: &'w World, service: &Service) -> Vec<Candidate<'w>> {
         let port_name = service.tcp_port(self.port).map(|port| port.name.as_str());
-        let asked = |from: &&ServiceEndpoint| {
+        let asked = |from: &Cow<'_, ServiceEndpoint>| {
             let instance =
                 self.instance.as_ref().is_none_or(|name| from.hostname.as_deref() == Some(name.as_str()));
             from.ready && instance && is_known(world, &from.backing)
@@ -115,8 +116,12 @@ impl Query<'_> {
             Some(name) => from.ports.get(name).copied(),
             None => Some(self.port),
         };
-        let all = all_endpoints(world, service).iter().filter(asked);
-        all.filter_map(|from| Some(Candidate { from, addr: SocketAddr::new(from.ip, port(from)?) })).collect()
+        let all = world.endpoints_of(&service.name).filter(asked);
+        let candidate = |from: Cow<'w, ServiceEndpoint>| {
+            let addr = SocketAddr::new(from.ip, port(&from)?);
+            Some(Candidate { from, addr })
+        };
+        all.filter_map(candidate).collect()
     }
 
     fn on_clients_node(&self, world: &World, from: &ServiceEndpoint) -> bool {
@@ -126,7 +131,7 @@ impl Query<'_> {
 
     fn set(&self, world: &World, service: &Service, mut candidates: Vec<Candidate<'_>>) -> EndpointSet {
         keep_family(&mut candidates, world.settings.ipv6());
-        let labels = set_labels(&service.name, all_endpoints(world, service).first());
+        let labels = set_labels(&service.name, world.endpoints_of(&service.name).next().as_deref());
         let endpoints = candidates.into_iter().filter_map(|candidate| self.endpoint(world, candidate));
         let endpoints = endpoints.map(|endpoint| (endpoint.addr, endpoint)).collect();
         EndpointSet { labels, endpoints, federated: false }
@@ -159,12 +164,8 @@ impl Query<'_> {
 
 /// An endpoint with the address that the asked port has there.
 struct Candidate<'w> {
-    from: &'w ServiceEndpoint,
+    from: Cow<'w, ServiceEndpoint>,
     addr: SocketAddr,
-}
-
-fn all_endpoints<'w>(world: &'w World, service: &Service) -> &'w [ServiceEndpoint] {
-    world.endpoints.get(&service.name).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// What a slice names and the cluster does not have is no endpoint.

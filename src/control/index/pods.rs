@@ -1,8 +1,9 @@
 //! A cluster's pods as one list: there are more of them than of anything else.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::{Given, ObjectName, Pod};
@@ -13,6 +14,8 @@ pub(super) struct Pods {
     all: Vec<Pod>,
     /// Addresses that manifests give them and their nodes.
     claimed: BTreeSet<IpAddr>,
+    /// Where pods begin that do not share the template and the namespace of those before.
+    starts: Vec<u32>,
 }
 
 /// Pods that are made one after the other. What is to be known of all is seen while each is at hand: a list of ten
@@ -26,7 +29,7 @@ pub(super) struct Gathered {
 
 impl Gathered {
     pub(super) fn with_capacity(count: usize) -> Self {
-        let pods = Pods { all: Vec::with_capacity(count), claimed: BTreeSet::new() };
+        let pods = Pods { all: Vec::with_capacity(count), claimed: BTreeSet::new(), starts: Vec::new() };
         Self { pods, in_order: true, host_ips: Arc::default() }
     }
 
@@ -42,6 +45,11 @@ impl Gathered {
                 }
                 twice
             });
+            let start = |next: &mut u32, alike: &[Pod]| {
+                *next += alike.len() as u32;
+                Some(*next - alike.len() as u32)
+            };
+            pods.starts = pods.all.chunk_by(are_alike).scan(0, start).collect();
         }
         pods
     }
@@ -50,8 +58,12 @@ impl Gathered {
 impl Extend<Pod> for Gathered {
     fn extend<I: IntoIterator<Item = Pod>>(&mut self, more: I) {
         for pod in more {
-            self.in_order &= self.pods.all.last().is_none_or(|last| last.name < pod.name);
-            self.pods.claimed.extend(pod.ip.iter().chain(&pod.other_ip));
+            let last = self.pods.all.last();
+            self.in_order &= last.is_none_or(|last| last.name < pod.name);
+            if !last.is_some_and(|last| are_alike(last, &pod)) {
+                self.pods.starts.push(self.pods.all.len() as u32);
+            }
+            self.pods.claimed.extend(pod.ip.iter().filter(|_| pod.given_ip).chain(&pod.other_ip));
             if !Arc::ptr_eq(&self.host_ips, &pod.host_ips) {
                 self.pods.claimed.extend(pod.host_ips.iter());
                 self.host_ips = pod.host_ips.clone();
@@ -75,19 +87,60 @@ impl Pods {
         self.all.get(place as usize)
     }
 
-    /// Names of those that have no address yet.
-    pub(super) fn bare(&self) -> impl Iterator<Item = &ObjectName> + Clone {
-        self.all.iter().filter(|pod| pod.ip.is_none()).map(|pod| &pod.name)
+    /// Those that no manifest gives an address, with the one that was given out to each.
+    pub(super) fn bare(&self) -> impl Iterator<Item = (&ObjectName, Option<IpAddr>)> + Clone {
+        self.all.iter().filter(|pod| !pod.given_ip).map(|pod| (&pod.name, pod.ip))
     }
 
-    /// Gives each of those its address, which is at its place among the given ones, and the name as it is known
-    /// there.
-    pub(super) fn settle(&mut self, given: &Given, places: &[Option<usize>]) {
-        let bare = self.all.iter_mut().filter(|pod| pod.ip.is_none());
-        for (pod, place) in bare.zip(places) {
-            if let Some((name, ip)) = place.and_then(|place| given.at(place)) {
-                (pod.name, pod.ip) = (name.clone(), Some(ip));
-            }
+    /// Gives each of those the address that is given out to it by now.
+    pub(super) fn settle(&mut self, given: &Given) {
+        let known = Known::of(Some(given));
+        self.all.iter_mut().for_each(|pod| known.settle(pod));
+    }
+
+    /// Places of pods that share template and namespace and stand beside each other.
+    pub(super) fn alike(&self) -> impl Iterator<Item = Range<u32>> {
+        let ends = self.starts.iter().skip(1).copied().chain([self.all.len() as u32]);
+        self.starts.iter().zip(ends).map(|(start, end)| *start..end)
+    }
+
+    pub(super) fn within(&self, places: &Range<u32>) -> &[Pod] {
+        self.all.get(places.start as usize..places.end as usize).unwrap_or_default()
+    }
+}
+
+fn are_alike(a: &Pod, b: &Pod) -> bool {
+    Arc::ptr_eq(&a.template, &b.template) && a.name.namespace == b.name.namespace
+}
+
+/// Addresses that were given out, for pods that come in the order of their names, or nearly so.
+pub(super) struct Known<'a> {
+    given: Option<&'a Given>,
+    /// Where the next one probably is.
+    next: Cell<usize>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn of(given: Option<&'a Given>) -> Self {
+        Self { given, next: Cell::new(0) }
+    }
+
+    /// The name as it is known, which is shared instead of made again, and the address.
+    pub(super) fn named(&self, namespace: &str, name: &str) -> Option<(&'a ObjectName, IpAddr)> {
+        let given = self.given?;
+        let place = given.place_near(self.next.get(), namespace, name)?;
+        self.next.set(place + 1);
+        given.at(place)
+    }
+
+    pub(super) fn settle(&self, pod: &mut Pod) {
+        if pod.given_ip {
+            return;
+        }
+        let known = self.named(&pod.name.namespace, &pod.name.name);
+        pod.ip = known.map(|(_, ip)| ip);
+        if let Some((name, _)) = known {
+            pod.name = name.clone();
         }
     }
 }

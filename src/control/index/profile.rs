@@ -128,9 +128,9 @@ fn of_instance(
     instance: &str,
     port: u16,
 ) -> Result<ProfileAnswer, LookupError> {
-    let endpoints = world.endpoints.get(&service.name).map(Vec::as_slice).unwrap_or_default();
-    let found = endpoints.iter().find(|endpoint| endpoint.hostname.as_deref() == Some(instance));
-    let pod = found.and_then(|endpoint| match &endpoint.backing {
+    let mut endpoints = world.endpoints_of(&service.name);
+    let found = endpoints.find(|endpoint| endpoint.hostname.as_deref() == Some(instance));
+    let pod = found.as_ref().and_then(|endpoint| match &endpoint.backing {
         Backing::Pod(name) => world.pods.get(name),
         _ => None,
     });

@@ -47,8 +47,7 @@ impl Linked {
 
     /// What the mirror looks at.
     fn target(&self) -> Target<'_> {
-        let endpoints = &self.presumed.as_ref().unwrap_or(&self.world).endpoints;
-        Target { documents: &self.documents, endpoints }
+        Target { documents: &self.documents, world: self.presumed.as_ref().unwrap_or(&self.world) }
     }
 
     /// As a Secret describes it: its word counts, not the other cluster's.

@@ -3,22 +3,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::ops::Deref;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::control::manifest::labelled::{Labelled, Labels};
-use crate::control::manifest::service::Family;
 use crate::control::manifest::{Documents, EndpointSlice, ExternalWorkload, Meta, Object};
 use crate::control::mirror::{AddressOf, Endpoints};
 use crate::control::ordered::{InOrder, Ordered};
 
 use super::external::{self, ZONE};
-use super::pods::Compared;
+use super::pods::Pods;
 use super::world::Services;
-use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
+use super::{ObjectName, Pod, Service};
 
 /// One address of a Service, before it is known which port is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::control) struct ServiceEndpoint {
     pub(super) ip: IpAddr,
     pub(in crate::control) ready: bool,
@@ -33,30 +32,15 @@ pub(in crate::control) struct ServiceEndpoint {
 }
 
 /// By Service. A Service without endpoints has no entry.
-#[derive(Clone, Debug)]
-pub(in crate::control) struct ByService(Ordered<ObjectName, Vec<ServiceEndpoint>>);
+pub(super) type ByService = Ordered<ObjectName, Vec<Part>>;
 
-impl Deref for ByService {
-    type Target = Ordered<ObjectName, Vec<ServiceEndpoint>>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl PartialEq for ByService {
-    /// Endpoints of one template share their ports, and all of a Service its slice: these are looked at once for
-    /// all that stand beside each other.
-    fn eq(&self, other: &Self) -> bool {
-        let (mut ports, mut slices) = (Compared::default(), Compared::default());
-        let mut same = |a: &ServiceEndpoint, b: &ServiceEndpoint| {
-            a.is_same_but_for_shared(b) && ports.are(&a.ports, &b.ports) && slices.are(&a.slice, &b.slice)
-        };
-        self.len() == other.len()
-            && self.iter().zip(other.iter()).all(|((name, a), (other, b))| {
-                name == other && a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-            })
-    }
+/// Some of a Service's endpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Part {
+    Listed(Vec<ServiceEndpoint>),
+    /// Those of pods that share a template, at these places among all: they follow from the Service and the pods,
+    /// of which there are too many to write down each once more.
+    Drawn(Range<u32>),
 }
 
 /// What runs at an address.
@@ -66,17 +50,6 @@ pub(super) enum Backing {
     Plain,
     Pod(ObjectName),
     External(ObjectName),
-}
-
-impl ServiceEndpoint {
-    fn is_same_but_for_shared(&self, other: &Self) -> bool {
-        let Self { ip, ready, hostname, backing, zone, for_zones, ports: _, slice: _ } = self;
-        (*ip, *ready) == (other.ip, other.ready)
-            && *hostname == other.hostname
-            && *backing == other.backing
-            && *zone == other.zone
-            && *for_zones == other.for_zones
-    }
 }
 
 /// Metadata of a slice (controlplane 2.4): who answers at a gateway, and for which name.
@@ -105,29 +78,38 @@ const EXTERNAL_CONTROLLER: &str = "linkerd-external-workloads-controller";
 pub(super) fn endpoints(
     documents: &Documents,
     services: &Services,
-    pods: &[Pod],
+    pods: &Pods,
     mirrored: &Ordered<ObjectName, Endpoints>,
 ) -> ByService {
     let mut written = written(documents);
-    let alike = alike(pods);
+    let alike: Vec<Alike<'_>> =
+        pods.alike().filter_map(|places| Some((pods.within(&places).first()?, places))).collect();
     let drawn = Drawn::new(documents, services, &alike);
     let (mut copies, mut mirrors) = (InOrder::of(&documents.endpoints), InOrder::of(mirrored));
     let found = services.iter().filter_map(|(name, service)| {
-        let Written { mut endpoints, controllers } = written.remove(name).unwrap_or_default();
+        let Written { endpoints, controllers } = written.remove(name).unwrap_or_default();
+        let mut parts = Vec::new();
+        list(&mut parts, endpoints);
         if !service.selector.is_empty() {
-            drawn.add(service, &controllers, &mut endpoints);
+            drawn.add(service, &controllers, &mut parts);
         } else if !controllers.contains(&MIRRORING_CONTROLLER) {
-            endpoints.extend(copies.get(name).into_iter().flat_map(copied));
+            list(&mut parts, copies.get(name).map(copied).unwrap_or_default());
         }
-        endpoints.extend(mirrors.get(name).into_iter().flat_map(|made| of_mirror(made, services)));
-        (!endpoints.is_empty()).then(|| (name.clone(), endpoints))
+        list(&mut parts, mirrors.get(name).map(|made| of_mirror(made, services)).unwrap_or_default());
+        (!parts.is_empty()).then(|| (name.clone(), parts))
     });
     let mut all: Ordered<_, _> = found.collect();
     // Of Services that are not there.
     for (name, written) in written.into_iter().filter(|(_, written)| !written.endpoints.is_empty()) {
-        all.insert(name, written.endpoints);
+        all.insert(name, vec![Part::Listed(written.endpoints)]);
     }
-    ByService(all)
+    all
+}
+
+fn list(parts: &mut Vec<Part>, endpoints: Vec<ServiceEndpoint>) {
+    if !endpoints.is_empty() {
+        parts.push(Part::Listed(endpoints));
+    }
 }
 
 /// The slices of one Service that are among the documents, and who wrote them.
@@ -151,51 +133,37 @@ fn written(documents: &Documents) -> HashMap<ObjectName, Written<'_>> {
 
 /// What selectors draw from: pods of one template beside each other, and external workloads.
 struct Drawn<'a> {
-    alike: Labelled<'a, &'a [Pod]>,
+    alike: Labelled<'a, Alike<'a>>,
     external: Labelled<'a, Object<ExternalWorkload>>,
-    zones: BTreeMap<Arc<str>, Arc<str>>,
 }
 
+/// The first of pods that share a template, and the places of all.
+type Alike<'a> = (&'a Pod, Range<u32>);
+
 impl<'a> Drawn<'a> {
-    fn new(documents: &'a Documents, services: &'a Services, alike: &'a [&'a [Pod]]) -> Self {
+    fn new(documents: &'a Documents, services: &'a Services, alike: &'a [Alike<'a>]) -> Self {
         let keys =
             services.values().flat_map(|service| service.selector.keys()).map(String::as_str).collect();
-        let of_first = |pods: &'a &'a [Pod]| {
-            let first = pods.first()?;
-            Some((&*first.name.namespace, &*first.labels, pods))
-        };
+        let of_first = |pods: &'a Alike<'a>| (&*pods.0.name.namespace, &*pods.0.labels, pods);
         let external = documents.external_workloads.values();
         let external = external.map(|workload| (&*workload.0.name.namespace, &*workload.0.labels, workload));
         Self {
-            alike: Labelled::of(alike.iter().filter_map(of_first), &keys),
+            alike: Labelled::of(alike.iter().map(of_first), &keys),
             external: Labelled::of(external, &keys),
-            zones: zones(documents),
         }
     }
 
     /// What a Service's selector takes, where none of these `controllers` has written it.
-    fn add(&self, service: &Service, controllers: &[&str], found: &mut Vec<ServiceEndpoint>) {
+    fn add(&self, service: &Service, controllers: &[&str], parts: &mut Vec<Part>) {
         if !controllers.contains(&POD_CONTROLLER) {
-            let head = SliceHead::of(service);
-            for pods in self.alike.candidates(&service.name.namespace, &service.selector) {
-                let chosen = pods.first().filter(|first| service.selects(&first.labels));
-                let Some(first) = chosen else { continue };
-                let ports = ports(service, &first.template);
-                let living = pods.iter().filter(|pod| pod.phase != Phase::Finished);
-                found.extend(living.flat_map(|pod| of_pod(service, pod, &ports, &self.zones, &head)));
-            }
+            let candidates = self.alike.candidates(&service.name.namespace, &service.selector).iter();
+            let chosen = candidates.filter(|(first, _)| service.selects(&first.labels));
+            parts.extend(chosen.map(|(_, places)| Part::Drawn(places.clone())));
         }
         if !controllers.contains(&EXTERNAL_CONTROLLER) {
-            found.extend(external::endpoints(&self.external, service));
+            list(parts, external::endpoints(&self.external, service));
         }
     }
-}
-
-/// Pods that share a template and stand beside each other.
-fn alike(pods: &[Pod]) -> Vec<&[Pod]> {
-    let same =
-        |a: &Pod, b: &Pod| Arc::ptr_eq(&a.template, &b.template) && a.name.namespace == b.name.namespace;
-    pods.chunk_by(same).collect()
 }
 
 /// Zones of nodes, by name.
@@ -213,42 +181,6 @@ fn copied((meta, slices): &Object<Vec<EndpointSlice>>) -> Vec<ServiceEndpoint> {
     }
     let head = Arc::new(SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() });
     slices.iter().flat_map(|slice| given(&meta.name.namespace, slice, &head)).collect()
-}
-
-/// What the ports of a Service are in pods of a template.
-fn ports(service: &Service, pods: &Template) -> Arc<BTreeMap<String, u16>> {
-    let number = |target: &PortRef| match target {
-        PortRef::Number(port) => Some(*port),
-        PortRef::Name(name) => pods.named_port(name),
-    };
-    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
-    Arc::new(tcp.filter_map(|port| Some((port.name.clone(), number(&port.target)?))).collect())
-}
-
-/// One for each of the pod's addresses that is of a family that the Service has.
-fn of_pod<'a>(
-    service: &'a Service,
-    pod: &'a Pod,
-    ports: &'a Arc<BTreeMap<String, u16>>,
-    zones: &BTreeMap<Arc<str>, Arc<str>>,
-    head: &'a Arc<SliceHead>,
-) -> impl Iterator<Item = ServiceEndpoint> + 'a {
-    let zone = zones.get(&pod.node_name).cloned();
-    let named = pod.subdomain.as_deref() == Some(&*service.name.name);
-    let listed = |ip: &IpAddr| service.families.contains(&Family::of(*ip));
-    let counts =
-        move |ip: &IpAddr| if service.families.is_empty() { pod.ip == Some(*ip) } else { listed(ip) };
-    let ips = [pod.ip, pod.other_ip].into_iter().flatten().filter(counts);
-    ips.map(move |ip| ServiceEndpoint {
-        ip,
-        ready: pod.ready || service.publish_not_ready,
-        hostname: pod.hostname.clone().filter(|_| named),
-        backing: Backing::Pod(pod.name.clone()),
-        ports: ports.clone(),
-        for_zones: zone.clone().filter(|_| service.same_zone).into_iter().collect(),
-        zone: zone.clone(),
-        slice: head.clone(),
-    })
 }
 
 /// The Service of a slice: its label, else an owner (controlplane 2.4).

@@ -12,15 +12,15 @@ use crate::control::manifest::workload::{Deployment, PodSpec, PodTemplate};
 use crate::control::manifest::{self, Documents, Meta, StatefulSet};
 
 use super::inject::Injector;
-use super::pods::{Gathered, Pods};
-use super::{ObjectName, Phase, Pod, Settings, Template};
+use super::pods::{Gathered, Known, Pods};
+use super::{Given, ObjectName, Phase, Pod, Settings, Template};
 
 /// For how many pods there is room from the start, whatever a manifest asks for.
 const ROOM: usize = 100_000;
 
-/// Every pod of the documents, without addresses yet unless given.
-pub(super) fn pods(documents: &Documents, settings: &Settings) -> Pods {
-    let cluster = Cluster::new(documents, settings);
+/// Every pod of the documents, with the address that its manifest gives it or that was given out to it before.
+pub(super) fn pods(documents: &Documents, settings: &Settings, given: Option<&Given>) -> Pods {
+    let cluster = Cluster::new(documents, settings, given);
     let plain = documents.deployments.values().map(|(_, body)| body.replicas as usize);
     let derived: usize = plain.sum();
     let mut pods = Gathered::with_capacity(documents.pods.len() + derived.min(ROOM));
@@ -48,6 +48,7 @@ struct Cluster<'a> {
     injector: Injector<'a>,
     owned: Owned<'a>,
     nodes: Arc<[Place]>,
+    known: Known<'a>,
 }
 
 /// A node: its name and addresses.
@@ -84,7 +85,7 @@ struct Model {
 }
 
 impl<'a> Cluster<'a> {
-    fn new(documents: &'a Documents, settings: &'a Settings) -> Self {
+    fn new(documents: &'a Documents, settings: &'a Settings, given: Option<&'a Given>) -> Self {
         let nodes = documents.nodes.values().map(|(meta, node)| (meta.name.name.clone(), node.ips.clone()));
         let mut nodes: Vec<Place> = nodes.collect();
         // Where none are given there is one.
@@ -92,7 +93,8 @@ impl<'a> Cluster<'a> {
             nodes.push((settings.node_name.as_str().into(), Arc::default()));
         }
         let injector = Injector::new(settings);
-        Self { documents, injector, owned: owned(documents), nodes: nodes.into() }
+        let known = Known::of(given);
+        Self { documents, injector, owned: owned(documents), nodes: nodes.into(), known }
     }
 
     fn given_pod(&self, meta: &Meta, pod: &manifest::Pod) -> Pod {
@@ -111,9 +113,10 @@ impl<'a> Cluster<'a> {
             Some(_) => made.phase = Phase::Running,
         }
         if let [first, others @ ..] = pod.status.ips.as_slice() {
-            made.ip = Some(*first);
+            (made.ip, made.given_ip) = (Some(*first), true);
             made.other_ip = others.first().copied();
         }
+        self.known.settle(&mut made);
         if !pod.status.host_ips.is_empty() {
             made.host_ips.clone_from(&pod.status.host_ips);
         }
@@ -137,7 +140,7 @@ impl<'a> Cluster<'a> {
         let hash = ("pod-template-hash".to_owned(), body.template_hash.clone());
         let owner = ("deployment".to_owned(), meta.name.name.to_string());
         let model = self.derived(&meta.name, &body.template, owner, &[hash]);
-        generated(&meta.name, &set, &model, body.replicas)
+        self.generated(&meta.name, &set, &model, body.replicas)
     }
 
     /// Those of a ReplicaSet whose Deployment is here too are the Deployment's.
@@ -150,7 +153,7 @@ impl<'a> Cluster<'a> {
             return Vec::new();
         }
         let model = self.derived(&meta.name, &body.template, controller("replicaset", meta), &[]);
-        generated(&meta.name, &meta.name.name, &model, body.replicas)
+        self.generated(&meta.name, &meta.name.name, &model, body.replicas)
     }
 
     fn job(&self, meta: &Meta, body: &Deployment) -> Vec<Pod> {
@@ -160,7 +163,7 @@ impl<'a> Cluster<'a> {
         let labels = ["batch.kubernetes.io/job-name", "job-name"];
         let labels = labels.map(|key| (key.to_owned(), meta.name.name.to_string()));
         let model = self.derived(&meta.name, &body.template, controller("job", meta), &labels);
-        generated(&meta.name, &meta.name.name, &model, body.replicas)
+        self.generated(&meta.name, &meta.name.name, &model, body.replicas)
     }
 
     /// One on each node that it may run on.
@@ -171,7 +174,7 @@ impl<'a> Cluster<'a> {
         let owner = ("daemonset".to_owned(), meta.name.name.to_string());
         let revision = ("controller-revision-hash".to_owned(), body.template_hash.clone());
         let model = self.derived(&meta.name, &body.template, owner, &[revision]);
-        generated(&meta.name, &meta.name.name, &model, model.nodes.len() as u32)
+        self.generated(&meta.name, &meta.name.name, &model, model.nodes.len() as u32)
     }
 
     /// A StatefulSet's pods keep their names when they are made again.
@@ -183,7 +186,12 @@ impl<'a> Cluster<'a> {
         let mut model = self.derived(&meta.name, &set.pods.template, owner, &[]);
         let subdomain = Some(set.service_name.clone()).filter(|service| !service.is_empty());
         Arc::make_mut(&mut model.template).subdomain = subdomain;
-        (0..set.pods.replicas).map(|replica| numbered_pod(meta, set, &model, replica)).collect()
+        let numbered = |replica| {
+            let mut pod = numbered_pod(meta, set, &model, replica);
+            self.known.settle(&mut pod);
+            pod
+        };
+        (0..set.pods.replicas).map(numbered).collect()
     }
 
     /// Whether the folder holds a workload's pods themselves, as `kubectl get all` prints them. `owner` is
@@ -231,6 +239,25 @@ impl<'a> Cluster<'a> {
         self.model(template, &given.spec)
     }
 
+    /// Pods with generated names that begin with `set`. Names that are known are not made again.
+    fn generated(&self, workload: &ObjectName, set: &str, model: &Model, replicas: u32) -> Vec<Pod> {
+        // Generated names keep 58 bytes of what they start with.
+        let mut name: String = format!("{set}-").chars().take(58).collect();
+        let start = name.len();
+        let pod = |(suffix, replica): ([char; 5], u32)| {
+            name.truncate(start);
+            name.extend(suffix);
+            let known = self.known.named(&workload.namespace, &name);
+            let known_name = known.map(|(name, _)| name.clone());
+            let mut pod = model.pod(known_name.unwrap_or_else(|| workload.beside(&name)), replica);
+            if !pod.given_ip {
+                pod.ip = known.map(|(_, ip)| ip);
+            }
+            pod
+        };
+        suffixes(workload, set, replicas).into_iter().map(pod).collect()
+    }
+
     fn model(&self, template: Template, spec: &PodSpec) -> Model {
         let hostname = spec.hostname.as_deref().map(Arc::from);
         Model { template: Arc::new(template), hostname, nodes: self.nodes(spec) }
@@ -262,6 +289,7 @@ impl Model {
             name,
             given_uid: None,
             ip: host_ips.first().copied().filter(|_| self.template.host_network),
+            given_ip: self.template.host_network && !host_ips.is_empty(),
             other_ip: None,
             host_ips,
             node_name,
@@ -274,27 +302,21 @@ impl Model {
     }
 }
 
-/// Pods with generated names that begin with `set`.
-fn generated(workload: &ObjectName, set: &str, model: &Model, replicas: u32) -> Vec<Pod> {
-    // Generated names keep 58 bytes of what they start with.
-    let mut name: String = format!("{set}-").chars().take(58).collect();
+/// Ends of generated names, in order, each with its replica.
+fn suffixes(workload: &ObjectName, set: &str, replicas: u32) -> Vec<([char; 5], u32)> {
     let mut seed = format!("{}/{set}/", workload.namespace);
-    let (start, seeded) = (name.len(), seed.len());
-    let mut named = |replica| {
-        name.truncate(start);
+    let seeded = seed.len();
+    let suffix = |replica| {
         seed.truncate(seeded);
         let _ = write!(seed, "{replica}");
-        name.extend(hash::suffix(&seed, 5));
-        (Arc::from(name.as_str()), replica)
+        let mut letters = ['-'; 5];
+        letters.iter_mut().zip(hash::suffix(&seed, 5)).for_each(|(place, letter)| *place = letter);
+        (letters, replica)
     };
-    let mut names: Vec<(Arc<str>, u32)> = (0..replicas).map(&mut named).collect();
+    let mut all: Vec<_> = (0..replicas).map(suffix).collect();
     // So that the whole list of a cluster is in order without being sorted.
-    names.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let pod = |(name, replica)| {
-        let name = ObjectName { namespace: workload.namespace.clone(), name };
-        model.pod(name, replica)
-    };
-    names.into_iter().map(pod).collect()
+    all.sort_unstable();
+    all
 }
 
 fn numbered_pod(meta: &Meta, set: &StatefulSet, model: &Model, replica: u32) -> Pod {

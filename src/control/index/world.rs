@@ -22,7 +22,7 @@ pub(super) type Services = Ordered<ObjectName, Service>;
 
 /// One cluster, its own or one that is linked.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct World {
+pub(in crate::control) struct World {
     pub(super) settings: Settings,
     pub(super) namespaces: BTreeSet<String>,
     pub(super) service_accounts: BTreeSet<ObjectName>,
@@ -73,7 +73,7 @@ impl World {
         settings: &Settings,
         given: &mut Allocations,
     ) -> Self {
-        let mut pods = pods(documents, settings);
+        let mut pods = pods(documents, settings, Some(&given.pods));
         let mut services = services(documents, settings);
         if !mirrored.services.is_empty() {
             services.extend(mirrors(mirrored, documents, settings));
@@ -90,15 +90,12 @@ impl World {
 
     /// A cluster whose addresses are another process's to give: what it did not give is not there.
     pub(super) fn observed(documents: &Documents, settings: Settings, given: Option<&Allocations>) -> Self {
-        let mut pods = pods(documents, &settings);
+        let pods = pods(documents, &settings, given.map(|given| &given.pods));
         let mut services = services(documents, &settings);
         if let Some(given) = given {
-            let places = given.pods.places(pods.bare());
-            pods.settle(&given.pods, &places);
-            let places = given.services.places(services.keys());
-            for (service, place) in services.values_mut().zip(places) {
-                let known = place.and_then(|place| given.services.at(place));
-                service.cluster_ip = service.cluster_ip.or_else(|| known.map(|(_, ip)| ip));
+            let known: Vec<_> = given.services.of(services.keys()).collect();
+            for (service, ip) in services.values_mut().zip(known) {
+                service.cluster_ip = service.cluster_ip.or(ip);
             }
         }
         Self::assemble(documents, &Ordered::default(), pods, services, settings)
@@ -219,14 +216,18 @@ fn allocate(pods: &mut Pods, services: &mut Services, settings: &Settings, given
     let mut taken = pods.claimed().clone();
     taken.extend(services.values().filter_map(|service| service.cluster_ip));
     taken.insert(settings.control_addr);
-    let places = given.pods.fill(pods.bare(), settings.pod_network, &taken);
-    pods.settle(&given.pods, &places);
+    if given.pods.fill(pods.bare(), settings.pod_network, &taken) {
+        pods.settle(&given.pods);
+    }
     let wants_ip = |service: &Service| {
         service.cluster_ip.is_none() && !service.headless && service.external_name.is_none()
     };
-    let bare = services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name);
-    let places = given.services.fill(bare, settings.service_network, &taken);
-    for (service, place) in services.values_mut().filter(|service| wants_ip(service)).zip(places) {
-        service.cluster_ip = place.and_then(|place| given.services.at(place)).map(|(_, ip)| ip);
+    let names = services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name);
+    let mut known: Vec<Option<IpAddr>> = given.services.of(names.clone()).collect();
+    if given.services.fill(names.clone().zip(known.iter().copied()), settings.service_network, &taken) {
+        known = given.services.of(names).collect();
+    }
+    for (service, ip) in services.values_mut().filter(|service| wants_ip(service)).zip(known) {
+        service.cluster_ip = ip;
     }
 }

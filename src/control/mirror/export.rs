@@ -1,16 +1,17 @@
 //! One Link: which of the target's Services are mirrored, and in which mode (controlplane 1.4, 1.5).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    Cluster, Endpoints, Gateway, Labels, Link, Meta, Note, ObjectName, ServiceEndpoint, ServiceKind, Target,
-    headless, manifest, metadata, mirror_service,
+    Cluster, Endpoints, EndpointsInOrder, Gateway, Labels, Link, Meta, Note, ObjectName, ServiceEndpoint,
+    ServiceKind, Target, headless, manifest, metadata, mirror_service,
 };
 use crate::control::index::REMOTE_DISCOVERY;
 
 /// Adds the mirrors that a Link asks for. Federation has a selector of its own, in `federated`.
 pub(super) fn mirrors(cluster: &mut Cluster<'_>, meta: &Meta, link: &Link, target: Target<'_>) {
-    let mut export = Export { cluster, meta, link, target };
+    let mut export = Export { cluster, meta, link, target, endpoints: target.world.endpoints_in_order() };
     for (target_meta, service) in target.documents.services.values() {
         export.consider(Exported { meta: target_meta, service });
     }
@@ -34,6 +35,7 @@ pub(super) struct Export<'a, 'c> {
     pub(super) meta: &'a Meta,
     pub(super) link: &'a Link,
     pub(super) target: Target<'a>,
+    endpoints: EndpointsInOrder<'a>,
 }
 
 impl<'a> Export<'a, '_> {
@@ -58,7 +60,8 @@ impl<'a> Export<'a, '_> {
             return;
         }
         if let Some(mirror) = self.add_mirror(exported, false).filter(|_| !remotely) {
-            self.add_gateway_endpoints(exported, mirror);
+            let ready = self.target_endpoints(exported).any(|endpoint| endpoint.ready);
+            self.add_gateway_endpoints(exported, mirror, ready);
         }
     }
 
@@ -91,9 +94,8 @@ impl<'a> Export<'a, '_> {
 
     /// The addresses of the gateway; none while the target has no ready endpoint, whose gateway could
     /// do nothing with a connection.
-    pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>, mirror: Mirror) {
+    pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>, mirror: Mirror, ready: bool) {
         let Some(found) = self.gateway(exported) else { return };
-        let ready = self.target_endpoints(exported).iter().any(|endpoint| endpoint.ready);
         let known = self.cluster.gateways;
         let subsets = ready.then(|| known.subset(&self.meta.name, found, exported.service));
         let endpoints = Endpoints {
@@ -124,8 +126,12 @@ impl<'a> Export<'a, '_> {
         Some(found)
     }
 
-    pub(super) fn target_endpoints(&self, exported: Exported<'_>) -> &'a [ServiceEndpoint] {
-        self.target.endpoints.get(&exported.meta.name).map(Vec::as_slice).unwrap_or_default()
+    /// To be asked once for each.
+    pub(super) fn target_endpoints(
+        &mut self,
+        exported: Exported<'_>,
+    ) -> impl Iterator<Item = Cow<'a, ServiceEndpoint>> + use<'a> {
+        self.endpoints.of(&exported.meta.name)
     }
 
     /// `<name>-<cluster>`, in the same namespace.

@@ -1,6 +1,7 @@
 //! Headless Services: a mirror without a cluster IP, and an endpoint mirror for each host behind it, so
 //! that hosts keep their names (controlplane 1.10).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::control::hash;
 
 /// Follows the target's endpoints. The selector for remote discovery alone mirrors nothing here.
 pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gateway: bool, remotely: bool) {
-    let endpoints = export.target.endpoints.get(&exported.meta.name).map(Vec::as_slice).unwrap_or_default();
+    let endpoints: Vec<_> = export.target_endpoints(exported).map(Cow::into_owned).collect();
     if !by_gateway {
         return export.left_out(exported, "headless Services are mirrored through a gateway only");
     }
@@ -27,9 +28,10 @@ pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gat
     let named = endpoints.iter().any(|endpoint| endpoint.hostname.is_some());
     let Some(mirror) = export.add_mirror(exported, named) else { return };
     if named {
-        add_hosts(export, exported, endpoints);
+        add_hosts(export, exported, &endpoints);
     } else if !remotely {
-        export.add_gateway_endpoints(exported, mirror);
+        let ready = endpoints.iter().any(|endpoint| endpoint.ready);
+        export.add_gateway_endpoints(exported, mirror, ready);
     }
 }
 

@@ -1,0 +1,109 @@
+//! The endpoints behind a Service, when somebody asks: those that are listed, and those that its selector draws from
+//! pods, which follow from both.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::control::manifest::service::Family;
+use crate::control::ordered::InOrder;
+
+use super::slices::{Backing, Part, ServiceEndpoint, SliceHead};
+use super::world::World;
+use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
+
+impl World {
+    /// In their order. Each is shared where it is listed, and made where it is drawn.
+    pub(in crate::control) fn endpoints_of(
+        &self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = Cow<'_, ServiceEndpoint>> {
+        self.expand(self.services.get(service), self.endpoints.get(service))
+    }
+
+    /// For whoever asks for Services in the order of their names, each once.
+    pub(in crate::control) fn endpoints_in_order(&self) -> EndpointsInOrder<'_> {
+        let (services, parts) = (InOrder::of(&self.services), InOrder::of(&self.endpoints));
+        EndpointsInOrder { world: self, services, parts }
+    }
+
+    fn expand<'w>(
+        &'w self,
+        service: Option<&'w Service>,
+        parts: Option<&'w Vec<Part>>,
+    ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> + use<'w> {
+        parts.into_iter().flatten().flat_map(move |part| {
+            let (listed, drawn) = match part {
+                Part::Listed(endpoints) => (endpoints.as_slice(), None),
+                Part::Drawn(places) => (&[][..], service.map(|service| (service, self.pods.within(places)))),
+            };
+            let drawn = drawn.into_iter().flat_map(|(service, pods)| of_pods(service, pods, &self.zones));
+            listed.iter().map(Cow::Borrowed).chain(drawn.map(Cow::Owned))
+        })
+    }
+}
+
+pub(in crate::control) struct EndpointsInOrder<'w> {
+    world: &'w World,
+    services: InOrder<'w, ObjectName, Service>,
+    parts: InOrder<'w, ObjectName, Vec<Part>>,
+}
+
+impl<'w> EndpointsInOrder<'w> {
+    pub(in crate::control) fn of(
+        &mut self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> + use<'w> {
+        self.world.expand(self.services.get(service), self.parts.get(service))
+    }
+}
+
+/// What a Service has in living pods that share a template.
+fn of_pods<'w>(
+    service: &'w Service,
+    pods: &'w [Pod],
+    zones: &'w BTreeMap<Arc<str>, Arc<str>>,
+) -> impl Iterator<Item = ServiceEndpoint> + 'w {
+    let first = pods.first().map(|first| (ports(service, &first.template), SliceHead::of(service)));
+    let living = pods.iter().filter(|pod| pod.phase != Phase::Finished);
+    first.into_iter().flat_map(move |(ports, head)| {
+        living.clone().flat_map(move |pod| of_pod(service, pod, ports.clone(), zones, head.clone()))
+    })
+}
+
+/// What the ports of a Service are in pods of a template.
+fn ports(service: &Service, pods: &Template) -> Arc<BTreeMap<String, u16>> {
+    let number = |target: &PortRef| match target {
+        PortRef::Number(port) => Some(*port),
+        PortRef::Name(name) => pods.named_port(name),
+    };
+    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
+    Arc::new(tcp.filter_map(|port| Some((port.name.clone(), number(&port.target)?))).collect())
+}
+
+/// One for each of the pod's addresses that is of a family that the Service has.
+fn of_pod<'a>(
+    service: &'a Service,
+    pod: &'a Pod,
+    ports: Arc<BTreeMap<String, u16>>,
+    zones: &BTreeMap<Arc<str>, Arc<str>>,
+    head: Arc<SliceHead>,
+) -> impl Iterator<Item = ServiceEndpoint> + use<'a> {
+    let zone = zones.get(&pod.node_name).cloned();
+    let named = pod.subdomain.as_deref() == Some(&*service.name.name);
+    let listed = |ip: &IpAddr| service.families.contains(&Family::of(*ip));
+    let counts =
+        move |ip: &IpAddr| if service.families.is_empty() { pod.ip == Some(*ip) } else { listed(ip) };
+    let ips = [pod.ip, pod.other_ip].into_iter().flatten().filter(counts);
+    ips.map(move |ip| ServiceEndpoint {
+        ip,
+        ready: pod.ready || service.publish_not_ready,
+        hostname: pod.hostname.clone().filter(|_| named),
+        backing: Backing::Pod(pod.name.clone()),
+        ports: ports.clone(),
+        for_zones: zone.clone().filter(|_| service.same_zone).into_iter().collect(),
+        zone: zone.clone(),
+        slice: head.clone(),
+    })
+}
