@@ -201,6 +201,7 @@ async fn sweep(discover: Arc<Discover>, inbound: Arc<Inbound>) {
         let now = Instant::now();
         discover.sweep(now);
         inbound.ports.sweep(now);
+        inbound.profiles.sweep(now);
         inbound.apps.sweep(now);
     }
 }

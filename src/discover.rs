@@ -7,8 +7,9 @@
 pub mod backend;
 mod named;
 pub mod policy;
-pub mod profiled;
 pub mod ports;
+pub mod profiled;
+pub mod profiles;
 pub mod stream;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use crate::model::{DnsName, OutboundPolicy};
 pub use backend::{Backend, Backends};
 pub use policy::Lookups;
 pub use profiled::Profiled;
+pub use profiles::{Profiles, ProfilesConfig};
 pub use stream::{Limits, Outages, Patience};
 
 /// What the control plane is asked about.

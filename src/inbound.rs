@@ -3,11 +3,13 @@
 mod admin;
 pub mod apps;
 pub mod direct;
+mod forward;
 pub mod gateway;
 mod handles;
 pub mod http;
 mod permit;
 mod protocol;
+mod service;
 pub mod tcp;
 mod waiting;
 
@@ -20,6 +22,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use crate::detect;
+use crate::discover::Profiles;
 use crate::discover::ports::{Port, Ports};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
@@ -42,6 +45,8 @@ pub use waiting::Waiting;
 /// Carries the connections that others open to this pod.
 pub struct Inbound {
     pub ports: Arc<Ports>,
+    /// By which requests are counted.
+    pub profiles: Arc<Profiles>,
     pub store: Arc<CredentialStore>,
     /// The name that mesh TLS to this proxy asks for.
     pub server_name: DnsName,

@@ -9,7 +9,7 @@ use crate::config::{self, Config, Connect, Issuer, Ping, TrustSource};
 use crate::connect::client::HttpSettings;
 use crate::connect::{Connector, LoopGuard, h1, h2};
 use crate::discover::ports::{Ports, PortsConfig};
-use crate::discover::{Backends, Discover, Lookups};
+use crate::discover::{Backends, Discover, Lookups, Profiles, ProfilesConfig};
 use crate::drain::Drain;
 use crate::identity::key::Documents;
 use crate::identity::spire::Spire;
@@ -248,7 +248,15 @@ pub(super) fn inbound(
         idle: config.inbound.discovery_idle_timeout,
         patience: patience(config, &config.policy.control),
     };
+    let profiles = ProfilesConfig {
+        context: config.destination.context.clone(),
+        suffixes: config.outbound.profile_suffixes.clone(),
+        wait: config.destination.profile_timeout,
+        idle: config.inbound.discovery_idle_timeout,
+        patience: patience(config, &config.destination.control),
+    };
     Arc::new(Inbound {
+        profiles: Arc::new(Profiles::new(profiles, controllers.destination.clone(), metrics.clone())),
         ports: Arc::new(Ports::new(ports, controllers.policy.clone())),
         store: store.clone(),
         server_name: config.identity.server_name.clone(),

@@ -76,7 +76,7 @@ settings! {
     LINKERD2_PROXY_DESTINATION_CONTEXT: String = TEXT, Some(""), "this workload, as the destination controller knows it; sent as it is";
     LINKERD2_PROXY_DESTINATION_PROFILE_SUFFIXES: Suffixes = SUFFIXES, Some("svc.cluster.local."), "names whose profile is looked up";
     LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS: Vec<IpNet> = NETWORKS, None, "addresses whose profile is looked up; unset: none";
-    LINKERD2_PROXY_DESTINATION_PROFILE_INITIAL_TIMEOUT: Duration = DURATION, Some("500ms"), "how long inbound requests wait for a profile; none is looked up yet";
+    LINKERD2_PROXY_DESTINATION_PROFILE_INITIAL_TIMEOUT: Duration = DURATION, Some("500ms"), "how long the first inbound requests for a Service wait for its profile, by whose routes they are counted";
     LINKERD2_PROXY_CONTROL_STREAM_INITIAL_TIMEOUT: Option<Duration> = DURATION_OR_EMPTY, None, "how long a watch may take to say something first";
     LINKERD2_PROXY_CONTROL_STREAM_IDLE_TIMEOUT: Option<Duration> = DURATION_OR_EMPTY, None, "how long a watch may be silent";
     LINKERD2_PROXY_CONTROL_STREAM_LIFETIME: Option<Duration> = DURATION_OR_EMPTY, None, "how long a watch may last";

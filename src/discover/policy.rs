@@ -281,7 +281,7 @@ fn covers(networks: &[IpNet], ip: IpAddr) -> bool {
     networks.iter().any(|net| net.contains(&ip))
 }
 
-fn lookup_is_final(status: &Status) -> bool {
+pub(super) fn lookup_is_final(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
 }
 
@@ -291,7 +291,7 @@ fn policy_is_final(status: &Status) -> bool {
 
 /// A Service that does not exist is `Unknown`, a pod's name `NotFound` (controlplane 2.9). What went wrong on the way
 /// is `Unknown` as well, and has a source.
-fn names_nothing(status: &Status) -> bool {
+pub(super) fn names_nothing(status: &Status) -> bool {
     let told = matches!(status.code(), Code::Unknown | Code::NotFound) && status.source().is_none();
     lookup_is_final(status) || told
 }

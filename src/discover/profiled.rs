@@ -142,7 +142,7 @@ impl Profiled {
 }
 
 /// Whether a route's condition holds of a request.
-fn takes<B>(
+pub(super) fn takes<B>(
     condition: &Condition<RequestMatch>,
     req: &Request<B>,
     effort: &mut Effort,

@@ -7,7 +7,7 @@ use ::http::uri::Authority;
 use ::http::{HeaderValue, Request, Response, Version};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -15,26 +15,26 @@ use tracing::info;
 
 use crate::admin::Admin;
 use crate::connect::Client;
-use crate::connect::client::{self, Answer, Carry, SENDINGS, Unanswered};
+use crate::discover::Profiles;
 use crate::discover::ports::Port;
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
-use crate::message::{Body, RequestBody, headers, orig_proto, upgrade, uri, vet};
+use crate::message::{Body, headers, orig_proto, upgrade, uri, vet};
 use crate::model::Peer;
 use crate::model::protocol::HttpVersion;
 use crate::outbound::http::Track;
 use crate::telemetry::Metrics;
 use crate::telemetry::labels::InboundTarget;
-use crate::telemetry::requests::{ResponseError, is_grpc};
-use crate::telemetry::streams::Stream;
+use crate::telemetry::requests::is_grpc;
 use crate::telemetry::transport::Metered;
 use crate::tls::{Right, rights};
 
+use super::forward::LetIn;
 use super::gateway::Passage;
 use super::handles::Handles;
 use super::permit::Permitted;
-use super::{Call, Inbound, Waiting};
+use super::{Call, Inbound, Waiting, service};
 
 /// What answers permitted requests.
 pub(crate) enum Upstream {
@@ -56,15 +56,17 @@ pub(crate) struct Session {
     client_id: Option<HeaderValue>,
     pub(super) port: Arc<Port>,
     pub(super) upstream: Upstream,
-    waiting: Arc<Waiting>,
+    pub(super) waiting: Arc<Waiting>,
+    pub(super) profiles: Arc<Profiles>,
+    pub(super) latest: service::Latest,
     /// Places for requests that wait for their answers, of all connections.
     in_flight: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) handles: Mutex<Handles>,
-    drain: Drain,
+    pub(super) drain: Drain,
     close: CancellationToken,
     /// How long the peer may keep its connection, also once that is no longer HTTP.
-    right: Option<Right>,
+    pub(super) right: Option<Right>,
 }
 
 impl Inbound {
@@ -89,6 +91,8 @@ impl Inbound {
             port: call.port,
             upstream,
             waiting: self.waiting.clone(),
+            profiles: self.profiles.clone(),
+            latest: service::Latest::default(),
             in_flight: self.in_flight.clone(),
             metrics: self.metrics.clone(),
             handles: Mutex::default(),
@@ -179,41 +183,8 @@ impl Session {
                 return Ok(rsp.map(|bytes| Body::whole(bytes, Track::new(None, recorder, None))));
             }
         };
-        let (method, grpc) = (req.method().clone(), is_grpc(req.headers()));
-        let mut stream =
-            counts.route.map(|(spoken, route)| Stream::inbound(spoken, route, in_flight.since()));
-        let ended = req.body().is_end_stream();
-        let sent = stream.as_mut().map(|stream| stream.body(ended)).unwrap_or_default();
-        let req = RequestBody::of(req, sent);
-        let mut answer = match forward(app, req, leaves_http, &self.waiting).await {
-            Ok(answer) => answer,
-            Err(fault) => {
-                in_flight.failed(ResponseError::of(&fault));
-                if let Some(stream) = stream {
-                    stream.fault(&fault);
-                }
-                return Err(fault);
-            }
-        };
-        let (status, headers) = (answer.rsp.status(), answer.rsp.headers());
-        let mut track = Track::new(None, in_flight.response(status, headers), answer.stream);
-        if let Some(mut stream) = stream {
-            stream.head(status, headers);
-            track.record(stream);
-        }
-        if let (Some(client), true) = (upgraded, upgrade::granted(&method, &answer.rsp)) {
-            upgrade::strip_framing(&method, answer.rsp.headers_mut());
-            let server = hyper::upgrade::on(&mut answer.rsp);
-            self.drain.spawn(upgrade::splice(
-                client,
-                server,
-                rights::either_closed([self.right.clone(), None]),
-            ));
-            return Ok(answer.rsp.map(|_| Body::empty(track)));
-        }
-        vet::answer(&answer.rsp, false)?;
-        headers::strip_connection(answer.rsp.headers_mut());
-        Ok(answer.rsp.map(|body| Body::relay(body, track).for_grpc(grpc)))
+        let let_in = LetIn { req, upgraded, leaves_http, in_flight, route: counts.route };
+        self.forward(app, let_in).await // forward, relay
     }
 
     /// Whatever a client says of its own identity is overwritten, or removed (contract 4.8).
@@ -250,37 +221,6 @@ impl Session {
         self.metrics.errors.inbound_http(fault.reason, self.target, &policy.meta);
         info!(client = %self.client, target = %self.target, reason = fault.reason.row().name,
             "inbound request failed: {fault}");
-    }
-}
-
-/// Hands a permitted request to the application.
-async fn forward(
-    app: &Arc<Client>,
-    mut req: Request<RequestBody>,
-    leaves_http: bool,
-    waiting: &Waiting,
-) -> Result<Answer, Fault> {
-    let carry = app.carry(req.version(), leaves_http);
-    if carry == Carry::Http1 && !leaves_http {
-        uri::to_http1_form(&mut req);
-    }
-    let mut sendings = 0;
-    loop {
-        sendings += 1;
-        let again = sendings < SENDINGS;
-        match waiting.ready(app, carry).await?.send(req).await {
-            Ok(answer) => return Ok(answer),
-            // An idle connection had just been closed: a new one will say what is wrong, if anything.
-            Err(Unanswered::Unsent(back, _)) if again => req = *back,
-            // One that the application leaves: it may take another. What it refuses by the stream goes back to the
-            // sender, who knows of other endpoints, and would multiply what is sent again here.
-            Err(Unanswered::Refused(back, error)) if again && !client::is_reset(&error) => req = *back,
-            Err(Unanswered::Unsent(_, error)) => return Err(Fault::new(Reason::UpstreamBroken, error)),
-            Err(Unanswered::Refused(_, error) | Unanswered::Lost(_, error)) => {
-                return Err(client::broken(carry, error, None));
-            }
-            Err(Unanswered::Broken(error, blame)) => return Err(client::broken(carry, error, blame)),
-        }
     }
 }
 

@@ -64,6 +64,11 @@ impl ProfileRoutes {
         }
     }
 
+    /// Requests that arrive here for a Service, by the route of its profile. They are sent once.
+    pub fn inbound(&self, dst: &Authority, labels: &BTreeMap<String, String>) -> Arc<Requests> {
+        self.asked.get(&Labels::new().inbound().chosen("dst", dst).rt(labels))
+    }
+
     pub fn render(&self, page: &mut Page) {
         requests::render(page, "route_", &self.asked.scrape());
         self.render_retries(page);

@@ -35,6 +35,7 @@ mod futures;
 mod gateway;
 mod guards;
 mod headers;
+mod inbound_profiles;
 mod ingress;
 mod metrics;
 mod mutual_tls;

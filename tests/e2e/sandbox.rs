@@ -172,6 +172,8 @@ impl Sandbox {
             ("DESTINATION_SVC_ADDR", &control),
             ("DESTINATION_CONTEXT", workload),
             ("DESTINATION_PROFILE_NETWORKS", ""),
+            // Whoever has profiles of the inbound side waits for them; nobody else.
+            ("DESTINATION_PROFILE_INITIAL_TIMEOUT", "0"),
             ("IDENTITY_DIR", dir),
             ("IDENTITY_TRUST_ANCHORS", self.ca.root_pem()),
             ("IDENTITY_TOKEN_FILE", &token),

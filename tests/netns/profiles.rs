@@ -1,13 +1,14 @@
 //! A ServiceProfile in a folder, and what the proxies of that cluster make of it.
 
 use std::io::{Read as _, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use causeway::demo::node;
 use tokio::time::Instant;
 
 use crate::mesh::{self, DEADLINE, EAST, HTTP, Mesh, WEST, dial, each_connection, plans, read_request};
@@ -68,8 +69,18 @@ fn serve(mesh: &Mesh) -> Receiver<String> {
 
 /// What one request is answered, and how often the application sees it.
 fn ask(mesh: &Mesh, sink: IpAddr, path: &str, seen: &Receiver<String>) -> (u16, Vec<String>) {
+    ask_for(mesh, sink, ("sink", path), seen)
+}
+
+/// The same, of this host.
+fn ask_for(
+    mesh: &Mesh,
+    sink: IpAddr,
+    (host, path): (&str, &str),
+    seen: &Receiver<String>,
+) -> (u16, Vec<String>) {
     let mut stream = dial(mesh.pod("slow-cooker"), sink, HTTP);
-    let head = format!("POST {path} HTTP/1.1\r\nhost: sink\r\nconnection: close\r\ncontent-length: 4\r\n");
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 4\r\n");
     write!(stream, "{head}\r\nbody").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -154,5 +165,82 @@ async fn sent_again(proxy: Option<PathBuf>) {
             assert!(sent.ends_with("body"), "{sent}");
             assert!(sent.contains(&format!("l5d-dst-canonical: {NAME}:{HTTP}")), "{sent}");
         }
+    }
+}
+
+/// Of the Service in its own cluster, where its clients have none of the mirror.
+const CALLED: &str = "
+apiVersion: linkerd.io/v1alpha2
+kind: ServiceProfile
+metadata: {name: sink.mc-demo.svc.cluster.local, namespace: mc-demo}
+spec:
+  routes:
+  - {name: plain, condition: {pathRegex: /plain}}
+  - name: turned
+    condition: {pathRegex: /turned}
+    isRetryable: true
+    timeout: 1ms
+    responseClasses:
+    - {condition: {status: {min: 200, max: 299}}, isFailure: true}
+    - {condition: {status: {min: 500, max: 599}}, isFailure: false}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_where_they_arrive_by_the_profile_of_that_cluster() {
+    counted(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_the_reference_count_them() {
+    if let Some(reference) = mesh::reference() {
+        counted(Some(reference)).await;
+    }
+}
+
+/// What the pods of `east`, with this proxy, count.
+async fn counted(proxy: Option<PathBuf>) {
+    let east = [EAST, &[("50-profile.yaml", CALLED)]].concat();
+    let plans = plans(east.leak(), WEST);
+    let Some(mesh) = Mesh::of(&plans, |cluster| proxy.clone().filter(|_| cluster == "east")).await else {
+        return;
+    };
+    let seen = serve(&mesh);
+    let sink = mesh.service("west", "sink-target").await;
+    let host = format!("sink.mc-demo.svc.cluster.local:{HTTP}");
+    for (path, status) in
+        [("/plain", 503), ("/plain", 200), ("/turned", 503), ("/turned", 200), ("/none", 503), ("/none", 200)]
+    {
+        let (answered, sent) = ask_for(&mesh, sink, (&host, path), &seen);
+        assert_eq!((answered, sent.len()), (status, 1), "{path}: {sent:?}");
+    }
+    let of = |family: &str, route: &str, rest: &str| {
+        format!("{family}{{direction=\"inbound\",dst=\"{host}\",rt_route=\"{route}\"{rest}}}")
+    };
+    let ended = |status: u16, class: &str| {
+        format!(",status_code=\"{status}\",classification=\"{class}\",grpc_status=\"\",error=\"\"")
+    };
+    let mut wanted = vec![
+        format!("{} 2", of("route_request_total", "plain", "")),
+        format!("{} 2", of("route_request_total", "turned", "")),
+        format!("{} 1", of("route_response_total", "plain", &ended(200, "success"))),
+        format!("{} 1", of("route_response_total", "plain", &ended(503, "failure"))),
+        format!("{} 1", of("route_response_total", "turned", &ended(200, "failure"))),
+        format!("{} 1", of("route_response_total", "turned", &ended(503, "success"))),
+    ];
+    wanted.sort();
+    let admin = SocketAddr::new(mesh.pod_ip("bb"), 4191);
+    let began = Instant::now();
+    loop {
+        let page = node::fetch(mesh.world.network().router(), admin, "/metrics", DEADLINE).await.unwrap();
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        let of_routes =
+            |line: &&str| line.starts_with("route_") && line.contains("_total{direction=\"inbound\"");
+        let mut counted: Vec<_> = page.lines().filter(of_routes).map(str::to_owned).collect();
+        counted.sort();
+        if counted == wanted {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "{counted:#?}\nis not\n{wanted:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway::backoff::Backoff;
-use causeway::config::{Queue, ServerHttp2};
+use causeway::config::{Queue, ServerHttp2, Suffixes};
 use causeway::connect::client::HttpSettings;
 use causeway::connect::{Connector, LoopGuard, h1, h2};
 use causeway::controller::resolve::{Dns, Names};
 use causeway::controller::{Controller, ControllerConfig};
 use causeway::discover::ports::{Ports, PortsConfig};
-use causeway::discover::{Limits, Patience};
+use causeway::discover::{Limits, Patience, Profiles, ProfilesConfig};
 use causeway::drain::Drain;
 use causeway::inbound::apps::Apps;
 use causeway::inbound::{Inbound, Waiting};
@@ -79,7 +79,9 @@ impl Setting {
             dial_from: None,
             opaque: Default::default(),
         };
+        let profiles = Profiles::new(profiles(), controller(self.server.clone()), metrics.clone());
         let inbound = Inbound {
+            profiles: Arc::new(profiles),
             ports: self.ports.clone(),
             store: self.server.clone(),
             server_name: SERVER.parse().expect("a name"),
@@ -136,6 +138,17 @@ fn ports() -> PortsConfig {
         default: Box::new(|_| policy()),
         pinned: Vec::new(),
         idle: Duration::from_secs(1 << 30),
+        patience: patience(),
+    }
+}
+
+/// Services are named, and nobody is asked for them.
+fn profiles() -> ProfilesConfig {
+    ProfilesConfig {
+        context: String::new(),
+        suffixes: Suffixes { every_name: false, names: Vec::new() },
+        wait: Duration::ZERO,
+        idle: Duration::from_secs(1),
         patience: patience(),
     }
 }
