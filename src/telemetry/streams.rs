@@ -283,7 +283,7 @@ pub struct Stream {
     since: Instant,
     /// When the request's body had passed; none where it had no body.
     sent: Option<Arc<OnceLock<Instant>>>,
-    /// When it was sent again.
+    /// When it was sent again, or its last attempt was over.
     again: Option<Instant>,
     status: Status,
 }
@@ -333,9 +333,8 @@ impl Stream {
     pub fn attempt(&mut self, backend: Arc<RouteBackend>) {
         if let Level::Outbound(_, to) = &mut self.level {
             backend.requests.incr();
-            if to.replace(backend).is_some() {
-                self.again = Some(Instant::now());
-            }
+            *to = Some(backend);
+            self.again = self.again.map(|_| Instant::now());
         }
     }
 
@@ -353,11 +352,16 @@ impl Stream {
         self.attempt_over(error);
     }
 
+    /// What comes after it is none of its backend's.
     fn attempt_over(&mut self, error: StreamError) {
-        if let Level::Outbound(_, Some(backend)) = &self.level {
-            self.record_backend(backend, error, self.response_time(Instant::now()));
+        let now = Instant::now();
+        if let Level::Outbound(_, to) = &mut self.level
+            && let Some(backend) = to.take()
+        {
+            self.record_backend(&backend, error, self.response_time(now));
         }
         self.status = Status::NONE;
+        self.again = Some(now);
     }
 
     /// What is counted of sending a request of its route again.

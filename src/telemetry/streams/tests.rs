@@ -117,6 +117,33 @@ fn failures_have_a_cause_or_the_status_that_was_answered() {
 }
 
 #[test]
+fn an_attempt_that_is_over_counts_once_whatever_the_client_is_told() {
+    for (told, line) in [
+        (None, "http_status=\"418\",error=\"\"} 1"),
+        (Some(Reason::RequestTimeout), "http_status=\"\",error=\"REQUEST_TIMEOUT\"} 1"),
+        (Some(Reason::LoadShed), "http_status=\"\",error=\"LOAD_SHED\"} 1"),
+    ] {
+        let streams = streams();
+        let mut stream = outbound(&streams, Spoken::Http);
+        stream.head(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());
+        stream.attempt_ended(None);
+        match told {
+            None => stream.answered(418),
+            Some(reason) => stream.fault(&reason.into()),
+        }
+        let lines = lines(&streams);
+        let of = |family: &str| lines.iter().filter(|l| l.starts_with(family)).cloned().collect::<Vec<_>>();
+        let backend = of("outbound_http_route_backend_response_statuses_total{");
+        assert!(
+            backend.len() == 1 && backend[0].ends_with("http_status=\"503\",error=\"\"} 1"),
+            "{backend:?}"
+        );
+        let route = of("outbound_http_route_request_statuses_total{");
+        assert!(route.len() == 1 && route[0].ends_with(line), "{route:?}");
+    }
+}
+
+#[test]
 fn hostnames_are_bounded() {
     let (streams, web) = (streams(), service("web"));
     let route = ResourceRef::default_named("http");
