@@ -9,6 +9,7 @@ mod profile;
 mod retry;
 pub mod route;
 mod rule;
+mod send;
 pub mod tcp;
 mod terms;
 mod timeout;

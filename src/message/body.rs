@@ -166,9 +166,9 @@ impl RequestBody {
 pub struct Replay(Option<Loan>);
 
 impl Replay {
-    /// Whether all of it was read.
-    pub fn is_whole(&self) -> bool {
-        self.0.as_ref().is_none_or(Loan::is_end_stream)
+    /// Whether it can be sent again: all of it was read, and is kept.
+    pub fn can_again(&self) -> bool {
+        self.0.as_ref().is_none_or(Loan::is_kept)
     }
 
     /// The body from its beginning, and the claim to it. `None` if more of it was read than could be kept.

@@ -145,6 +145,11 @@ impl Loan {
         self.0.lock().as_ref().is_none_or(Lent::is_end_stream)
     }
 
+    /// Whether all of it was read, and can be had back.
+    pub(super) fn is_kept(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(|lent| lent.read.is_some() && lent.is_end_stream())
+    }
+
     pub(super) fn size_hint(&self) -> SizeHint {
         let lent = self.0.lock();
         let Some(lent) = lent.as_ref() else { return SizeHint::with_exact(0) };
@@ -251,13 +256,13 @@ mod tests {
     async fn a_body_can_be_had_back_as_often_as_it_was_read_whole() {
         let allowance = Allowance::new(1_000);
         let (body, mut replay) = replayed(500, 500, &allowance);
-        assert!(!replay.is_whole());
+        assert!(!replay.can_again());
         assert_eq!(read(body).await, 500);
         for _ in 0..3 {
-            assert!(replay.is_whole());
+            assert!(replay.can_again());
             assert_eq!(allowance.used(), 500 + PIECE, "counted once");
             let (body, next) = replay.again().unwrap();
-            assert!(!next.is_whole());
+            assert!(!next.can_again());
             assert_eq!(read(body).await, 500);
             replay = next;
         }

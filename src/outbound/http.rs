@@ -1,7 +1,6 @@
 //! Requests of one application connection: each is routed, balanced and sent by itself.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 
 use ::http::uri::Authority;
@@ -10,34 +9,29 @@ use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::connect::client::{Answer, Carry, Client, SENDINGS, Unanswered};
-use crate::connect::resend::is_idempotent;
+use crate::connect::client::Answer;
 use crate::connect::track;
-use crate::connect::{self, client};
 use crate::discover::backend::Pick;
 use crate::discover::{Backend, Destination, Routing, Target};
 use crate::drain::Drain;
 use crate::error::{Fault, Reason};
 use crate::message::respond::{self, Asked};
-use crate::message::{Allowance, Body, Extra, RequestBody, headers, orig_proto, upgrade, uri, vet};
+use crate::message::{Allowance, Body, Extra, RequestBody, headers, upgrade, uri, vet};
 use crate::model::DnsName;
-use crate::model::service_profile::ResponseClass;
 use crate::telemetry::Metrics;
 use crate::telemetry::balancers::Use;
-use crate::telemetry::requests::{InFlight, ResponseError, is_grpc};
+use crate::telemetry::requests::is_grpc;
 use crate::telemetry::streams::{RouteBackend, Stream};
 use crate::tls::{Right, rights};
 
-use super::form::Form;
 use super::handles::Handles;
-use super::route::{Others, Taken};
-use super::tcp::give_up_or_retry;
-use super::timeout::Attempt;
-use super::{Outbound, form, route};
+use super::route::Taken;
+use super::send::{Sending, Stopped, send};
+use super::{Outbound, route};
 
 /// One connection's requests, and what they share.
 pub(crate) struct Session {
@@ -181,10 +175,10 @@ impl Session {
         let origin = Origin { method: req.method().clone(), grpc: is_grpc(req.headers()), upgraded, right };
         let sent = stream.body(req.body().is_end_stream());
         let req = RequestBody::of(req, sent);
-        let leaves_http = origin.upgraded.is_some();
+        let mut sending = Sending::new(origin.upgraded.is_some());
         let sent = match backend {
             // balance, connect, relay
-            Ok(backend) => send(backend, Some(taken.others(backend)), req, leaves_http, None, None).await,
+            Ok(backend) => send(backend, Some(taken.others(backend)), req, &mut sending).await,
             Err(fault) => Err(fault.into()),
         };
         match sent {
@@ -194,7 +188,7 @@ impl Session {
                 Ok(self.pass_on(answer, track, None, origin))
             }
             Err(Stopped::Elsewhere(req)) => {
-                Box::pin(self.carry_elsewhere(&taken, *req, arrived, stream, origin)).await
+                Box::pin(self.carry_elsewhere(&taken, *req, sending, stream, origin)).await
             }
             Err(Stopped::Failed(fault)) => {
                 stream.fault(&fault);
@@ -284,192 +278,18 @@ fn prepare(target: &Target, req: &mut Request<Incoming>, leaves_http: bool) -> R
     uri::normalize(req, authority).map_err(|error| Fault::new(Reason::BadRequest, error))
 }
 
-/// Why a request has no answer of a backend.
-pub(super) enum Stopped {
-    Failed(Fault),
-    /// The backend has no endpoint ready, and another of the route has. What was sent of it did not count.
-    Elsewhere(Box<Request<RequestBody>>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Stopped {
-    /// For who has nowhere else to go.
-    pub(super) fn fault(self) -> Fault {
-        match self {
-            Self::Failed(fault) => fault,
-            Self::Elsewhere(_) => Reason::FailFast.into(),
-        }
+    fn size<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
     }
-}
 
-impl<E: Into<Fault>> From<E> for Stopped {
-    fn from(fault: E) -> Self {
-        Self::Failed(fault.into())
-    }
-}
-
-/// Sends a request to an endpoint of the backend. What provably never reached one goes to another,
-/// until the failfast timeout has passed; so does what an endpoint refused unread, and what its connection took with it
-/// when it died, if doing it twice does no harm. `limits` are what its rule allows it to take, `classes` what its answers
-/// are judged by, if there are such.
-pub(super) async fn send(
-    backend: &Backend,
-    others: Option<Others<'_>>,
-    mut req: Request<RequestBody>,
-    leaves_http: bool,
-    limits: Option<&Attempt>,
-    classes: Option<&Arc<[ResponseClass]>>,
-) -> Result<(Answer, Track), Stopped> {
-    let mut deadline = Instant::now() + backend.failfast(Use::Http);
-    let (mut sendings, mut unsent) = (1, 0);
-    let version = req.version();
-    let required = req.headers_mut().remove(headers::REQUIRE_ID);
-    loop {
-        let picking = pin!(pick(backend, others, deadline));
-        let picked = match limits {
-            None => picking.await?,
-            Some(limits) => Box::pin(limits.before(picking)).await??,
-        };
-        let Some(mut pick) = picked else {
-            if let Some(id) = required {
-                req.headers_mut().insert(headers::REQUIRE_ID, id);
-            }
-            return Err(Stopped::Elsewhere(Box::new(req)));
-        };
-        let client = pick.client().clone();
-        if let Err(fault) = require_identity(&client, required.as_ref()) {
-            pick.abandon();
-            return Err(fault.into());
-        }
-        let carry = client.carry(version, leaves_http);
-        let end = limits.and_then(Attempt::deadline).filter(|(end, _)| *end < deadline);
-        let until = end.map_or(deadline, |(end, _)| end);
-        let ready = match timeout_at(until, client.ready(carry)).await {
-            Ok(Ok(ready)) => ready,
-            Ok(Err(error)) => {
-                give_up_or_retry(pick, error, deadline)?;
-                continue;
-            }
-            Err(_) => return Err(end.map_or(Reason::FailFast, |(_, reason)| reason).into()),
-        };
-        pick.reached();
-        let gateway = client.authority.as_ref();
-        let came = Form::of(&req, gateway);
-        form::carry_as(&mut req, carry, leaves_http, gateway);
-        let in_flight = pick.requests().start(req.headers()).judged_by(classes);
-        let sending = pin!(ready.send(req));
-        let sent = match limits {
-            None => sending.await,
-            Some(limits) => match Box::pin(limits.head(sending)).await {
-                Ok(sent) => sent,
-                Err(reason) => {
-                    pick.failed(ResponseError::Timeout);
-                    in_flight.failed(ResponseError::Timeout);
-                    return Err(reason.into());
-                }
-            },
-        };
-        match sent {
-            Ok(answer) => {
-                let (answer, track) = answered(answer, carry, version, pick, in_flight);
-                vet::answer(&answer.rsp, client.endpoint.tls.is_some())?;
-                return Ok((answer, track));
-            }
-            Err(Unanswered::Unsent(back, error)) => {
-                if Instant::now() >= deadline {
-                    return Err(Fault::new(Reason::UpstreamBroken, error).into());
-                }
-                req = came.restore(*back);
-                unsent += 1;
-                if unsent < SENDINGS {
-                    pick.abandon();
-                } else {
-                    // It takes connections and drops them at once.
-                    give_up_or_retry(pick, connect::Error::Http(client.endpoint.addr, error), deadline)?;
-                }
-            }
-            Err(Unanswered::Refused(back, _)) if sendings < SENDINGS => {
-                pick.abandon();
-                req = came.restore(*back);
-                sendings += 1;
-                // It may have been with that endpoint for long.
-                deadline = Instant::now() + backend.failfast(Use::Http);
-            }
-            Err(Unanswered::Lost(back, error)) if sendings < SENDINGS && is_idempotent(back.method()) => {
-                pick.failed(ResponseError::of(&error));
-                in_flight.failed(ResponseError::of(&error));
-                pick.abandon();
-                req = came.restore(*back);
-                sendings += 1;
-                deadline = Instant::now() + backend.failfast(Use::Http);
-            }
-            Err(Unanswered::Refused(_, error)) => {
-                pick.failed(ResponseError::of(&error));
-                in_flight.failed(ResponseError::of(&error));
-                return Err(client::broken(carry, error, None).into());
-            }
-            Err(Unanswered::Lost(_, error)) => {
-                pick.failed(ResponseError::of(&error));
-                in_flight.failed(ResponseError::of(&error));
-                // How long the death of a connection took says nothing of how long answers take.
-                pick.abandon();
-                return Err(client::broken(carry, error, None).into());
-            }
-            Err(Unanswered::Broken(error, blame)) => {
-                pick.failed(ResponseError::of(&error));
-                in_flight.failed(ResponseError::of(&error));
-                if !client::is_reset(&error) {
-                    pick.abandon();
-                }
-                return Err(client::broken(carry, error, blame).into());
-            }
-        }
-    }
-}
-
-/// An endpoint of the backend; `None` once it has none ready, and another of the route has.
-async fn pick(
-    backend: &Backend,
-    others: Option<Others<'_>>,
-    deadline: Instant,
-) -> Result<Option<Pick>, Fault> {
-    if let Some(pick) = backend.pick_at_once(Use::Http) {
-        return Ok(Some(pick));
-    }
-    let Some(others) = others.filter(|others| !others.are_none()) else {
-        return backend.pick(Use::Http, deadline).await.map(Some);
-    };
-    tokio::select! {
-        biased;
-        () = others.until_ready(deadline) => Ok(None),
-        picked = backend.pick(Use::Http, deadline) => picked.map(Some),
-    }
-}
-
-fn answered(
-    mut answer: Answer,
-    carry: Carry,
-    version: Version,
-    mut pick: Pick,
-    in_flight: InFlight,
-) -> (Answer, Track) {
-    pick.answered(answer.rsp.status(), answer.rsp.headers());
-    if carry == Carry::OrigProto {
-        orig_proto::restore(&mut answer.rsp, version);
-    }
-    let recorder = in_flight.response(answer.rsp.status(), answer.rsp.headers());
-    let stream = answer.stream.take();
-    (answer, Track::new(Some(pick), recorder, stream))
-}
-
-/// `l5d-require-id` names the identity that the application insists on (contract 3.13).
-fn require_identity(client: &Client, required: Option<&HeaderValue>) -> Result<(), Fault> {
-    let Some(required) = required else { return Ok(()) };
-    if client.is_local() {
-        return Err(Reason::IdentityRequired.into());
-    }
-    let expected = client.endpoint.tls.as_ref().map(|tls| tls.id.to_string());
-    match expected {
-        Some(id) if id.as_bytes() == required.as_bytes() => Ok(()),
-        _ => Err(Reason::IdentityRequired.into()),
+    #[test]
+    fn a_requests_future_is_small() {
+        let bytes =
+            size(|(session, dest): (&'static Session, &'static Destination), req| session.respond(dest, req));
+        assert!(bytes < 6 * 1024, "{bytes} bytes");
     }
 }

@@ -20,10 +20,11 @@ use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{Outcome, is_grpc};
 use crate::telemetry::streams::Sent;
 
-use super::http::{Carried, Origin, Session, Stopped, Track, send};
+use super::http::{Carried, Origin, Session, Track};
 use super::retry::{first, trailers};
 use super::route::choose;
 use super::rule::Try;
+use super::send::{Sending, Stopped, send};
 use super::timeout::Limits;
 
 /// Bytes of a request's body that are kept for another attempt.
@@ -99,7 +100,7 @@ impl Call<'_> {
                 answered.track.end(End::Failed(&body::Error::TimedOut(reason)));
                 return Err(reason.into());
             }
-            if !self.is_failure(&done) || !replay.is_whole() {
+            if !self.is_failure(&done) || !replay.can_again() {
                 retries.earn();
                 return done;
             }
@@ -128,8 +129,10 @@ impl Call<'_> {
         if let Some(attempt) = &attempt {
             req = req.map(|body| body.telling(attempt.progress().clone()));
         }
-        let done = send(backend, None, req, self.leaves_http, attempt.as_ref(), route.classes.as_ref()).await;
-        let done = done.map_err(Stopped::fault);
+        // What may be sent again by its route's budget is not sent again beside it.
+        let sending = Sending::new(self.leaves_http).counted(route.retries.is_some());
+        let mut sending = sending.within(attempt.as_ref()).judged_by(route.classes.as_ref());
+        let done = send(backend, None, req, &mut sending).await.map_err(Stopped::fault);
         match done {
             Ok((answer, mut track)) => {
                 track.also(sent.response(answer.rsp.status(), answer.rsp.headers()));

@@ -11,7 +11,6 @@ use futures_util::FutureExt as _;
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::timeout_at;
 use tracing::debug;
 
 use crate::backoff::Backoff;
@@ -22,6 +21,7 @@ use crate::telemetry::requests::{grpc_status, is_grpc};
 use crate::telemetry::streams::{Stream, StreamError};
 
 use super::rule::{Answered, Attempted, Call, Try};
+use super::send::Sending;
 
 type Done<'a> = Result<Attempted<'a>, Fault>;
 
@@ -32,9 +32,11 @@ pub(super) async fn send<'a>(
     retry: &Retry,
     stream: &mut Stream,
 ) -> Done<'a> {
+    // Its rule says how often it is sent, and nobody below does.
+    let sending = || Sending::new(false).counted(true);
     let most = retry.max_body as usize;
     if req.body().size_hint().lower() > most as u64 {
-        return call.attempt(req, Try { headers: retry.timeout }, stream).await;
+        return call.attempt(req, sending(), Try { headers: retry.timeout }, stream).await;
     }
     let (head, body) = req.into_parts();
     let grpc = is_grpc(&head.headers) && head.version == Version::HTTP_2;
@@ -46,12 +48,14 @@ pub(super) async fn send<'a>(
         // Nobody waits for a further attempt.
         let headers = retry.timeout.filter(|_| sent == 0 || !last);
         let req = Request::from_parts(head.clone(), body);
-        let mut done = call.attempt(req, Try { headers }, stream).await;
+        let mut done = call.attempt(req, sending(), Try { headers }, stream).await;
         if let Ok(Attempted::Answered(answered)) = &mut done
             && let Err(reason) = peek(answered, retry).await
         {
             answered.track.end(End::Failed(&body::Error::TimedOut(reason)));
-            return Err(reason.into());
+            let fault = reason.into();
+            stream.attempt_failed(&fault);
+            return Err(fault);
         }
         if !is_retryable(&done, retry, grpc) {
             if let (1.., Ok(_), Some(retries)) = (sent, &done, stream.retries()) {
@@ -59,24 +63,23 @@ pub(super) async fn send<'a>(
             }
             return done;
         }
-        if !replay.is_whole() {
-            debug!("a request is not sent again: it had not been read to its end");
+        if !replay.can_again() {
+            debug!("a request is not sent again: it had not been read to its end, or is not kept");
             return done;
         }
         if last {
             stream.retries().inspect(|retries| retries.limit_exceeded.incr());
             return done;
         }
-        if let Some(pause) = delays.as_mut().map(|delays| delays.next_delay()) {
-            call.limits.pause(pause).await?;
+        if let Some(pause) = delays.as_mut().map(|delays| delays.next_delay())
+            && let Err(reason) = call.limits.pause(pause).await
+        {
+            give_up(done, stream);
+            return Err(reason.into());
         }
-        if !call.taken.is_ready() {
+        if !call.taken.is_ready() && !is_lost(&done) {
             stream.retries().inspect(|retries| retries.overflow.incr());
-            return match done {
-                // It would be turned away at once, and that is what its sender is told.
-                Err(fault) if fault.reason == Reason::FailFast => Err(Reason::LoadShed.into()),
-                done => done,
-            };
+            return turned_away(done, stream);
         }
         let Some(again) = replay.again() else { return done };
         (body, replay) = again;
@@ -84,6 +87,23 @@ pub(super) async fn send<'a>(
         stream.retries().inspect(|retries| retries.requests.incr());
         sent += 1;
     }
+}
+
+/// No backend is ready for another attempt.
+fn turned_away<'a>(done: Done<'a>, stream: &mut Stream) -> Done<'a> {
+    match done {
+        // It would be turned away at once, and that is what its sender is told.
+        Err(fault) if fault.reason == Reason::FailFast => {
+            give_up(Err(fault), stream);
+            Err(Reason::LoadShed.into())
+        }
+        done => done,
+    }
+}
+
+/// Whether its connection died, and perhaps with it the last that there was: the next one is waited for.
+fn is_lost(done: &Done<'_>) -> bool {
+    matches!(done, Err(fault) if matches!(fault.reason, Reason::UpstreamBroken | Reason::EndpointSilent))
 }
 
 /// The attempt is over: what came of it counts at its backend and endpoint.
@@ -134,11 +154,10 @@ async fn peek(answered: &mut Answered, retry: &Retry) -> Result<(), Reason> {
     if said || rsp.version() != Version::HTTP_2 || rsp.body().is_end_stream() {
         return Ok(());
     }
-    let end = answered.attempt.as_ref().and_then(|attempt| attempt.end_by());
     let first = first(rsp.body_mut());
-    answered.ahead = match end {
+    answered.ahead = match &answered.attempt {
         None => first.await,
-        Some((at, reason)) => timeout_at(at, first).await.map_err(|_| reason)?,
+        Some(attempt) => attempt.piece(first).await?,
     };
     Ok(())
 }

@@ -8,7 +8,6 @@ use ::http::{Request, Response};
 use bytes::Bytes;
 use http_body::Frame;
 use hyper::body::Body as _;
-use tokio::time::Instant;
 use tracing::info;
 
 use crate::connect::client::Answer;
@@ -17,12 +16,12 @@ use crate::message::filters::{self, Instead};
 use crate::message::respond::{self, Asked};
 use crate::message::{Body, Extra, RequestBody};
 use crate::model::filter::{Failure, FailureKind};
-use crate::model::outbound::Timeouts;
 use crate::telemetry::requests::is_grpc;
 use crate::telemetry::streams::Stream;
 
-use super::http::{Carried, Origin, Session, Stopped, Track, send};
+use super::http::{Carried, Origin, Session, Track};
 use super::route::Taken;
+use super::send::{Sending, Stopped, send};
 use super::timeout::{Attempt, Limits};
 use super::{retry, terms};
 
@@ -31,7 +30,6 @@ pub(super) struct Call<'a, 's> {
     pub(super) session: &'s Session,
     pub(super) taken: &'s Taken<'a>,
     pub(super) limits: Limits,
-    pub(super) leaves_http: bool,
 }
 
 /// What came of an attempt that did not fail.
@@ -76,10 +74,14 @@ impl Session {
         let sent = stream.body(req.body().is_end_stream());
         let req = RequestBody::of(req, sent);
         let limits = Limits::new(&terms.timeouts, arrived);
-        let call = Call { session: self, taken, limits, leaves_http: origin.upgraded.is_some() };
-        let done = match terms.retry.as_ref().filter(|_| !call.leaves_http) {
+        let call = Call { session: self, taken, limits };
+        let leaves_http = origin.upgraded.is_some();
+        let done = match terms.retry.as_ref().filter(|_| !leaves_http) {
             Some(retry) => retry::send(&call, req, retry, &mut stream).await,
-            None => call.attempt(req, Try::default(), &mut stream).await,
+            None => {
+                let sending = Sending::new(leaves_http).counted(terms.retry.is_some());
+                call.attempt(req, sending, Try::default(), &mut stream).await
+            }
         };
         self.finish(done, asked, stream, origin)
     }
@@ -89,15 +91,14 @@ impl Session {
         &self,
         taken: &Taken<'_>,
         req: Request<RequestBody>,
-        arrived: Instant,
+        sending: Sending<'_>,
         mut stream: Stream,
         origin: Origin,
     ) -> Result<Response<Body<Track>>, Fault> {
         let asked = self.asked(&req);
-        let limits = Limits::new(&Timeouts::default(), arrived);
-        let call = Call { session: self, taken, limits, leaves_http: origin.upgraded.is_some() };
+        let call = Call { session: self, taken, limits: Limits::default() };
         stream.attempt_failed(&Reason::FailFast.into());
-        let done = call.attempt(req, Try::default(), &mut stream).await;
+        let done = call.attempt(req, sending, Try::default(), &mut stream).await;
         self.finish(done, asked, stream, origin)
     }
 
@@ -163,6 +164,7 @@ impl<'a> Call<'a, '_> {
     pub(super) async fn attempt(
         &self,
         mut req: Request<RequestBody>,
+        sending: Sending<'_>,
         how: Try,
         stream: &mut Stream,
     ) -> Result<Attempted<'a>, Fault> {
@@ -174,6 +176,7 @@ impl<'a> Call<'a, '_> {
         if let Some(attempt) = &attempt {
             req = req.map(|body| body.telling(attempt.progress().clone()));
         }
+        let mut sending = sending.within(attempt.as_ref());
         let mut moves = 0;
         let (to, (mut answer, track)) = loop {
             let to = self.taken.backend()?;
@@ -185,9 +188,8 @@ impl<'a> Call<'a, '_> {
                 return Ok(Attempted::Instead(instead));
             }
             let others = (moves < MOVES).then(|| self.taken.others(&to.backend));
-            let sent = send(&to.backend, others, req, self.leaves_http, attempt.as_ref(), None);
-            match sent.await {
-                // balance, connect, relay
+            // balance, connect, relay
+            match send(&to.backend, others, req, &mut sending).await {
                 Ok(sent) => break (to, sent),
                 Err(Stopped::Failed(fault)) => return Err(fault),
                 Err(Stopped::Elsewhere(back)) => req = *back,

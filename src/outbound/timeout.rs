@@ -4,7 +4,7 @@
 //! Before the answer's head has come it is waited for here; after that the answer's body keeps the time.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::model::outbound::Timeouts;
 
 use super::rule::Try;
 
-/// What all attempts at a request have together.
-#[derive(Clone, Copy, Debug)]
+/// What all attempts at a request have together. By default it may take as long as it does.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
     /// When its answer must have come to its end.
     end: Option<Instant>,
@@ -48,7 +48,7 @@ impl Limits {
     /// Of a profile's route: the time that the head of an answer may take, whatever is tried in between.
     pub(super) fn until_head(timeout: Option<Duration>, arrived: Instant) -> Self {
         let head = timeout.map(|timeout| after(arrived, timeout));
-        Self { end: None, head, response: None, idle: None }
+        Self { head, ..Self::default() }
     }
 
     /// When the head of the answer must have come at the latest, and what it means if it has not.
@@ -137,6 +137,28 @@ impl Attempt {
         [end, answer, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
+    /// Waits for the first piece of the answer's body, whose head has just come.
+    ///
+    /// # Errors
+    /// Time was up first.
+    pub(super) async fn piece<T>(&self, first: impl Future<Output = T>) -> Result<T, Reason> {
+        let (mut first, end) = (pin!(first), self.end_by());
+        self.progress.moved();
+        let by = || {
+            let idle = self.limits.idle.map(|idle| (after(self.progress.last(), idle), Reason::IdleTimeout));
+            [end, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
+        };
+        loop {
+            let Some((at, reason)) = by() else { return Ok(first.await) };
+            match timeout_at(at, first.as_mut()).await {
+                Ok(first) => return Ok(first),
+                // Meanwhile a piece of the request may have passed.
+                Err(_) if by().is_some_and(|(at, _)| at > Instant::now()) => {}
+                Err(_) => return Err(reason),
+            }
+        }
+    }
+
     /// When the body of the answer must have come, whose head is there.
     pub(super) fn end_by(&self) -> Option<(Instant, Reason)> {
         let sent = self.progress.sent_at().unwrap_or_else(Instant::now);
@@ -153,8 +175,6 @@ impl Attempt {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-
     use tokio::time::sleep;
 
     use super::*;
@@ -196,6 +216,34 @@ mod tests {
             ends(limits(Some(70), None, None), Some(50 * MS), 1).await,
             (Reason::RequestTimeout, 70 * MS)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_piece_of_the_body_is_waited_for_no_longer_than_a_pause_may_be() {
+        // How long nothing of the body comes, while so many pieces of the request pass, each after 30 ms.
+        let waits = async |limits: Limits, pieces: u32| {
+            let attempt = limits.attempt(Try::default()).unwrap();
+            sleep(70 * MS).await;
+            let began = Instant::now();
+            let passing = async {
+                for _ in 0..pieces {
+                    sleep(30 * MS).await;
+                    attempt.progress().moved();
+                }
+                std::future::pending::<()>().await
+            };
+            let ended = attempt.piece(std::future::pending::<()>());
+            tokio::select! {
+                ended = ended => (ended.unwrap_err(), began.elapsed()),
+                () = passing => unreachable!(),
+            }
+        };
+        assert_eq!(waits(limits(None, None, Some(50)), 0).await, (Reason::IdleTimeout, 50 * MS));
+        assert_eq!(waits(limits(None, None, Some(50)), 4).await, (Reason::IdleTimeout, 170 * MS));
+        assert_eq!(waits(limits(Some(200), None, Some(50)), 9).await, (Reason::RequestTimeout, 130 * MS));
+        assert_eq!(waits(limits(None, Some(100), Some(50)), 9).await, (Reason::ResponseTimeout, 100 * MS));
+        let attempt = limits(None, None, Some(50)).attempt(Try::default()).unwrap();
+        assert_eq!(attempt.piece(async { 7 }).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]

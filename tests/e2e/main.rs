@@ -38,6 +38,7 @@ mod headers;
 mod inbound_profiles;
 mod ingress;
 mod metrics;
+mod lost;
 mod mutual_tls;
 mod opaque;
 mod outages;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::application::App;
-use crate::client::{Answer, Kind, full};
+use crate::client::{Answer, Kind, full, pieces};
 use crate::every_kind;
 use crate::fickle::{Fickle, Reply, is_busy};
 use crate::metrics::page;
@@ -168,6 +168,30 @@ every_kind! {
         let fickle = profiled(&profile(vec![all], budget(0.0, 10)), &[BUSY]).await;
         assert!(is_busy(kind, &post(&fickle, kind, vec![7; 64 * 1024 + 1]).await));
         assert_eq!(fickle.sent().len(), 1);
+    }
+
+    async fn what_cannot_be_sent_again_costs_the_budget_nothing(kind: Kind) {
+        let mut retryable = route("again", "/.*");
+        retryable.retryable = true;
+        let one = RetryBudget { ratio: 0.0, per_second: 1, ttl: Duration::from_secs(60) };
+        let fickle = profiled(&profile(vec![retryable], one), &[BUSY]).await;
+        let mut client = fickle.pair.client(kind).await;
+        for _ in 0..3 {
+            // Its length is not known beforehand.
+            let (tx, body) = pieces();
+            let req = client.request("/").method("POST").body(body).unwrap();
+            let sending = async move {
+                for _ in 0..5 {
+                    tx.send(vec![7; 16 * 1024].into()).await.unwrap();
+                }
+            };
+            let (answer, ()) = tokio::join!(client.send(req), sending);
+            assert!(is_busy(kind, &answer), "{answer:?}");
+        }
+        assert_eq!(fickle.sent().len(), 3);
+        assert!(is_busy(kind, &post(&fickle, kind, b"body".to_vec()).await));
+        assert_eq!(fickle.sent().len(), 1 + 60, "all of it is left for this one");
+        assert_eq!(count(&page(&fickle.pair.web).await, "route_retryable_total", &["rt_route=\"again\"}"]), 61);
     }
 
     async fn no_more_is_sent_again_than_the_budget_of_all_routes_has(kind: Kind) {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway::backoff::Backoff;
 use causeway::model::Endpoint;
+use causeway::model::filter::{Failure, FailureKind, Filter, Ratio};
 use causeway::model::outbound::{Distribution, HttpRule, Retry};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::client::{Answer, Client, Kind, full, pieces, with_trailers};
 use crate::every_kind;
@@ -158,6 +159,70 @@ every_kind! {
         assert!(sent.windows(2).all(|two| two[1].at - two[0].at >= 300 * MS), "with pauses");
     }
 
+    async fn an_attempt_counts_once_at_its_backend_whatever_comes_after_it(kind: Kind) {
+        let spoken = if kind == Kind::Grpc { "grpc" } else { "http" };
+        let sum = |page: &str, what: &str, label: &str| {
+            let name = format!("outbound_{spoken}_route_{what}_total{{");
+            let of = |line: &&str| line.starts_with(&name) && line.contains(label);
+            page.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+        };
+        // A filter answers every other attempt.
+        const REQUESTS: u64 = 30;
+        let fickle = Fickle::new(&[BUSY]).await;
+        let mut failing = rule(Some(retry(kind, 5)));
+        let failure = match kind {
+            Kind::Grpc => FailureKind::Grpc(11),
+            _ => FailureKind::Http(http::StatusCode::IM_A_TEAPOT),
+        };
+        let ratio = Ratio::new(1, 2).unwrap();
+        failing.filters = vec![Filter::Failure(Failure { kind: failure, message: "as told".into(), ratio })];
+        fickle.rule(kind, failing);
+        let mut client = fickle.pair.client(kind).await;
+        for _ in 0..REQUESTS {
+            post(&mut client, "body").await;
+        }
+        let sent = fickle.sent().len() as u64;
+        until("their counts", async || {
+            let page = page(&fickle.pair.web).await;
+            sum(&page, "request_statuses", "") == REQUESTS
+                && sum(&page, "backend_requests", "") == sent
+                && sum(&page, "backend_response_statuses", if kind == Kind::Grpc { "UNAVAILABLE" } else { "503" }) == sent
+                && sum(&page, "backend_response_statuses", "") == sent
+        }).await;
+        // Time is up while it waits for the next attempt.
+        let fickle = Fickle::new(&[BUSY]).await;
+        let backoff = Some(Backoff::new(5_000 * MS, 5_000 * MS, 0.0).unwrap());
+        let mut hasty = rule(Some(Retry { backoff, ..retry(kind, 5) }));
+        hasty.terms.timeouts.request = Some(300 * MS);
+        fickle.rule(kind, hasty);
+        post(&mut fickle.pair.client(kind).await, "body").await.assert_refused(kind, 504, "4");
+        let (none, busy) = match kind {
+            Kind::Grpc => ("grpc_status=\"UNKNOWN\",error=\"REQUEST_TIMEOUT\"", "grpc_status=\"UNAVAILABLE\",error=\"\""),
+            _ => ("http_status=\"\",error=\"REQUEST_TIMEOUT\"", "http_status=\"503\",error=\"\""),
+        };
+        until("its counts", async || {
+            let page = page(&fickle.pair.web).await;
+            sum(&page, "request_statuses", "") == 1
+                && sum(&page, "request_statuses", none) == 1
+                && sum(&page, "backend_response_statuses", "") == 1
+                && sum(&page, "backend_response_statuses", busy) == 1
+        }).await;
+    }
+
+    async fn what_cannot_be_sent_again_does_not_wait_for_it(kind: Kind) {
+        let backoff = Some(Backoff::new(5_000 * MS, 5_000 * MS, 0.0).unwrap());
+        let fickle = retried(kind, Retry { backoff, max_body: 1_000, ..retry(kind, 2) }, &[BUSY]).await;
+        let mut client = fickle.pair.client(kind).await;
+        // Its length is not known beforehand.
+        let (tx, body) = pieces();
+        let req = client.request("/").method("POST").body(body).unwrap();
+        let sending = async move { tx.send(vec![7; 1_001].into()).await.unwrap() };
+        let began = Instant::now();
+        let (answer, ()) = tokio::join!(client.send(req), sending);
+        assert!(is_busy(kind, &answer), "{answer:?}");
+        assert!(began.elapsed() < 3_000 * MS, "{:?}", began.elapsed());
+    }
+
     async fn an_endpoint_that_cannot_be_reached_counts_as_the_answer_it_would_be(kind: Kind) {
         let fickle = Fickle::new(&[Reply::Echo]).await;
         let gone = fickle.pair.bb.listen().await.local_addr().unwrap();
@@ -255,6 +320,29 @@ async fn a_code_in_trailers_that_follow_at_once_is_tried_again() {
     let answer = post(&mut fickle.pair.client(kind).await, "body").await;
     assert_eq!(answer.trailer("grpc-status"), Some("14"), "looked at, and passed on: {answer:?}");
     assert_eq!(fickle.sent().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_looked_at_of_a_call_comes_before_a_pause_is_too_long() {
+    let kind = Kind::Grpc;
+    let fickle = Fickle::new(&[Reply::Trickles(2, 1_500 * MS)]).await;
+    let mut idle = rule(Some(retry(kind, 1)));
+    idle.terms.timeouts.idle = Some(400 * MS);
+    fickle.rule(kind, idle);
+    let began = Instant::now();
+    let answer = post(&mut fickle.pair.client(kind).await, "body").await;
+    answer.assert_refused(kind, 504, "4");
+    assert_eq!(answer.header("causeway-reason"), Some("idle-timeout"));
+    assert!(began.elapsed() >= 400 * MS && began.elapsed() < 1_500 * MS, "{:?}", began.elapsed());
+    until("its counts", async || {
+        let page = page(&fickle.pair.web).await;
+        let ends = "grpc_status=\"UNKNOWN\",error=\"IDLE_TIMEOUT\"} 1";
+        let counted =
+            |family: &str| page.lines().any(|line| line.starts_with(family) && line.ends_with(ends));
+        counted("outbound_grpc_route_request_statuses_total{")
+            && counted("outbound_grpc_route_backend_response_statuses_total{")
+    })
+    .await;
 }
 
 #[tokio::test]
