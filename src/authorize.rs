@@ -75,6 +75,12 @@ pub fn tcp<'p>(policy: &'p ServerPolicy, client: IpAddr, peer: &Peer) -> Result<
     Ok(TcpPermit { authz: &authorization.meta })
 }
 
+/// Whether any request of this peer may pass: some route lets it in.
+pub fn any_request(policy: &ServerPolicy, client: IpAddr, peer: &Peer) -> bool {
+    let lets_in = |route: &InboundRoute| first_allowing(&route.authorizations, client, peer).is_some();
+    policy.protocol.routes().is_some_and(|routes| routes.iter().any(lets_in))
+}
+
 fn judge<'p>(
     routes: &'p [InboundRoute],
     client: IpAddr,

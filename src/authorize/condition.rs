@@ -20,7 +20,7 @@ pub enum Failed<'a> {
     Plaintext(NoTls),
     /// Its TLS is for another name, and was not ended here.
     Passthrough(&'a DnsName),
-    /// It presented no certificate.
+    /// It presented no certificate, or one that names nobody.
     NoCertificate,
     /// It proved another identity.
     Identity { id: &'a WorkloadId, wanted: &'a [IdentityMatch] },
@@ -93,9 +93,9 @@ impl fmt::Display for Failed<'_> {
             Self::Passthrough(name) => {
                 write!(f, "it wants mutual TLS with this workload, and the client's TLS is for {name}")
             }
-            Self::NoCertificate => {
-                f.write_str("it wants an identity, and the client presented no certificate")
-            }
+            Self::NoCertificate => f.write_str(
+                "it wants an identity, and the client presented no certificate, or one that names nobody",
+            ),
             Self::Identity { id, wanted } => {
                 write!(f, "{id} is none of the identities that it lets in (")?;
                 list(f, wanted.iter())?;

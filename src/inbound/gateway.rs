@@ -14,6 +14,7 @@ use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::authorize;
 use crate::config::Suffixes;
 use crate::discover::{Destination, Target};
 use crate::error::{Fault, Reason};
@@ -51,6 +52,10 @@ impl Inbound {
         let target = Target::Name(name.clone(), port);
         let gateway = self.gateway.as_ref().filter(|gateway| gateway.suffixes.contains(&name));
         let gateway = gateway.ok_or_else(|| Fault::new(Reason::GatewayDomain, target.to_string()))?;
+        if !may_pass(&call, session) {
+            // Whoever is not let in has nobody asked about a name.
+            return self.turn_away(call, gateway, target, session, tentative).await;
+        }
         let dest = gateway.outbound.discover.get(target); // discover
         let routing = tokio::select! {
             biased;
@@ -60,7 +65,7 @@ impl Inbound {
         debug!(client = %call.client, target = %dest.target, "connection for a gateway");
         self.metrics.inbound.count(session, Cause::Header);
         if let Some(version) = session {
-            let passage = Passage::new(gateway, &call, dest)?;
+            let passage = Passage::new(gateway, &call, dest.target.clone(), Some(dest))?;
             return self.serve_http(call, version, Upstream::Gateway(Box::new(passage))).await;
         }
         if call.peer.id() == Some(&gateway.id) {
@@ -72,6 +77,35 @@ impl Inbound {
         } else {
             self.relay_tcp(call, onward, None).await
         }
+    }
+
+    /// Tells a client that policy does not let it in; its requests, for as long as policy says so.
+    async fn turn_away(
+        &self,
+        call: Call,
+        gateway: &Gateway,
+        target: Target,
+        session: Option<HttpVersion>,
+        tentative: bool,
+    ) -> Result<(), Fault> {
+        self.metrics.inbound.count(session, Cause::Header);
+        match session {
+            Some(version) => {
+                let passage = Passage::new(gateway, &call, target, None)?;
+                self.serve_http(call, version, Upstream::Gateway(Box::new(passage))).await
+            }
+            None if tentative => self.relay_tentative(call, Onward::Nowhere).await,
+            None => self.relay_tcp(call, Onward::Nowhere, None).await,
+        }
+    }
+}
+
+/// Whether the policy of the gateway's own port has a way for this client.
+fn may_pass(call: &Call, session: Option<HttpVersion>) -> bool {
+    let (policy, client) = (call.port.policy(), call.client.ip());
+    match session {
+        Some(_) => authorize::any_request(&policy, client, &call.peer),
+        None => authorize::tcp(&policy, client, &call.peer).is_ok(),
     }
 }
 
@@ -89,7 +123,10 @@ async fn given_up<IO: AsyncRead + Unpin>(io: &mut Prefixed<IO>, patience: Durati
 
 /// The way of one connection's requests into the cluster.
 pub(crate) struct Passage {
-    dest: Arc<Destination>,
+    outbound: Arc<Outbound>,
+    target: Target,
+    /// `None` where policy let in no request at first: it is found for each that it does let in.
+    dest: Option<Arc<Destination>>,
     session: Session,
     /// This workload's name, by which it knows what it has passed on.
     own: String,
@@ -103,10 +140,15 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    fn new(gateway: &Gateway, call: &Call, dest: Arc<Destination>) -> Result<Self, Fault> {
+    fn new(
+        gateway: &Gateway,
+        call: &Call,
+        target: Target,
+        dest: Option<Arc<Destination>>,
+    ) -> Result<Self, Fault> {
         let invalid = |error: ::http::Error| Fault::new(Reason::GatewayDomain, error);
         let own = gateway.id.to_string();
-        let host = match &dest.target {
+        let host = match &target {
             Target::Name(name, 80) => name.to_string(),
             target => target.to_string(),
         };
@@ -119,8 +161,10 @@ impl Passage {
             forwarded: value(&forwarded)?,
             authority: Authority::try_from(host.as_str()).map_err(|error| invalid(error.into()))?,
             host: value(&host)?,
-            canonical: value(&dest.target.to_string())?,
+            canonical: value(&target.to_string())?,
             own,
+            outbound: gateway.outbound.clone(),
+            target,
             dest,
         })
     }
@@ -137,7 +181,10 @@ impl Passage {
         }
         let arrived = Instant::now();
         self.address(&mut req);
-        let routing = self.dest.routing().await?;
+        let routing = match &self.dest {
+            Some(dest) => dest.routing().await?,
+            None => self.outbound.discover.get(self.target.clone()).routing().await?,
+        };
         self.session.carry(&routing, Carried { req, arrived, upgraded, right }).await
     }
 

@@ -162,6 +162,7 @@ impl Inbound {
             match &onward {
                 Onward::App => self.open_early(call.target).await,
                 Onward::Gateway { outbound, dest, routing } => outbound.open_early(dest, routing).await,
+                Onward::Nowhere => None,
             }
         };
         let early = match early::turn(&mut call.io, Duration::ZERO, until, open).await {

@@ -27,6 +27,8 @@ pub(super) enum Onward<'a> {
     App,
     /// Into the cluster.
     Gateway { outbound: &'a Outbound, dest: &'a Destination, routing: &'a Routing },
+    /// Policy did not let it in when it came.
+    Nowhere,
 }
 
 impl Inbound {
@@ -97,6 +99,7 @@ impl Inbound {
             Onward::Gateway { outbound, dest, routing } => {
                 Box::pin(outbound.relay_tcp(io, dest, routing, None, early)).await
             }
+            Onward::Nowhere => Err(Reason::Denied.into()),
         }
     }
 }

@@ -45,7 +45,8 @@ fn cases(ca: &TestCa) -> Vec<Case> {
     let leaf = |names: &[San<'_>]| ca.leaf(names);
     let dns = |name| leaf(&[San::Dns(name)]);
     let case = |what, issued, outcome, why| Case { what, issued, outcome, why };
-    let (is_another, is_nobody) = ("none of the identities", "presented no certificate");
+    let (is_another, is_nobody) =
+        ("none of the identities", "presented no certificate, or one that names nobody");
     vec![
         case("as it should be", dns(&web), Web, ""),
         case(

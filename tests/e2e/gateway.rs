@@ -480,6 +480,38 @@ async fn names_of_nothing_are_forgotten_with_their_connections() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_about_what_a_client_wants_whom_policy_does_not_let_in() {
+    let gate = Gate::new().await;
+    let script = gate.world.script();
+    let own = gate.gateway.port(gate.gateway.inbound);
+    let admit = |id: &str| script.server(&own, &server(Speaks::Detected, vec![identified(&[id])]));
+    admit(&identity("somebody"));
+    let mut client = gate.client(Kind::Http2).await;
+    until_answer(&mut client, "/", "a refusal", |answer| answer.is_refused(Kind::Http2, 403, "7")).await;
+    let (mirror, wanted) = ("wanted-east.demo.svc.cluster.local:80", "wanted.demo.svc.cluster.local:80");
+    script.endpoints(mirror, &add(vec![asked_for(&gate.gateway, wanted)]));
+    let (http, bytes) = (service_addr(), service_addr());
+    script.policy(http, &detect(balance(mirror)));
+    script.policy(bytes, &opaque(balance(mirror)));
+    for kind in [Kind::Http1, Kind::Http2, Kind::Grpc] {
+        let mut client = Client::new(kind, gate.web.connect(http).await).await;
+        client.get("/").await.assert_refused(kind, 403, "7");
+    }
+    let mut io = gate.web.connect(bytes).await;
+    let _ = io.write_all(b"bytes").await;
+    assert_eq!(read_to_end(&mut io).await, b"");
+    assert_eq!((script.profiles.opened(wanted), script.policies.opened(wanted)), (0, 0));
+    assert_has(&gate.metrics(&gate.gateway).await, "inbound_tcp_authz_deny_total{");
+    // A connection whose client is let in later leads there.
+    let mut client = Client::new(Kind::Http2, gate.web.connect(http).await).await;
+    client.get("/").await.assert_refused(Kind::Http2, 403, "7");
+    gate.serve(wanted);
+    admit(&gate.web.id);
+    until_answer(&mut client, "/", "an answer", |answer| answer.is_answered()).await;
+    assert!(script.profiles.opened(wanted) > 0);
+}
+
+#[tokio::test]
 async fn a_client_that_gives_up_waiting_for_the_control_plane_is_let_go() {
     let gate = Gate::new().await;
     let target = "silent.demo.svc.cluster.local:80";
