@@ -17,7 +17,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::timeout;
 
-use crate::record::{Observed, title};
+use crate::record::{CASES, Observed, title};
 use crate::stage::{Port, Road, Stage, Way};
 
 /// Something that two applications do over one port.
@@ -84,14 +84,13 @@ pub(crate) async fn run(stage: &Stage) -> Observed {
         streams::cases(),
         opaque::cases(),
     ];
-    let only = std::env::var("CAUSEWAY_INTEROP_CASE").unwrap_or_default();
     let mut waiting = Vec::new();
     for case in all.into_iter().flatten() {
         let ways = case.ways.iter().filter(|way| stage.explores(**way));
         for way in ways {
             let name = title(&case.name, *way);
             let road = stage.road(*way, case.port);
-            if name.contains(&only) {
+            if name.contains(&*CASES) {
                 waiting.push((name, road.clone(), (case.play)(road)));
             }
         }

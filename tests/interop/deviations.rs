@@ -17,8 +17,24 @@ const DEVIATIONS: &[(&[&str], &str)] = &[
         "that nobody listens is known at once: 502 without waiting for the failfast timeout, whatever the HTTP version",
     ),
     (
-        &["streams::refused_stream", "retries::none, stream reset, REFUSED_STREAM"],
+        &[
+            "streams::refused_stream",
+            "retries::none, stream reset, REFUSED_STREAM",
+            "lost::REFUSED_STREAM",
+            "lost::GOAWAY, not taken",
+            "lost::GOAWAY, INTERNAL_ERROR, not taken",
+        ],
         "what an HTTP/2 peer refused unread is sent again",
+    ),
+    (
+        &[
+            "lost::a kept connection",
+            "lost::closed",
+            "lost::GOAWAY, taken",
+            "lost::GOAWAY, INTERNAL_ERROR, taken",
+        ],
+        "an idempotent request whose connection died goes to another endpoint, and none that gives no answer is an error of \
+         the proxy: 502",
     ),
     (
         &["retries::nobody listens"],

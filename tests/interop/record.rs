@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 
@@ -95,23 +95,32 @@ impl Records {
         problems
     }
 
-    /// Only what this pairing knows. Tests that run beside this one write the rest, so `--test-threads=1`, and the
+    /// Only what this pairing knows, and of the cases that were played. Tests that run beside this one write the rest, so `--test-threads=1`, and the
     /// reference pairing before the others.
     fn write(&mut self, pairing: Pairing, seen: &Observed, reference: bool) {
         if reference {
-            self.reference = seen.clone();
+            if CASES.is_empty() {
+                self.reference.clear();
+            }
+            self.reference.extend(seen.clone());
             std::fs::write(self.folder.join("reference.txt"), print(&self.reference)).unwrap();
             return;
         }
         let differ = seen.iter().filter(|(case, text)| self.reference.get(*case) != Some(text));
         let differ: Observed = differ.map(|(case, text)| (case.clone(), text.clone())).collect();
-        self.deviations.insert(name(pairing), differ);
+        let known = self.deviations.entry(name(pairing)).or_default();
+        known.retain(|case, _| !CASES.is_empty() && !seen.contains_key(case));
+        known.extend(differ);
         let titled = self.deviations.iter().flat_map(|(pairing, cases)| {
             cases.iter().map(move |(case, text)| (format!("{pairing}: {case}"), text.clone()))
         });
         std::fs::write(self.folder.join("deviations.txt"), print(&titled.collect())).unwrap();
     }
 }
+
+/// The cases that are played: those whose titles hold this.
+pub(crate) static CASES: LazyLock<String> =
+    LazyLock::new(|| std::env::var("CAUSEWAY_INTEROP_CASE").unwrap_or_default());
 
 /// Whether what is seen is written down anew.
 pub(crate) fn writes() -> bool {

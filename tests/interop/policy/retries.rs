@@ -175,7 +175,7 @@ fn case(name: &str, kind: Kind, retry: Retry, replies: Vec<Reply>, ask: Ask) -> 
     })
 }
 
-fn offer(
+pub(super) fn offer(
     scene: &Scene,
     kind: Kind,
     retry: Option<Retry>,
