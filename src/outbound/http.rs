@@ -178,7 +178,7 @@ impl Session {
         let mut sending = Sending::new(origin.upgraded.is_some());
         let sent = match backend {
             // balance, connect, relay
-            Ok(backend) => send(backend, Some(taken.others(backend)), req, &mut sending).await,
+            Ok(backend) => send(backend, Some(taken.others(backend)), req, None, &mut sending).await,
             Err(fault) => Err(fault.into()),
         };
         match sent {

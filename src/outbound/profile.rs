@@ -67,7 +67,7 @@ impl Session {
         let req = RequestBody::of(req, Sent::default());
         let done = match route.retries.as_ref().filter(|_| !leaves_http) {
             Some(retries) => call.send(req, retries).await,
-            None => call.attempt(req).await,
+            None => call.attempt(req, &mut call.sending()).await,
         };
         match done {
             Ok(Answered { answer, mut track, ahead }) => {
@@ -87,13 +87,14 @@ impl Session {
 impl Call<'_> {
     /// Sends a request until its answer is no failure, or the budget is spent.
     async fn send(&self, req: Request<RequestBody>, retries: &Retries) -> Result<Answered, Fault> {
+        let mut sending = self.sending();
         if req.body().size_hint().lower() > KEPT as u64 {
-            return self.attempt(req).await;
+            return self.attempt(req, &mut sending).await;
         }
         let (head, body) = req.into_parts();
         let (mut kept, mut replay) = body.replayed(KEPT, &self.session.replays);
         loop {
-            let mut done = self.attempt(Request::from_parts(head.clone(), kept)).await;
+            let mut done = self.attempt(Request::from_parts(head.clone(), kept), &mut sending).await;
             if let Ok(answered) = &mut done
                 && let Err(reason) = self.peek(answered).await
             {
@@ -112,6 +113,7 @@ impl Call<'_> {
             }
             let Some(again) = replay.again() else { return done };
             (kept, replay) = again;
+            sending.again();
             if let Ok(mut answered) = done {
                 let trailers = trailers(&answered.ahead);
                 answered.track.end(trailers.map_or(End::Dropped, |trailers| End::Complete(Some(trailers))));
@@ -119,8 +121,18 @@ impl Call<'_> {
         }
     }
 
+    /// What may be sent again by its route's budget is not sent again beside it.
+    fn sending(&self) -> Sending<'_> {
+        let sending = Sending::new(self.leaves_http).judged_by(self.route.classes.as_ref());
+        sending.counted(self.route.retries.is_some())
+    }
+
     /// One attempt: a backend, an endpoint.
-    async fn attempt(&self, mut req: Request<RequestBody>) -> Result<Answered, Fault> {
+    async fn attempt(
+        &self,
+        mut req: Request<RequestBody>,
+        sending: &mut Sending<'_>,
+    ) -> Result<Answered, Fault> {
         let Self { profile, route, .. } = self;
         let backend = choose(&profile.to, |backend| backend.is_ready()).ok_or(Reason::LoadShed)?;
         backend.show(&self.session.metrics, Use::Http, &profile.parent);
@@ -129,10 +141,7 @@ impl Call<'_> {
         if let Some(attempt) = &attempt {
             req = req.map(|body| body.telling(attempt.progress().clone()));
         }
-        // What may be sent again by its route's budget is not sent again beside it.
-        let sending = Sending::new(self.leaves_http).counted(route.retries.is_some());
-        let mut sending = sending.within(attempt.as_ref()).judged_by(route.classes.as_ref());
-        let done = send(backend, None, req, &mut sending).await.map_err(Stopped::fault);
+        let done = send(backend, None, req, attempt.as_ref(), sending).await.map_err(Stopped::fault);
         match done {
             Ok((answer, mut track)) => {
                 track.also(sent.response(answer.rsp.status(), answer.rsp.headers()));

@@ -33,10 +33,10 @@ pub(super) async fn send<'a>(
     stream: &mut Stream,
 ) -> Done<'a> {
     // Its rule says how often it is sent, and nobody below does.
-    let sending = || Sending::new(false).counted(true);
+    let mut sending = Sending::new(false).counted(true);
     let most = retry.max_body as usize;
     if req.body().size_hint().lower() > most as u64 {
-        return call.attempt(req, sending(), Try { headers: retry.timeout }, stream).await;
+        return call.attempt(req, &mut sending, Try { headers: retry.timeout }, stream).await;
     }
     let (head, body) = req.into_parts();
     let grpc = is_grpc(&head.headers) && head.version == Version::HTTP_2;
@@ -48,7 +48,7 @@ pub(super) async fn send<'a>(
         // Nobody waits for a further attempt.
         let headers = retry.timeout.filter(|_| sent == 0 || !last);
         let req = Request::from_parts(head.clone(), body);
-        let mut done = call.attempt(req, sending(), Try { headers }, stream).await;
+        let mut done = call.attempt(req, &mut sending, Try { headers }, stream).await;
         if let Ok(Attempted::Answered(answered)) = &mut done
             && let Err(reason) = peek(answered, retry).await
         {
@@ -83,6 +83,7 @@ pub(super) async fn send<'a>(
         }
         let Some(again) = replay.again() else { return done };
         (body, replay) = again;
+        sending.again();
         give_up(done, stream);
         stream.retries().inspect(|retries| retries.requests.incr());
         sent += 1;

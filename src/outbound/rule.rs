@@ -79,8 +79,8 @@ impl Session {
         let done = match terms.retry.as_ref().filter(|_| !leaves_http) {
             Some(retry) => retry::send(&call, req, retry, &mut stream).await,
             None => {
-                let sending = Sending::new(leaves_http).counted(terms.retry.is_some());
-                call.attempt(req, sending, Try::default(), &mut stream).await
+                let mut sending = Sending::new(leaves_http).counted(terms.retry.is_some());
+                call.attempt(req, &mut sending, Try::default(), &mut stream).await
             }
         };
         self.finish(done, asked, stream, origin)
@@ -91,14 +91,14 @@ impl Session {
         &self,
         taken: &Taken<'_>,
         req: Request<RequestBody>,
-        sending: Sending<'_>,
+        mut sending: Sending<'_>,
         mut stream: Stream,
         origin: Origin,
     ) -> Result<Response<Body<Track>>, Fault> {
         let asked = self.asked(&req);
         let call = Call { session: self, taken, limits: Limits::default() };
         stream.attempt_failed(&Reason::FailFast.into());
-        let done = call.attempt(req, sending, Try::default(), &mut stream).await;
+        let done = call.attempt(req, &mut sending, Try::default(), &mut stream).await;
         self.finish(done, asked, stream, origin)
     }
 
@@ -164,7 +164,7 @@ impl<'a> Call<'a, '_> {
     pub(super) async fn attempt(
         &self,
         mut req: Request<RequestBody>,
-        sending: Sending<'_>,
+        sending: &mut Sending<'_>,
         how: Try,
         stream: &mut Stream,
     ) -> Result<Attempted<'a>, Fault> {
@@ -176,7 +176,6 @@ impl<'a> Call<'a, '_> {
         if let Some(attempt) = &attempt {
             req = req.map(|body| body.telling(attempt.progress().clone()));
         }
-        let mut sending = sending.within(attempt.as_ref());
         let mut moves = 0;
         let (to, (mut answer, track)) = loop {
             let to = self.taken.backend()?;
@@ -189,7 +188,7 @@ impl<'a> Call<'a, '_> {
             }
             let others = (moves < MOVES).then(|| self.taken.others(&to.backend));
             // balance, connect, relay
-            match send(&to.backend, others, req, &mut sending).await {
+            match send(&to.backend, others, req, attempt.as_ref(), sending).await {
                 Ok(sent) => break (to, sent),
                 Err(Stopped::Failed(fault)) => return Err(fault),
                 Err(Stopped::Elsewhere(back)) => req = *back,

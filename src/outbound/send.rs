@@ -2,8 +2,8 @@
 //! forbids it.
 //!
 //! ```text
-//!   never reached one ─▶ another, until the failfast timeout
-//!   refused unread ────▶ another, four times at most
+//!   never reached one ────────▶ another, until the failfast timeout
+//!   refused unread ───────────▶ another, three times at most, whatever attempts there are
 //!   lost with its connection ─▶ the same, if doing it twice does no harm and nobody above counts attempts
 //! ```
 
@@ -31,18 +31,18 @@ use super::route::Others;
 use super::tcp::give_up_or_retry;
 use super::timeout::Attempt;
 
-/// What its caller allows of an attempt, and how much of that is used up: one for all backends that it goes to.
+/// What its caller allows of sending a request, and how much of that is used up: one for all attempts at it, and all
+/// backends that they go to.
 pub(super) struct Sending<'a> {
     leaves_http: bool,
     /// The caller counts how often endpoints may have seen the request.
     counted: bool,
-    limits: Option<&'a Attempt>,
     classes: Option<&'a Arc<[ResponseClass]>>,
-    /// Until when an endpoint is waited for.
+    /// Until when this attempt waits for an endpoint.
     deadline: Option<Instant>,
-    /// How often endpoints may have seen it here.
-    sendings: u8,
-    /// How often a connection was lost before it was sent.
+    /// How often it was sent again here.
+    repeated: u8,
+    /// How often this attempt lost a connection before it was sent.
     unsent: u8,
 }
 
@@ -63,15 +63,7 @@ struct With {
 impl<'a> Sending<'a> {
     /// For as long as it takes, and as often as is right for a request that nobody counts.
     pub(super) fn new(leaves_http: bool) -> Self {
-        Self {
-            leaves_http,
-            counted: false,
-            limits: None,
-            classes: None,
-            deadline: None,
-            sendings: 0,
-            unsent: 0,
-        }
+        Self { leaves_http, counted: false, classes: None, deadline: None, repeated: 0, unsent: 0 }
     }
 
     /// For who decides by himself whether a request that was lost is sent again.
@@ -79,14 +71,14 @@ impl<'a> Sending<'a> {
         Self { counted, ..self }
     }
 
-    /// What its rule allows it to take.
-    pub(super) fn within(self, limits: Option<&'a Attempt>) -> Self {
-        Self { limits, ..self }
-    }
-
     /// What its answers are judged by.
     pub(super) fn judged_by(self, classes: Option<&'a Arc<[ResponseClass]>>) -> Self {
         Self { classes, ..self }
+    }
+
+    /// The same request once more, as another attempt.
+    pub(super) fn again(&mut self) {
+        (self.deadline, self.unsent) = (None, 0);
     }
 
     /// Until when an endpoint is waited for: from when one was first looked for, whatever the backend.
@@ -95,9 +87,9 @@ impl<'a> Sending<'a> {
     }
 
     /// Until when a connection is waited for, and what it means if none came.
-    fn connected_by(&mut self, failfast: Duration) -> (Instant, Reason) {
+    fn connected_by(&mut self, failfast: Duration, limits: Option<&Attempt>) -> (Instant, Reason) {
         let deadline = self.deadline(failfast);
-        let end = self.limits.and_then(Attempt::deadline).filter(|(end, _)| *end < deadline);
+        let end = limits.and_then(Attempt::deadline).filter(|(end, _)| *end < deadline);
         end.unwrap_or((deadline, Reason::FailFast))
     }
 
@@ -105,17 +97,17 @@ impl<'a> Sending<'a> {
     ///
     /// # Errors
     /// What it means that it may not.
-    fn again(&mut self, unanswered: Unanswered, with: With) -> Result<Box<Request<RequestBody>>, Fault> {
+    fn back(&mut self, unanswered: Unanswered, with: With) -> Result<Box<Request<RequestBody>>, Fault> {
         match unanswered {
             Unanswered::Unsent(back, error) => self.never_sent(error, with).map(|()| back),
             Unanswered::Refused(back, _) if self.may_repeat() => {
                 with.pick.abandon();
-                self.sent();
+                self.repeat();
                 Ok(back)
             }
             Unanswered::Lost(back, error) if self.may_repeat_lost(&back) => {
                 with.failed(&error, true);
-                self.sent();
+                self.repeat();
                 Ok(back)
             }
             Unanswered::Refused(_, error) => Err(with.broken(error, None, false)),
@@ -145,15 +137,15 @@ impl<'a> Sending<'a> {
     }
 
     fn may_repeat(&self) -> bool {
-        usize::from(self.sendings) + 1 < SENDINGS
+        usize::from(self.repeated) + 1 < SENDINGS
     }
 
     fn may_repeat_lost(&self, req: &Request<RequestBody>) -> bool {
         !self.counted && self.may_repeat() && is_idempotent(req.method())
     }
 
-    fn sent(&mut self) {
-        self.sendings += 1;
+    fn repeat(&mut self) {
+        self.repeated += 1;
         // It may have been with that endpoint for long.
         self.deadline = None;
     }
@@ -211,11 +203,12 @@ impl<E: Into<Fault>> From<E> for Stopped {
     }
 }
 
-/// Sends a request to an endpoint of the backend, as often as it may be.
+/// Sends a request to an endpoint of the backend, as often as it may be, in the time that `limits` leave an attempt.
 pub(super) async fn send(
     backend: &Backend,
     others: Option<Others<'_>>,
     mut req: Request<RequestBody>,
+    limits: Option<&Attempt>,
     sending: &mut Sending<'_>,
 ) -> Result<(Answer, Track), Stopped> {
     let version = req.version();
@@ -223,7 +216,7 @@ pub(super) async fn send(
     let failfast = || backend.failfast(Use::Http);
     loop {
         let picking = pin!(pick(backend, others, sending.deadline(failfast())));
-        let picked = match sending.limits {
+        let picked = match limits {
             None => picking.await?,
             Some(limits) => Box::pin(limits.before(picking)).await??,
         };
@@ -239,13 +232,13 @@ pub(super) async fn send(
             return Err(fault.into());
         }
         let carry = client.carry(version, sending.leaves_http);
-        let ready = match timeout_at(sending.connected_by(failfast()).0, client.ready(carry)).await {
+        let ready = match timeout_at(sending.connected_by(failfast(), limits).0, client.ready(carry)).await {
             Ok(Ok(ready)) => ready,
             Ok(Err(error)) => {
                 give_up_or_retry(pick, error, sending.deadline(failfast()))?;
                 continue;
             }
-            Err(_) => return Err(sending.connected_by(failfast()).1.into()),
+            Err(_) => return Err(sending.connected_by(failfast(), limits).1.into()),
         };
         pick.reached();
         let gateway = client.authority.as_ref();
@@ -253,7 +246,7 @@ pub(super) async fn send(
         form::carry_as(&mut req, carry, sending.leaves_http, gateway);
         let in_flight = pick.requests().start(req.headers()).judged_by(sending.classes);
         let answering = pin!(ready.send(req));
-        let answer = match sending.limits {
+        let answer = match limits {
             None => Ok(answering.await),
             Some(limits) => Box::pin(limits.head(answering)).await,
         };
@@ -261,7 +254,7 @@ pub(super) async fn send(
         let with = With { pick, carry, in_flight };
         match answer {
             Ok(Ok(answer)) => return Ok(with.answered(answer, version)?),
-            Ok(Err(unanswered)) => req = came.restore(*sending.again(unanswered, with)?),
+            Ok(Err(unanswered)) => req = came.restore(*sending.back(unanswered, with)?),
             Err(reason) => {
                 with.out_of_time();
                 return Err(reason.into());
@@ -314,10 +307,13 @@ mod tests {
         let first = sending.deadline(3 * S);
         assert_eq!(first, Instant::now() + 3 * S);
         tokio::time::advance(2 * S).await;
-        assert_eq!(sending.connected_by(3 * S), (first, Reason::FailFast), "of another backend");
+        assert_eq!(sending.connected_by(3 * S, None), (first, Reason::FailFast), "of another backend");
         // An endpoint has had it meanwhile.
-        sending.sent();
+        sending.repeat();
         assert_eq!(sending.deadline(3 * S), first + 2 * S);
+        tokio::time::advance(S).await;
+        sending.again();
+        assert_eq!(sending.deadline(3 * S), first + 3 * S, "another attempt");
     }
 
     #[test]
@@ -330,7 +326,8 @@ mod tests {
         assert!(!Sending::new(false).counted(true).may_repeat_lost(&req("GET")));
         for _ in 1..SENDINGS {
             assert!(sending.may_repeat_lost(&req("GET")) && sending.may_repeat_lost(&req("PUT")));
-            sending.sent();
+            sending.repeat();
+            sending.again();
         }
         assert!(!sending.may_repeat_lost(&req("GET")) && !sending.may_repeat());
     }

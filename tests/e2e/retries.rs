@@ -296,6 +296,20 @@ async fn what_an_endpoint_refuses_unread_goes_elsewhere_whatever_the_route_says(
 }
 
 #[tokio::test]
+async fn who_is_refused_by_all_goes_elsewhere_three_times_beside_what_the_route_says() {
+    for kind in [Kind::Http2, Kind::Grpc] {
+        for limit in [0, 2] {
+            let fickle = retried(kind, retry(kind, limit), &[Reply::Refuses]).await;
+            fickle.pair.world.script().endpoints(BB, &add(vec![Endpoint::plain(fickle.app.addr)]));
+            let mut client = fickle.pair.client(kind).await;
+            let req = client.request("/").method("POST").body(full("body")).unwrap();
+            assert!(client.try_send(req).await.is_err(), "it is told so, by the stream");
+            assert_eq!(fickle.sent().len(), 1 + usize::from(limit) + 3, "a storm of them is bounded");
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_waited_in_vain_and_finds_nobody_ready_again_is_turned_away() {
     let kind = Kind::Http2;
     let hasty = [("LINKERD2_PROXY_OUTBOUND_HTTP_FAILFAST_TIMEOUT", "100ms")];
