@@ -233,14 +233,20 @@ pub struct ProfileAnswer {
     pub source: Option<ResourceRef>,
 }
 
-/// A Service, its own or a mirror.
+/// A Service, its own or a mirror. What it has of its definition is read as if it were its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub name: ObjectName,
-    pub labels: Arc<Labels>,
-    pub annotations: Arc<Labels>,
     /// `None` for headless and ExternalName Services.
     pub cluster_ip: Option<IpAddr>,
+    pub definition: Arc<Definition>,
+}
+
+/// What a manifest, or the mirror, says of a Service, after admission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    pub labels: Arc<Labels>,
+    pub annotations: Arc<Labels>,
     /// A second one, of the other family.
     pub other_ip: Option<IpAddr>,
     /// Families of its endpoints; empty for that of the pods' first addresses.
@@ -259,6 +265,14 @@ pub struct Service {
     pub same_zone: bool,
     /// Written by the mirror, not by a manifest.
     pub mirrored: bool,
+}
+
+impl Deref for Service {
+    type Target = Definition;
+
+    fn deref(&self) -> &Definition {
+        &self.definition
+    }
 }
 
 impl Service {

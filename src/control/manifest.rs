@@ -228,6 +228,12 @@ impl Documents {
         plain.chain(self.stateful_sets.values().map(|(meta, body)| (meta, &body.pods.template)))
     }
 
+    /// Their names.
+    pub(in crate::control) fn workload_names(&self) -> impl Iterator<Item = &ObjectName> {
+        let plain = [&self.deployments, &self.replica_sets, &self.daemon_sets, &self.jobs];
+        plain.into_iter().flat_map(Ordered::keys).chain(self.stateful_sets.keys())
+    }
+
     /// Takes a document in; the second of one kind and name is a problem at its own place.
     fn insert(&mut self, document: &Document) -> Option<Problem> {
         let meta = &document.meta;

@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::index::{EndpointsInOrder, ObjectName, Service, ServiceEndpoint, Settings, World};
+use super::index::{
+    Definition, EndpointsInOrder, ObjectName, Service, ServiceEndpoint, Settings, World, inject,
+};
 use super::manifest::labelled::Labels;
 use super::manifest::service::{ServiceKind, ServicePort};
 use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
@@ -25,12 +27,15 @@ mod headless;
 mod metadata;
 pub mod print;
 
+use federated::Member;
 pub use gateway::Gateways;
 
 /// What is to be added to a cluster, and why other things are not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mirrored {
     pub services: Ordered<ObjectName, Service>,
+    /// What the webhook makes of those that it changes.
+    pub(in crate::control) admitted: Ordered<ObjectName, Arc<Definition>>,
     /// By the name of their Service.
     pub endpoints: Ordered<ObjectName, Endpoints>,
     /// Namespaces that are made, with the cluster whose Services need them first.
@@ -100,16 +105,20 @@ pub(in crate::control) fn derive(
         namespaces: super::index::namespaces(documents, settings),
         taken: documents.services.keys().map(|name| (name.clone(), "given by hand")).collect(),
         services: Vec::new(),
+        admitted: Vec::new(),
         endpoints: Vec::new(),
+        members: Vec::new(),
         mirrored: Mirrored::default(),
     };
     let links = usable_links(documents, targets, settings, &mut cluster.mirrored.notes);
-    for (meta, link, target) in &links {
-        export::mirrors(&mut cluster, meta, link, *target);
+    federated::own_members(&mut cluster);
+    for (meta, link, target) in links {
+        export::mirrors(&mut cluster, meta, link, target);
     }
-    federated::unions(&mut cluster, &links);
+    federated::unions(&mut cluster);
     let mut mirrored = cluster.mirrored;
     mirrored.services = cluster.services.into_iter().collect();
+    mirrored.admitted = cluster.admitted.into_iter().collect();
     mirrored.endpoints = cluster.endpoints.into_iter().collect();
     mirrored.notes.sort();
     mirrored.notes.dedup();
@@ -173,7 +182,10 @@ struct Cluster<'a> {
     taken: HashMap<ObjectName, &'static str>,
     /// Those made, each name once; put in order when all are there.
     services: Vec<(ObjectName, Service)>,
+    admitted: Vec<(ObjectName, Arc<Definition>)>,
     endpoints: Vec<(ObjectName, Endpoints)>,
+    /// Those of federated Services, in the order in which they count.
+    members: Vec<Member<'a>>,
     mirrored: Mirrored,
 }
 
@@ -191,8 +203,7 @@ impl Cluster<'_> {
     }
 
     /// Adds a Service unless its name is not free; then says why.
-    fn add(&mut self, service: Service) -> Result<(), String> {
-        let name = &service.name;
+    fn add(&mut self, name: &ObjectName, service: Definition) -> Result<(), String> {
         if name.name.len() > 63 {
             return Err(format!("{name} is too long for a Service"));
         }
@@ -203,6 +214,13 @@ impl Cluster<'_> {
             Entry::Occupied(taken) => Err(format!("{name} is {}", taken.get())),
             Entry::Vacant(free) => {
                 free.insert("another one's mirror");
+                let written = Arc::new(service);
+                let mut admitted = written.clone();
+                inject::admit_service(&mut admitted, name, self.documents, self.settings);
+                if !Arc::ptr_eq(&written, &admitted) {
+                    self.admitted.push((name.clone(), admitted));
+                }
+                let service = Service { name: name.clone(), cluster_ip: None, definition: written };
                 self.services.push((name.clone(), service));
                 Ok(())
             }
@@ -211,12 +229,10 @@ impl Cluster<'_> {
 }
 
 /// A Service of this cluster with another one's ports and nothing else of it (controlplane 1.5).
-fn mirror_service(name: ObjectName, target: &manifest::Service) -> Service {
-    Service {
-        name,
+fn mirror_service(target: &manifest::Service) -> Definition {
+    Definition {
         labels: Arc::default(),
         annotations: Arc::default(),
-        cluster_ip: None,
         other_ip: None,
         families: Vec::new(),
         headless: false,

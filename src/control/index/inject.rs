@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::env::proxy_env;
 use super::{
-    Container, ContainerPort, PROXY_CONTAINER, PortRef, PortSet, Probe, ProbeAction, Service, ServicePort,
-    Settings, Template, seconds,
+    Container, ContainerPort, Definition, ObjectName, PROXY_CONTAINER, PortRef, PortSet, Probe, ProbeAction,
+    ServicePort, Settings, Template, seconds,
 };
+use crate::control::manifest::Documents;
 use crate::control::manifest::labelled::Labels;
 
 /// Label that marks a meshed pod, with the namespace of its control plane.
@@ -118,8 +119,13 @@ impl<'a> Injector<'a> {
 
 /// Without an annotation of its own a Service gets the namespace's opaque ports, else those of its ports that
 /// lead to default ones (controlplane 5.1).
-pub(super) fn admit_service(service: &mut Service, namespace: Option<&Labels>, settings: &Settings) {
-    if service.annotations.contains_key(OPAQUE_PORTS) || is_reserved(&service.name.namespace) {
+pub(in crate::control) fn admit_service(
+    service: &mut Arc<Definition>,
+    name: &ObjectName,
+    documents: &Documents,
+    settings: &Settings,
+) {
+    if service.annotations.contains_key(OPAQUE_PORTS) || is_reserved(&name.namespace) {
         return;
     }
     let leads = |port: &&ServicePort| match port.target {
@@ -127,9 +133,11 @@ pub(super) fn admit_service(service: &mut Service, namespace: Option<&Labels>, s
         PortRef::Name(_) => false,
     };
     let opaque: Vec<_> = service.ports.iter().filter(leads).map(|port| port.port.to_string()).collect();
-    let inherited = namespace.and_then(|annotations| annotations.get(OPAQUE_PORTS)).cloned();
+    let namespace = documents.namespaces.get(&*name.namespace);
+    let inherited = namespace.and_then(|meta| meta.annotations.get(OPAQUE_PORTS)).cloned();
     if let Some(value) = inherited.or_else(|| (!opaque.is_empty()).then(|| opaque.join(","))) {
-        Arc::make_mut(&mut service.annotations).insert(OPAQUE_PORTS.into(), value);
+        let annotations = &mut Arc::make_mut(service).annotations;
+        Arc::make_mut(annotations).insert(OPAQUE_PORTS.into(), value);
     }
 }
 

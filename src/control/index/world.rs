@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::control::manifest::service::ServiceKind;
 use crate::control::manifest::{Documents, ExternalWorkload, Object, RateLimitPolicy, Route, Server, status};
 use crate::control::mirror::{Endpoints, Mirrored};
-use crate::control::ordered::Ordered;
+use crate::control::ordered::{InOrder, Ordered};
 use crate::model::service_profile::ServiceProfile;
 
 use super::addresses::Addresses;
@@ -15,7 +15,7 @@ use super::attached::Attached;
 use super::pods::Pods;
 use super::slices::{self, ByService};
 use super::workloads::pods;
-use super::{Allocations, ObjectName, Pod, Service, Settings, inject};
+use super::{Allocations, Definition, ObjectName, Pod, Service, Settings, inject};
 
 /// Services by name.
 pub(super) type Services = Ordered<ObjectName, Service>;
@@ -76,7 +76,7 @@ impl World {
         let mut pods = pods(documents, settings, Some(&given.pods));
         let mut services = services(documents, settings);
         if !mirrored.services.is_empty() {
-            services.extend(mirrors(mirrored, documents, settings));
+            services.extend(mirrors(mirrored));
         }
         allocate(&mut pods, &mut services, settings, given);
         let mut world = Self::assemble(documents, &mirrored.endpoints, pods, services, settings.clone());
@@ -144,14 +144,21 @@ impl World {
 /// Namespaces that exist: given ones, those something lies in, and those of the installation.
 pub(in crate::control) fn namespaces(documents: &Documents, settings: &Settings) -> BTreeSet<String> {
     let installed = ["default", &settings.control_namespace, &settings.mirror_namespace];
+    let given = documents.namespaces.keys().map(String::as_str);
+    let mut all: BTreeSet<&str> = installed.into_iter().chain(given).collect();
     let used = (documents.service_accounts.keys())
-        .chain(documents.workloads().map(|(meta, _)| &meta.name))
+        .chain(documents.workload_names())
         .chain(documents.pods.keys())
         .chain(documents.services.keys())
-        .chain(documents.external_workloads.keys())
-        .map(|name| &*name.namespace);
-    let given = documents.namespaces.keys().map(String::as_str);
-    let all: BTreeSet<&str> = installed.into_iter().chain(used).chain(given).collect();
+        .chain(documents.external_workloads.keys());
+    // Most share their namespace's name with the one before.
+    let mut last = None;
+    for name in used.map(|name| &name.namespace) {
+        if !last.is_some_and(|last| Arc::ptr_eq(last, name)) {
+            all.insert(name);
+        }
+        last = Some(name);
+    }
     all.into_iter().map(str::to_owned).collect()
 }
 
@@ -170,11 +177,9 @@ fn services(documents: &Documents, settings: &Settings) -> Services {
             ServiceKind::Headless => (None, None),
             ServiceKind::ExternalName(name) => (None, Some(name.clone())),
         };
-        let mut made = Service {
-            name: meta.name.clone(),
+        let mut definition = Arc::new(Definition {
             labels: meta.labels.clone(),
             annotations: meta.annotations.clone(),
-            cluster_ip,
             other_ip: service.other_ip,
             families: service.families.clone(),
             headless: service.kind == ServiceKind::Headless,
@@ -185,31 +190,26 @@ fn services(documents: &Documents, settings: &Settings) -> Services {
             publish_not_ready: service.publish_not_ready,
             same_zone: service.same_zone,
             mirrored: false,
-        };
+        });
         if meta.uid.is_none() {
-            admit(&mut made, documents, settings);
+            inject::admit_service(&mut definition, &meta.name, documents, settings);
         }
-        (meta.name.clone(), made)
+        let name = meta.name.clone();
+        (name.clone(), Service { name, cluster_ip, definition })
     });
     made.collect()
 }
 
-/// The webhook sees them as it does any other.
-fn mirrors<'a>(
-    mirrored: &'a Mirrored,
-    documents: &'a Documents,
-    settings: &'a Settings,
-) -> impl Iterator<Item = (ObjectName, Service)> + 'a {
-    mirrored.services.iter().map(|(name, service)| {
+/// As the webhook leaves them, which sees them as it does any other.
+fn mirrors(mirrored: &Mirrored) -> impl Iterator<Item = (ObjectName, Service)> {
+    let mut admitted = InOrder::of(&mirrored.admitted);
+    mirrored.services.iter().map(move |(name, service)| {
         let mut service = service.clone();
-        admit(&mut service, documents, settings);
+        if let Some(definition) = admitted.get(name) {
+            service.definition = definition.clone();
+        }
         (name.clone(), service)
     })
-}
-
-fn admit(service: &mut Service, documents: &Documents, settings: &Settings) {
-    let namespace = documents.namespaces.get(&*service.name.namespace);
-    inject::admit_service(service, namespace.map(|meta| &*meta.annotations), settings);
 }
 
 fn allocate(pods: &mut Pods, services: &mut Services, settings: &Settings, given: &mut Allocations) {

@@ -1,5 +1,6 @@
 //! The head that every object has, and which body belongs to which kind.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,9 +27,21 @@ pub struct ObjectName {
     pub name: Arc<str>,
 }
 
+thread_local! {
+    /// The namespace of the latest name that was made.
+    static LATEST: RefCell<Arc<str>> = RefCell::new(Arc::from(""));
+}
+
 impl ObjectName {
+    /// Objects that are read one after the other mostly lie in one namespace: they share its name.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        let namespace = LATEST.with_borrow_mut(|latest| {
+            if **latest != *namespace {
+                *latest = namespace.into();
+            }
+            latest.clone()
+        });
+        Self { namespace, name: name.into() }
     }
 
     /// Another object of the same namespace.

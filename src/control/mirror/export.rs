@@ -4,15 +4,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    Cluster, Endpoints, EndpointsInOrder, Gateway, Labels, Link, Meta, Note, ObjectName, ServiceEndpoint,
-    ServiceKind, Target, headless, manifest, metadata, mirror_service,
+    Cluster, Endpoints, EndpointsInOrder, Gateway, Labels, Link, Member, Meta, Note, ObjectName,
+    ServiceEndpoint, ServiceKind, Target, headless, manifest, metadata, mirror_service,
 };
 use crate::control::index::REMOTE_DISCOVERY;
 
-/// Adds the mirrors that a Link asks for. Federation has a selector of its own, in `federated`.
-pub(super) fn mirrors(cluster: &mut Cluster<'_>, meta: &Meta, link: &Link, target: Target<'_>) {
+/// Adds the mirrors that a Link asks for. For federation, which has a selector of its own, members are noted while they
+/// are at hand.
+pub(super) fn mirrors<'c>(cluster: &mut Cluster<'c>, meta: &'c Meta, link: &'c Link, target: Target<'c>) {
     let mut export = Export { cluster, meta, link, target, endpoints: target.world.endpoints_in_order() };
     for (target_meta, service) in target.documents.services.values() {
+        if link.federated_selector.chooses(&target_meta.labels) {
+            export.cluster.members.push(Member::linked(meta, link, target.documents, (target_meta, service)));
+        }
         export.consider(Exported { meta: target_meta, service });
     }
 }
@@ -30,17 +34,17 @@ pub(super) struct Mirror {
     labels: Arc<Labels>,
 }
 
-pub(super) struct Export<'a, 'c> {
-    pub(super) cluster: &'a mut Cluster<'c>,
-    pub(super) meta: &'a Meta,
-    pub(super) link: &'a Link,
-    pub(super) target: Target<'a>,
-    endpoints: EndpointsInOrder<'a>,
+pub(super) struct Export<'e, 'c> {
+    pub(super) cluster: &'e mut Cluster<'c>,
+    pub(super) meta: &'c Meta,
+    pub(super) link: &'c Link,
+    pub(super) target: Target<'c>,
+    endpoints: EndpointsInOrder<'c>,
 }
 
-impl<'a> Export<'a, '_> {
+impl<'c> Export<'_, 'c> {
     /// Looks at both selectors independently; remote discovery wins over the gateway.
-    fn consider(&mut self, exported: Exported<'a>) {
+    fn consider(&mut self, exported: Exported<'c>) {
         let (meta, link) = (exported.meta, self.link);
         let by_gateway = link.selector.chooses(&meta.labels);
         let remotely = link.remote_discovery_selector.chooses(&meta.labels);
@@ -77,14 +81,15 @@ impl<'a> Export<'a, '_> {
 
     /// Adds `<svc>-<cluster>`, if it can.
     pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> Option<Mirror> {
-        let mut service = mirror_service(self.mirror_name(&exported.meta.name), exported.service);
+        let name = self.mirror_name(&exported.meta.name);
+        let mut service = mirror_service(exported.service);
         service.labels = Arc::new(metadata::mirror_labels(self.link, exported.meta));
         let annotations = metadata::mirror_annotations(self.link, exported.meta, self.target.documents);
         service.annotations = Arc::new(annotations);
         service.headless = headless;
-        let mirror = Mirror { name: service.name.clone(), labels: service.labels.clone() };
-        match self.cluster.add(service) {
-            Ok(()) => Some(mirror),
+        let labels = service.labels.clone();
+        match self.cluster.add(&name, service) {
+            Ok(()) => Some(Mirror { name, labels }),
             Err(why) => {
                 self.left_out(exported, &why);
                 None
@@ -115,7 +120,7 @@ impl<'a> Export<'a, '_> {
     }
 
     /// The Link's gateway; notes what of it cannot be used.
-    pub(super) fn gateway(&mut self, exported: Exported<'_>) -> Option<&'a Gateway> {
+    pub(super) fn gateway(&mut self, exported: Exported<'_>) -> Option<&'c Gateway> {
         let Some(found) = &self.link.gateway else {
             self.note(format!("{} has no endpoints: the Link has no gateway", exported.meta.name));
             return None;
@@ -130,7 +135,7 @@ impl<'a> Export<'a, '_> {
     pub(super) fn target_endpoints(
         &mut self,
         exported: Exported<'_>,
-    ) -> impl Iterator<Item = Cow<'a, ServiceEndpoint>> + use<'a> {
+    ) -> impl Iterator<Item = Cow<'c, ServiceEndpoint>> + use<'c> {
         self.endpoints.of(&exported.meta.name)
     }
 

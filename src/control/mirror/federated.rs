@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::metadata::{self, Exclusions};
-use super::{Cluster, Documents, Meta, Note, ObjectName, ServiceKind, UsableLink, manifest, mirror_service};
+use super::{Cluster, Documents, Link, Meta, Note, ObjectName, ServiceKind, manifest, mirror_service};
 use crate::control::index::{LOCAL_DISCOVERY, REMOTE_DISCOVERY};
 
 /// One of the Services that are joined.
-struct Member<'a> {
+pub(super) struct Member<'a> {
     /// `None` for this cluster's own.
     cluster: Option<&'a str>,
     /// Of that cluster.
@@ -18,6 +18,19 @@ struct Member<'a> {
     exclusions: Exclusions<'a>,
     /// The Link, or the Service itself.
     place: &'a Meta,
+}
+
+impl<'a> Member<'a> {
+    /// Of the Link's target.
+    pub(super) fn linked(
+        place: &'a Meta,
+        link: &'a Link,
+        documents: &'a Documents,
+        (meta, service): (&'a Meta, &'a manifest::Service),
+    ) -> Self {
+        let cluster = Some(link.target_cluster_name.as_str());
+        Self { cluster, documents, meta, service, exclusions: Exclusions::of(link), place }
+    }
 }
 
 /// Members of each union, in the order in which the first ones came.
@@ -38,29 +51,23 @@ impl<'a> Unions<'a> {
     }
 }
 
-/// Adds `<svc>-federated` for every name with a member: this cluster's own first, then by age of Link.
-pub(super) fn unions(cluster: &mut Cluster<'_>, links: &[UsableLink<'_>]) {
-    let settings = cluster.settings;
-    let mut unions = Unions::default();
+/// Notes this cluster's own, which come first.
+pub(super) fn own_members(cluster: &mut Cluster<'_>) {
+    let Cluster { documents, settings, .. } = *cluster;
     let exclusions =
         Exclusions { labels: &settings.excluded_labels, annotations: &settings.excluded_annotations };
-    for (meta, service) in cluster.documents.services.values() {
+    for (meta, service) in documents.services.values() {
         if settings.federated_selector.chooses(&meta.labels) {
-            let documents = cluster.documents;
-            let member = Member { cluster: None, documents, meta, service, exclusions, place: meta };
-            join(cluster, &mut unions, member);
+            cluster.members.push(Member { cluster: None, documents, meta, service, exclusions, place: meta });
         }
     }
-    for (place, link, target) in links {
-        let exclusions = Exclusions::of(link);
-        for (meta, service) in target.documents.services.values() {
-            if link.federated_selector.chooses(&meta.labels) {
-                let name = Some(link.target_cluster_name.as_str());
-                let documents = target.documents;
-                let member = Member { cluster: name, documents, meta, service, exclusions, place };
-                join(cluster, &mut unions, member);
-            }
-        }
+}
+
+/// Adds `<svc>-federated` for every name with a member: this cluster's own first, then by age of Link.
+pub(super) fn unions(cluster: &mut Cluster<'_>) {
+    let mut unions = Unions::default();
+    for member in std::mem::take(&mut cluster.members) {
+        join(cluster, &mut unions, member);
     }
     for members in unions.members {
         add(cluster, &members);
@@ -94,7 +101,7 @@ fn add(cluster: &mut Cluster<'_>, members: &[Member<'_>]) {
     let Some(first) = members.first() else { return };
     let own = &first.meta.name;
     let name = own.beside(&format!("{}-federated", own.name));
-    let mut service = mirror_service(name, first.service);
+    let mut service = mirror_service(first.service);
     service.labels = Arc::new(metadata::federated_labels(first.meta, first.exclusions));
     let mut annotations = metadata::copied_annotations(first.meta, first.documents, first.exclusions);
     let mut remote: Vec<String> = Vec::new();
@@ -109,7 +116,7 @@ fn add(cluster: &mut Cluster<'_>, members: &[Member<'_>]) {
         annotations.insert(REMOTE_DISCOVERY.into(), remote.join(","));
     }
     service.annotations = Arc::new(annotations);
-    if let Err(why) = cluster.add(service) {
+    if let Err(why) = cluster.add(&name, service) {
         note(cluster, first, &why);
     }
 }

@@ -82,13 +82,13 @@ fn add_endpoint_mirror(
 ) -> Result<(), String> {
     let parent = export.mirror_name(&exported.meta.name);
     let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
-    let mut service = mirror_service(name.clone(), exported.service);
+    let mut service = mirror_service(exported.service);
     let mut labels = metadata::mirror_labels(export.link, exported.meta);
     labels.insert("mirror.linkerd.io/headless-mirror-svc-name".into(), parent.name.to_string());
     let labels = Arc::new(labels);
     service.labels = labels.clone();
     service.annotations = Arc::new(metadata::host_annotations(export.link, exported.meta, hostname, version));
-    export.cluster.add(service)?;
+    export.cluster.add(&name, service)?;
     let endpoints = Endpoints {
         labels,
         annotations: Arc::new(metadata::endpoints_annotations(export.link, exported.meta, Some(hostname))),

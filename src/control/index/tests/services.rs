@@ -11,7 +11,8 @@ fn lookups_that_find_nothing_say_why() {
     assert!(matches!(ask("bb-target.mc-demo.svc.cluster.local.:80"), LookupError::InvalidArgument(_)));
     let mut broken = west.clone();
     let mirror = broken.own.services.values_mut().find(|service| &*service.name.name == "bb-target").unwrap();
-    Arc::make_mut(&mut mirror.labels).remove("multicluster.linkerd.io/remote-service");
+    let definition = Arc::make_mut(&mut mirror.definition);
+    Arc::make_mut(&mut definition.labels).remove("multicluster.linkerd.io/remote-service");
     let error = broken.destination(&path("bb-target", 80), &Context::default()).unwrap_err();
     assert!(matches!(error, LookupError::FailedPrecondition(_)));
     broken = west.clone();
