@@ -158,23 +158,31 @@ impl<'a> Taken<'a> {
 
     /// Whether any of its backends has a ready endpoint.
     pub fn is_ready(&self) -> bool {
-        backends(&self.rule.backends).any(|backend| backend.is_ready())
+        each(&self.rule.backends).any(|to| to.backend.is_ready())
     }
 
     /// Where its requests may go instead of a backend.
-    pub fn others(&self, but: &'a Arc<Backend>) -> Others<'a> {
+    pub fn others(&self, but: &'a Backend) -> Others<'a, RouteBackend<Arc<Backend>>> {
         Others { all: &self.rule.backends, but }
     }
 }
 
-/// Backends of a rule but one, that hold endpoints: requests go there once that one has none ready.
-#[derive(Clone, Copy)]
-pub struct Others<'a> {
-    all: &'a Distribution<RouteBackend<Arc<Backend>>>,
-    but: &'a Arc<Backend>,
+/// Backends of a rule or route but one, that may have endpoints: what waits for one of that goes there as soon as there
+/// is one.
+pub struct Others<'a, B> {
+    all: &'a Distribution<B>,
+    but: &'a Backend,
 }
 
-impl<'a> Others<'a> {
+impl<B> Copy for Others<'_, B> {}
+
+impl<B> Clone for Others<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<'a, B: AsRef<Backend>> Others<'a, B> {
     pub fn are_none(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -184,27 +192,39 @@ impl<'a> Others<'a> {
         let waiting = self.iter().map(|backend| Box::pin(backend.wait_ready(deadline)));
         let mut waiting: FuturesUnordered<_> = waiting.collect();
         while waiting.next().await.is_some_and(|is_ready| !is_ready) {}
-        if waiting.is_empty() && !self.iter().any(|backend| backend.is_ready()) {
+        if waiting.is_empty() && !self.iter().any(Backend::is_ready) {
             std::future::pending().await
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &'a Arc<Backend>> {
+    fn iter(&self) -> impl Iterator<Item = &'a Backend> {
         let Self { all, but } = *self;
-        backends(all).filter(move |backend| !Arc::ptr_eq(backend, but) && backend.has_endpoints())
+        let others = each(all).map(AsRef::as_ref);
+        others.filter(move |backend| !std::ptr::eq(*backend, but) && backend.has_endpoints())
     }
 }
 
-fn backends(all: &Distribution<RouteBackend<Arc<Backend>>>) -> impl Iterator<Item = &Arc<Backend>> {
+impl AsRef<Backend> for RouteBackend<Arc<Backend>> {
+    fn as_ref(&self) -> &Backend {
+        &self.backend
+    }
+}
+
+fn each<B>(all: &Distribution<B>) -> impl Iterator<Item = &B> {
     let (first, random) = match all {
         Distribution::Empty => (&[][..], &[][..]),
         Distribution::FirstAvailable(all) => (all.as_slice(), &[][..]),
         Distribution::RandomAvailable(all) => (&[][..], all.as_slice()),
     };
-    first.iter().chain(random.iter().map(|(to, _)| to)).map(|to| &to.backend)
+    first.iter().chain(random.iter().map(|(to, _)| to))
 }
 
 impl<'a> TakenOpaque<'a> {
+    /// Where its connections may go instead of a backend.
+    pub fn others(&self, but: &'a Backend) -> Others<'a, Arc<Backend>> {
+        Others { all: self.backends, but }
+    }
+
     /// The backend to use now, as for requests.
     ///
     /// # Errors

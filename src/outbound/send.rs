@@ -21,6 +21,7 @@ use crate::discover::Backend;
 use crate::discover::backend::Pick;
 use crate::error::{Fault, Reason};
 use crate::message::{RequestBody, headers, orig_proto, vet};
+use crate::model::outbound::RouteBackend;
 use crate::model::service_profile::ResponseClass;
 use crate::telemetry::balancers::Use;
 use crate::telemetry::requests::{InFlight, ResponseError};
@@ -206,7 +207,7 @@ impl<E: Into<Fault>> From<E> for Stopped {
 /// Sends a request to an endpoint of the backend, as often as it may be, in the time that `limits` leave an attempt.
 pub(super) async fn send(
     backend: &Backend,
-    others: Option<Others<'_>>,
+    others: Option<Others<'_, RouteBackend<Arc<Backend>>>>,
     mut req: Request<RequestBody>,
     limits: Option<&Attempt>,
     sending: &mut Sending<'_>,
@@ -215,7 +216,7 @@ pub(super) async fn send(
     let required = req.headers_mut().remove(headers::REQUIRE_ID);
     let failfast = || backend.failfast(Use::Http);
     loop {
-        let picking = pin!(pick(backend, others, sending.deadline(failfast())));
+        let picking = pin!(pick(backend, others, Use::Http, sending.deadline(failfast())));
         let picked = match limits {
             None => picking.await?,
             Some(limits) => Box::pin(limits.before(picking)).await??,
@@ -264,21 +265,22 @@ pub(super) async fn send(
 }
 
 /// An endpoint of the backend; `None` once it has none ready, and another of the route has.
-async fn pick(
+pub(super) async fn pick<B: AsRef<Backend>>(
     backend: &Backend,
-    others: Option<Others<'_>>,
+    others: Option<Others<'_, B>>,
+    used: Use,
     deadline: Instant,
 ) -> Result<Option<Pick>, Fault> {
-    if let Some(pick) = backend.pick_at_once(Use::Http) {
+    if let Some(pick) = backend.pick_at_once(used) {
         return Ok(Some(pick));
     }
     let Some(others) = others.filter(|others| !others.are_none()) else {
-        return backend.pick(Use::Http, deadline).await.map(Some);
+        return backend.pick(used, deadline).await.map(Some);
     };
     tokio::select! {
         biased;
         () = others.until_ready(deadline) => Ok(None),
-        picked = backend.pick(Use::Http, deadline) => picked.map(Some),
+        picked = backend.pick(used, deadline) => picked.map(Some),
     }
 }
 

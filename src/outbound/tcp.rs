@@ -18,8 +18,10 @@ use crate::net::relay::{Broken, relay};
 use crate::telemetry::balancers::Use;
 use crate::tls::rights;
 
+use super::Outbound;
 use super::early::{Early, Upstream};
-use super::{Outbound, route};
+use super::route::{self, TakenOpaque};
+use super::send::pick;
 
 impl Outbound {
     /// Relays one opaque connection to an endpoint of its route's backend: over the `early` one, if it still stands. The
@@ -45,7 +47,7 @@ impl Outbound {
         };
         counts.open();
         let show = |backend: &&Arc<Backend>| backend.show(&self.metrics, used, taken.parent);
-        let carried = carry(io, || taken.backend().inspect(show), used, early).await;
+        let carried = carry(io, &taken, || taken.backend().inspect(show), used, early).await;
         counts.close(match &carried {
             Ok(ended) => ended.as_ref().err().map(reason),
             Err(fault) => Some(fault.reason),
@@ -69,15 +71,16 @@ fn reason(broken: &Broken) -> Reason {
 /// endpoint's host is found dead.
 async fn carry<'a>(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    taken: &TakenOpaque<'a>,
     choose: impl Fn() -> Result<&'a Arc<Backend>, Fault>,
     used: Use,
     early: Option<Box<Early>>,
 ) -> Result<Result<(), Broken>, Fault> {
     let backend = choose()?;
-    let taken = early.and_then(|early| early.taken()).and_then(|(pick, upstream)| Some((pick?, upstream)));
-    let (pick, upstream) = match taken {
-        Some(taken) => taken,
-        None => connect(backend, choose, used).await?, // balance, connect
+    let early = early.and_then(|early| early.taken()).and_then(|(pick, upstream)| Some((pick?, upstream)));
+    let (pick, upstream) = match early {
+        Some(early) => early,
+        None => connect(backend, taken, choose, used).await?, // balance, connect
     };
     let (held, right) = (pick.client().hold(), upstream.get_ref().get_ref().right().cloned());
     let mut upstream = OneSided::new(upstream, held.clone());
@@ -95,6 +98,7 @@ async fn carry<'a>(
 /// of the attempt: another is tried until the failfast timeout has passed, of another backend where this one has none.
 async fn connect<'a>(
     mut backend: &'a Arc<Backend>,
+    taken: &TakenOpaque<'a>,
     choose: impl Fn() -> Result<&'a Arc<Backend>, Fault>,
     used: Use,
 ) -> Result<(Pick, Upstream), Fault> {
@@ -103,7 +107,14 @@ async fn connect<'a>(
         if !backend.is_ready() {
             backend = choose()?;
         }
-        let mut pick = backend.pick(used, deadline).await?;
+        let mut pick = match backend.pick_at_once(used) {
+            Some(pick) => pick,
+            // Meanwhile another may have one.
+            None => match Box::pin(pick(backend, Some(taken.others(backend)), used, deadline)).await? {
+                Some(pick) => pick,
+                None => continue,
+            },
+        };
         match pick.client().stream().await {
             Ok(stream) => {
                 pick.reached();

@@ -1,11 +1,14 @@
 //! Connections whose bytes are nobody's business.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use causeway::model::endpoint::ProtocolHint;
 use causeway::model::outbound::{Distribution, OpaqueRoute, OutboundProtocol};
 use causeway::model::{Endpoint, ResourceRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
 
 use crate::application::App;
 use crate::endpoints::{CC, hangs_up};
@@ -169,4 +172,35 @@ async fn a_connection_whose_backend_has_no_endpoint_left_goes_to_another() {
         tried.load(Ordering::Relaxed) > 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_an_endpoint_goes_to_another_backend_that_has_one() {
+    let pair = Pair::new().await;
+    // Both are known, and nobody listens there.
+    let free = async || pair.bb.listen().await.local_addr().unwrap();
+    let (gone, addr) = (free().await, free().await);
+    let script = pair.world.script();
+    script.endpoints(BB, &add(vec![Endpoint::plain(gone)]));
+    script.endpoints(CC, &add(vec![Endpoint::plain(addr)]));
+    let routes = vec![OpaqueRoute::new(
+        ResourceRef::default_named("opaque"),
+        Distribution::FirstAvailable(vec![balance(BB), balance(CC)]),
+    )];
+    script.policy(pair.service, &outbound(OutboundProtocol::Opaque(routes)));
+    let mut io = pair.web.connect(pair.service).await;
+    io.write_all(b"hello").await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    let app = App::serve(TcpListener::bind(addr).await.unwrap(), |mut io, _, _| async move {
+        let mut hello = [0; 5];
+        // One that only looks whether it is back says nothing.
+        if io.read_exact(&mut hello).await.is_ok() {
+            io.write_all(&hello).await.unwrap();
+        }
+    });
+    let began = Instant::now();
+    assert_eq!(read_until(&mut io, "hello").await, "hello");
+    // Less than the failfast timeout, after which it would have been closed.
+    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+    drop(app);
 }
