@@ -88,9 +88,13 @@ impl Profiles {
         Self { config, controller, metrics, entries: Mutex::default() }
     }
 
-    /// The profile of a Service. `None` where nobody is asked for it.
+    /// Whether the control plane is asked for a Service's profile.
+    pub fn asks_for(&self, service: &Authority) -> bool {
+        service.name().is_some_and(|name| self.config.suffixes.contains(name))
+    }
+
+    /// The profile of a Service that is asked for. `None` where that is one too many.
     pub fn get(&self, service: &Authority) -> Option<Arc<Named>> {
-        service.name().filter(|name| self.config.suffixes.contains(name))?;
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.get(service) {
             return Some(entry.named.clone());

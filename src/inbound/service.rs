@@ -19,21 +19,27 @@ struct Said {
     host: Option<HeaderValue>,
 }
 
-/// The Service of a connection's latest request: the next is likely to name it in the same words. It is not kept for that.
+/// The Service of a connection's latest request: the next is likely to name it in the same words. Its profile is not kept
+/// for that; `None` where none is asked for.
 #[derive(Default)]
-pub(super) struct Latest(Mutex<Option<(Said, Weak<Named>)>>);
+pub(super) struct Latest(Mutex<Option<(Said, Option<Weak<Named>>)>>);
 
 impl Latest {
     pub(super) fn named<B>(&self, profiles: &Profiles, req: &Request<B>) -> Option<Arc<Named>> {
         let mut latest = self.0.lock();
-        let known =
-            latest.as_ref().filter(|(said, _)| said.is_of(req)).and_then(|(_, named)| named.upgrade());
-        if known.is_some() {
-            return known;
+        if let Some((_, known)) = latest.as_ref().filter(|(said, _)| said.is_of(req)) {
+            let named = known.as_ref()?.upgrade();
+            if named.is_some() {
+                return named;
+            }
         }
         let said = Said::of(req);
-        let named = profiles.get(&said.service()?)?;
-        *latest = Some((said, Arc::downgrade(&named)));
+        let Some(service) = said.service().filter(|service| profiles.asks_for(service)) else {
+            *latest = Some((said, None));
+            return None;
+        };
+        let named = profiles.get(&service)?;
+        *latest = Some((said, Some(Arc::downgrade(&named))));
         Some(named)
     }
 }
