@@ -115,7 +115,7 @@ fn report(what: &str, tally: &Tally, seen: &Seen) {
     assert!(tally.failed.is_empty(), "{what}: {:#?}", tally.failed);
     assert!(answered > 200, "{what}: {answered} answered");
     seen.assert_once(&tally.answered);
-    for id in &tally.refused {
+    for (id, _) in &tally.refused {
         assert_eq!(seen.times(*id), 0, "{what}: {id} was refused");
     }
 }

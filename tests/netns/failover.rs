@@ -2,38 +2,24 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use causeway::demo::apart::Apart;
 use causeway::demo::cluster::Plan;
 use causeway::demo::kubelet::PROXY;
 use causeway::demo::manifests::Manifests;
-use http::Method;
 use nix::sys::signal::Signal;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::load::{Kind, Load, RATE, Seen, Tally, serve_at_once};
-use crate::mesh::{Mesh, network};
+use crate::deaths::{CALLER, Calls, LAST_FAILURE, busy, dead, in_full};
+use crate::load::{Kind, RATE, Seen, Tally, serve_at_once};
+use crate::mesh::{Mesh, network, reference};
 
 const PORT: u16 = 9001;
 
-/// Whatever fails, fails within this time of the death.
-pub(crate) const LAST_FAILURE: Duration = Duration::from_secs(1);
-/// Of its return.
+/// It is used so soon after its return.
 const USED_AGAIN: Duration = Duration::from_secs(5);
-/// What a busy machine adds to either, and other tests beside this one, as there are in its short form.
-pub(crate) fn busy() -> Duration {
-    Duration::from_millis(if in_full() { 300 } else { 1_000 })
-}
-
 const ALIVE: Duration = Duration::from_secs(2);
-/// Too short for the reference to notice what is cut off: in full it is longer.
-const DEAD: Duration = Duration::from_secs(4);
-const DEAD_IN_FULL: Duration = Duration::from_secs(16);
-
-const MANIFESTS: &str = "
+const SERVER: &str = "
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: server, namespace: mc-demo}
@@ -42,16 +28,6 @@ spec:
   selector: {matchLabels: {app: server}}
   template:
     metadata: {labels: {app: server}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: caller, namespace: mc-demo}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: caller}}
-  template:
-    metadata: {labels: {app: caller}}
     spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
 ---
 apiVersion: v1
@@ -64,7 +40,8 @@ spec:
 
 const EAST: &[(&str, &str)] = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
-    ("02-server.yaml", MANIFESTS),
+    ("02-server.yaml", SERVER),
+    ("03-caller.yaml", CALLER),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -102,23 +79,6 @@ const CASES: [(Kind, Death); 4] = [
     (Kind::Http2, Death::Kill),
 ];
 
-/// Whether the whole of it is asked for, which takes minutes.
-pub(crate) fn in_full() -> bool {
-    std::env::var("CAUSEWAY_FAILOVER").is_ok_and(|asked| asked == "full")
-}
-
-/// The reference proxy, where one is named and can run. It cannot mark its connections.
-pub(crate) fn reference() -> Option<PathBuf> {
-    let named = std::env::var_os("LINKERD2_PROXY_BIN").map(PathBuf::from);
-    let found = named.filter(|_| Apart::here() == Apart::ByUser);
-    if found.is_none() {
-        eprintln!(
-            "SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy, or it cannot run"
-        );
-    }
-    found
-}
-
 struct Stage {
     mesh: Mesh,
     seen: Seen,
@@ -150,7 +110,7 @@ impl Stage {
         sleep(ALIVE).await;
         let died = Instant::now();
         self.die(victim, death);
-        sleep(if in_full() { DEAD_IN_FULL } else { DEAD }).await;
+        sleep(dead()).await;
         let returned = self.revive(victim, death).await;
         let used = self.used_since(victim, returned).await;
         let [gets, posts] = calls.end().await;
@@ -188,28 +148,6 @@ impl Stage {
             sleep(Duration::from_millis(20)).await;
         }
         None
-    }
-}
-
-/// Requests of both methods that run, at a rate each.
-pub(crate) struct Calls(Vec<(Arc<Load>, JoinHandle<Tally>)>);
-
-impl Calls {
-    pub(crate) fn start(mesh: &Mesh, kind: Kind, to: SocketAddr, rate: u32) -> Self {
-        let from = mesh.pod("caller").clone();
-        let calls = [Method::GET, Method::POST].into_iter().map(|method| {
-            let (load, from) = (Arc::new(Load::of(method, rate)), from.clone());
-            let running = load.clone();
-            (load, tokio::spawn(async move { running.run(&from, to, kind).await }))
-        });
-        Self(calls.collect())
-    }
-
-    /// GET, POST.
-    pub(crate) async fn end(self) -> [Tally; 2] {
-        self.0.iter().for_each(|(load, _)| load.end.cancel());
-        let [(_, gets), (_, posts)] = <[_; 2]>::try_from(self.0).ok().unwrap();
-        [gets.await.unwrap(), posts.await.unwrap()]
     }
 }
 

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -106,17 +107,8 @@ pub(crate) fn serve_with<F: Future<Output = Result<Answered, hyper::Error>> + Se
             io.set_nodelay(true).unwrap();
             let answer = hyper::service::service_fn(answer.clone());
             tokio::spawn(async move {
-                let mut start = [0; 3];
-                while matches!(io.peek(&mut start).await, Ok(1..3)) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                let io = TokioIo::new(io);
-                if &start == b"PRI" {
-                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    let _ = http2.serve_connection(io, answer).await;
-                } else {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
-                }
+                let either = auto::Builder::new(TokioExecutor::new());
+                let _ = either.serve_connection(TokioIo::new(io), answer).await;
             });
         }
     });
@@ -156,8 +148,9 @@ pub(crate) struct Tally {
     pub(crate) answered: Vec<u64>,
     /// How long one of these waited.
     pub(crate) slowest: Duration,
-    /// Requests above the last stream of a connection that went away: no application may have seen them.
-    pub(crate) refused: Vec<u64>,
+    /// Requests above the last stream of a connection that went away, and when that was told: no application may have
+    /// seen them.
+    pub(crate) refused: Vec<(u64, Instant)>,
     /// Requests that a connection took, and which got no good answer.
     pub(crate) failed: Vec<Failure>,
 }
@@ -300,7 +293,7 @@ impl Tally {
                 self.slowest = self.slowest.max(took);
             }
             End::NotTaken => {}
-            End::Refused(id) => self.refused.push(id),
+            End::Refused(id) => self.refused.push((id, Instant::now())),
             End::Failed(why) => self.failed.push(why),
         }
     }

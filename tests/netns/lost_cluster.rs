@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::failover::{Calls, LAST_FAILURE, busy, in_full, reference};
+use crate::deaths::{Calls, LAST_FAILURE, busy, in_full};
 use crate::load::{Failure, Kind, RATE, Seen, Tally, serve_at_once};
-use crate::mesh::{DEADLINE, Mesh};
+use crate::mesh::{DEADLINE, Mesh, reference};
 
 const HTTP: u16 = 9001;
 const OPAQUE: u16 = 9002;

@@ -8,6 +8,7 @@
 mod canary;
 #[path = "../chart/mod.rs"]
 mod chart;
+mod deaths;
 mod demo;
 mod drain;
 mod explain;

@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -82,20 +82,12 @@ impl App {
                 let app = app.clone();
                 tokio::spawn(async move {
                     let _ = io.set_nodelay(true);
-                    let mut start = [0; 3];
-                    while matches!(io.peek(&mut start).await, Ok(1..3)) {
-                        sleep(Duration::from_millis(1)).await;
-                    }
-                    let io = TokioIo::new(io);
                     let answer = service_fn(move |req| {
                         let app = app.clone();
                         async move { app.answer(req).await }
                     });
-                    if &start == b"PRI" {
-                        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(io, answer).await;
-                    } else {
-                        let _ = http1::Builder::new().serve_connection(io, answer).await;
-                    }
+                    let either = auto::Builder::new(TokioExecutor::new());
+                    let _ = either.serve_connection(TokioIo::new(io), answer).await;
                 });
             }
         });
