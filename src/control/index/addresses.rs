@@ -5,21 +5,13 @@ use std::net::IpAddr;
 use super::world::Services;
 use super::{Phase, Pod};
 
-/// By their places among all Services and among all pods.
-#[derive(Clone, Debug)]
-pub(super) struct Addresses {
-    pub(super) services: ByAddress,
-    /// Living ones, of an address of their own.
-    pub(super) pods: ByAddress,
-    /// Living ones that take ports of their node, by the node's addresses.
+/// Of pods, by their places among all. Living ones only.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AddressesOfPods {
+    /// Of an address of their own.
+    pub(super) own: ByAddress,
+    /// Those that take ports of their node, by the node's addresses.
     pub(super) on_hosts: ByAddress,
-}
-
-impl PartialEq for Addresses {
-    /// They follow from the pods and Services of their cluster, which are compared.
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
 }
 
 /// Places in the order of their addresses, of one address in their own.
@@ -30,6 +22,13 @@ pub(super) struct ByAddress {
     v6: Vec<(u128, u32)>,
 }
 
+impl PartialEq for ByAddress {
+    /// They follow from the Services of their cluster, which are compared.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 impl ByAddress {
     fn add(&mut self, ip: IpAddr, place: u32) {
         match ip {
@@ -38,10 +37,9 @@ impl ByAddress {
         }
     }
 
-    fn sorted(mut self) -> Self {
+    fn sort(&mut self) {
         self.v4.sort_unstable();
         self.v6.sort_unstable();
-        self
     }
 
     pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = u32> {
@@ -60,23 +58,42 @@ fn range<T>(all: &[T], compare: impl Fn(&T) -> std::cmp::Ordering) -> &[T] {
     rest.get(..rest.partition_point(|known| compare(known).is_eq())).unwrap_or_default()
 }
 
-impl Addresses {
-    pub(super) fn of(services: &Services, pods: &[Pod]) -> Self {
-        let (mut of_services, mut of_pods, mut on_hosts) =
-            (ByAddress::default(), ByAddress::default(), ByAddress::default());
+impl ByAddress {
+    /// By their places among all.
+    pub(super) fn of_services(services: &Services) -> Self {
+        let mut all = Self::default();
         for (place, service) in (0..).zip(services.values()) {
-            service.cluster_ip.iter().chain(&service.other_ip).for_each(|ip| of_services.add(*ip, place));
+            service.cluster_ip.iter().chain(&service.other_ip).for_each(|ip| all.add(*ip, place));
         }
-        let living = |pod: &Pod| pod.phase != Phase::Finished && !pod.terminating;
-        for (place, pod) in (0..).zip(pods).filter(|(_, pod)| living(pod)) {
-            if !pod.host_network {
-                pod.ip.iter().chain(&pod.other_ip).for_each(|ip| of_pods.add(*ip, place));
-            }
-            if takes_node_ports(pod) {
-                pod.host_ips.iter().for_each(|ip| on_hosts.add(*ip, place));
-            }
+        all.sort();
+        all
+    }
+}
+
+impl AddressesOfPods {
+    pub(super) fn of(pods: &[Pod]) -> Self {
+        let mut all = Self::default();
+        (0..).zip(pods).for_each(|(place, pod)| all.add(place, pod));
+        all.sort();
+        all
+    }
+
+    /// To be sorted when all are there.
+    pub(super) fn add(&mut self, place: u32, pod: &Pod) {
+        if pod.phase == Phase::Finished || pod.terminating {
+            return;
         }
-        Self { services: of_services.sorted(), pods: of_pods.sorted(), on_hosts: on_hosts.sorted() }
+        if !pod.host_network {
+            pod.ip.iter().chain(&pod.other_ip).for_each(|ip| self.own.add(*ip, place));
+        }
+        if takes_node_ports(pod) {
+            pod.host_ips.iter().for_each(|ip| self.on_hosts.add(*ip, place));
+        }
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.own.sort();
+        self.on_hosts.sort();
     }
 }
 

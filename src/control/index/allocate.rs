@@ -95,19 +95,20 @@ impl Given {
         names.map(move |name| known.get(name).copied())
     }
 
-    /// Gives each of these names, which are in order, one of `network` unless the address that it has is good. Tells
-    /// whether any has another one than before.
+    /// Gives each of these names, which are in order, one of `network` unless what they have is good. Tells whether
+    /// any has another one than before.
     pub(super) fn fill<'n>(
         &mut self,
-        names: impl Iterator<Item = (&'n ObjectName, Option<IpAddr>)> + Clone,
+        names: impl Iterator<Item = &'n ObjectName>,
+        have: &[Option<IpAddr>],
         network: IpNet,
         taken: &BTreeSet<IpAddr>,
     ) -> bool {
         let usable = |ip: &IpAddr| network.contains(ip) && !taken.contains(ip);
-        if names.clone().all(|(_, ip)| ip.is_some_and(|ip| usable(&ip))) {
+        if have.iter().all(|ip| ip.as_ref().is_some_and(usable)) {
             return false;
         }
-        let wanted: Vec<&ObjectName> = names.map(|(name, _)| name).collect();
+        let wanted: Vec<&ObjectName> = names.collect();
         let given = Arc::make_mut(&mut self.0);
         // An address from another network, or that a manifest claims by now, is given anew.
         given.retain(|_, ip| usable(ip));
@@ -180,10 +181,6 @@ mod tests {
         names.iter().map(|name| ObjectName::new("ns", name)).collect()
     }
 
-    fn bare(names: &BTreeSet<ObjectName>) -> impl Iterator<Item = (&ObjectName, Option<IpAddr>)> + Clone {
-        names.iter().map(|name| (name, None))
-    }
-
     fn ns(name: &str) -> ObjectName {
         ObjectName::new("ns", name)
     }
@@ -195,9 +192,9 @@ mod tests {
             let network: IpNet = "10.42.7.0/24".parse().unwrap();
             let mut given = Given::default();
             let none = BTreeSet::new();
-            given.fill(bare(&names(&first)), network, &none);
+            given.fill(names(&first).iter(), &[None], network, &none);
             let before = given.clone();
-            given.fill(bare(&names(&second)), network, &none);
+            given.fill(names(&second).iter(), &[None], network, &none);
             prop_assert!(before.0.iter().all(|(name, ip)| given.get(name) == Some(*ip)));
             let unique: BTreeSet<_> = given.0.values().collect();
             prop_assert_eq!(unique.len(), given.len());
@@ -213,9 +210,9 @@ mod tests {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
         let mut given = Given::default();
         let none = BTreeSet::new();
-        given.fill(bare(&names(&["a", "b", "c", "d", "e"].map(String::from))), network, &none);
+        given.fill(names(&["a", "b", "c", "d", "e"].map(String::from)).iter(), &[None], network, &none);
         assert_eq!(given.len(), 5);
-        given.fill(bare(&names(&["f".into(), "a".into()])), network, &none);
+        given.fill(names(&["f".into(), "a".into()]).iter(), &[None], network, &none);
         assert!(given.get(&ns("f")).is_some() && given.get(&ns("a")).is_some());
         assert!(given.get(&ns("b")).is_none());
     }
@@ -224,9 +221,9 @@ mod tests {
     fn addresses_that_manifests_claim_are_not_given() {
         let network: IpNet = "10.0.0.0/29".parse().unwrap();
         let mut given = Given::default();
-        given.fill(bare(&names(&["a".into()])), network, &BTreeSet::new());
+        given.fill(names(&["a".into()]).iter(), &[None], network, &BTreeSet::new());
         let claimed = BTreeSet::from([given.get(&ns("a")).unwrap()]);
-        given.fill(bare(&names(&["a".into()])), network, &claimed);
+        given.fill(names(&["a".into()]).iter(), &[None], network, &claimed);
         assert!(!claimed.contains(&given.get(&ns("a")).unwrap()));
     }
 }

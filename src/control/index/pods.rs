@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use super::addresses::AddressesOfPods;
 use super::{Given, ObjectName, Pod};
 
 /// In the order of their names.
@@ -16,12 +17,15 @@ pub(super) struct Pods {
     claimed: BTreeSet<IpAddr>,
     /// Where pods begin that do not share the template and the namespace of those before.
     starts: Vec<u32>,
+    addresses: AddressesOfPods,
 }
 
 /// Pods that are made one after the other. What is to be known of all is seen while each is at hand: a list of ten
 /// thousand is larger than what a processor has near.
 pub(super) struct Gathered {
     pods: Pods,
+    /// What was given out to those that no manifest gives an address.
+    known: Vec<Option<IpAddr>>,
     in_order: bool,
     /// The latest node's.
     host_ips: Arc<[IpAddr]>,
@@ -29,14 +33,21 @@ pub(super) struct Gathered {
 
 impl Gathered {
     pub(super) fn with_capacity(count: usize) -> Self {
-        let pods = Pods { all: Vec::with_capacity(count), claimed: BTreeSet::new(), starts: Vec::new() };
-        Self { pods, in_order: true, host_ips: Arc::default() }
+        let pods = Pods {
+            all: Vec::with_capacity(count),
+            claimed: BTreeSet::new(),
+            starts: Vec::new(),
+            addresses: AddressesOfPods::default(),
+        };
+        Self { pods, known: Vec::with_capacity(count), in_order: true, host_ips: Arc::default() }
     }
 
-    /// Of two with one name the later one counts.
-    pub(super) fn sorted(self) -> Pods {
-        let Self { mut pods, in_order, .. } = self;
-        if !in_order {
+    /// Of two with one name the later one counts. Also what was given out to those that no manifest gives an address.
+    pub(super) fn sorted(self) -> (Pods, Vec<Option<IpAddr>>) {
+        let Self { mut pods, known, in_order, .. } = self;
+        if in_order {
+            pods.addresses.sort();
+        } else {
             pods.all.sort_by(|a, b| a.name.cmp(&b.name));
             pods.all.dedup_by(|later, earlier| {
                 let twice = later.name == earlier.name;
@@ -50,8 +61,9 @@ impl Gathered {
                 Some(*next - alike.len() as u32)
             };
             pods.starts = pods.all.chunk_by(are_alike).scan(0, start).collect();
+            pods.addresses = AddressesOfPods::of(&pods.all);
         }
-        pods
+        (pods, known)
     }
 }
 
@@ -68,6 +80,10 @@ impl Extend<Pod> for Gathered {
                 self.pods.claimed.extend(pod.host_ips.iter());
                 self.host_ips = pod.host_ips.clone();
             }
+            if !pod.given_ip {
+                self.known.push(pod.ip);
+            }
+            self.pods.addresses.add(self.pods.all.len() as u32, &pod);
             self.pods.all.push(pod);
         }
     }
@@ -83,19 +99,26 @@ impl Pods {
         self.all.get(at)
     }
 
-    pub(super) fn at(&self, place: u32) -> Option<&Pod> {
-        self.all.get(place as usize)
+    /// Names of those that no manifest gives an address.
+    pub(super) fn bare(&self) -> impl Iterator<Item = &ObjectName> {
+        self.all.iter().filter(|pod| !pod.given_ip).map(|pod| &pod.name)
     }
 
-    /// Those that no manifest gives an address, with the one that was given out to each.
-    pub(super) fn bare(&self) -> impl Iterator<Item = (&ObjectName, Option<IpAddr>)> + Clone {
-        self.all.iter().filter(|pod| !pod.given_ip).map(|pod| (&pod.name, pod.ip))
+    /// Living ones with this address of their own.
+    pub(super) fn of_ip(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.addresses.own.at(ip).filter_map(|place| self.all.get(place as usize))
+    }
+
+    /// Living ones that take ports of the node with this address.
+    pub(super) fn on_host(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
+        self.addresses.on_hosts.at(ip).filter_map(|place| self.all.get(place as usize))
     }
 
     /// Gives each of those the address that is given out to it by now.
     pub(super) fn settle(&mut self, given: &Given) {
         let known = Known::of(Some(given));
         self.all.iter_mut().for_each(|pod| known.settle(pod));
+        self.addresses = AddressesOfPods::of(&self.all);
     }
 
     /// Places of pods that share template and namespace and stand beside each other.
@@ -155,7 +178,7 @@ impl Deref for Pods {
 
 impl PartialEq for Pods {
     /// Pods of a template stand beside each other, and so do those that they are compared with: a template is
-    /// looked at once for all of them.
+    /// looked at once for all of them. The rest follows from the pods.
     fn eq(&self, other: &Self) -> bool {
         let mut templates = Compared::default();
         self.len() == other.len()

@@ -18,8 +18,12 @@ use super::{Given, ObjectName, Phase, Pod, Settings, Template};
 /// For how many pods there is room from the start, whatever a manifest asks for.
 const ROOM: usize = 100_000;
 
-/// Every pod of the documents, with the address that its manifest gives it or that was given out to it before.
-pub(super) fn pods(documents: &Documents, settings: &Settings, given: Option<&Given>) -> Pods {
+/// Every pod of the documents, with the address that its manifest gives it or that was given out to it before; and these.
+pub(super) fn pods(
+    documents: &Documents,
+    settings: &Settings,
+    given: Option<&Given>,
+) -> (Pods, Vec<Option<IpAddr>>) {
     let cluster = Cluster::new(documents, settings, given);
     let plain = documents.deployments.values().map(|(_, body)| body.replicas as usize);
     let derived: usize = plain.sum();

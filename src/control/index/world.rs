@@ -10,7 +10,7 @@ use crate::control::mirror::{Endpoints, Mirrored};
 use crate::control::ordered::{InOrder, Ordered};
 use crate::model::service_profile::ServiceProfile;
 
-use super::addresses::Addresses;
+use super::addresses::ByAddress;
 use super::attached::Attached;
 use super::pods::Pods;
 use super::slices::{self, ByService};
@@ -28,7 +28,8 @@ pub(in crate::control) struct World {
     pub(super) service_accounts: BTreeSet<ObjectName>,
     pub(super) pods: Pods,
     pub(super) services: Services,
-    pub(super) addresses: Addresses,
+    /// Of Services, by their places.
+    addresses: ByAddress,
     pub(super) endpoints: ByService,
     /// Not of another cluster, like profiles: they are not watched there (controlplane 1.2).
     pub(super) external_workloads: Ordered<ObjectName, Object<ExternalWorkload>>,
@@ -48,18 +49,18 @@ pub(in crate::control) struct World {
 impl World {
     /// Those with this cluster IP, by name.
     pub(super) fn services_at(&self, ip: IpAddr) -> impl Iterator<Item = &Service> {
-        let places = self.addresses.services.at(ip);
+        let places = self.addresses.at(ip);
         places.filter_map(|place| self.services.at(place as usize)).map(|(_, service)| service)
     }
 
     /// Living pods with this address, which is no node's.
     pub(super) fn pods_at(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.pods.at(ip).filter_map(|place| self.pods.at(place))
+        self.pods.of_ip(ip)
     }
 
     /// Living pods that take ports of the node with this address.
     pub(super) fn pods_on_host(&self, ip: IpAddr) -> impl Iterator<Item = &Pod> {
-        self.addresses.on_hosts.at(ip).filter_map(|place| self.pods.at(place))
+        self.pods.on_host(ip)
     }
 
     pub(super) fn servers_of(&self, namespace: &str) -> &[Object<Server>] {
@@ -73,12 +74,12 @@ impl World {
         settings: &Settings,
         given: &mut Allocations,
     ) -> Self {
-        let mut pods = pods(documents, settings, Some(&given.pods));
+        let (mut pods, known) = pods(documents, settings, Some(&given.pods));
         let mut services = services(documents, settings);
         if !mirrored.services.is_empty() {
             services.extend(mirrors(mirrored));
         }
-        allocate(&mut pods, &mut services, settings, given);
+        allocate((&mut pods, &known), &mut services, settings, given);
         let mut world = Self::assemble(documents, &mirrored.endpoints, pods, services, settings.clone());
         world.namespaces.extend(mirrored.namespaces.keys().cloned());
         world.external_workloads.clone_from(&documents.external_workloads);
@@ -90,7 +91,7 @@ impl World {
 
     /// A cluster whose addresses are another process's to give: what it did not give is not there.
     pub(super) fn observed(documents: &Documents, settings: Settings, given: Option<&Allocations>) -> Self {
-        let pods = pods(documents, &settings, given.map(|given| &given.pods));
+        let (pods, _) = pods(documents, &settings, given.map(|given| &given.pods));
         let mut services = services(documents, &settings);
         if let Some(given) = given {
             let known: Vec<_> = given.services.of(services.keys()).collect();
@@ -125,7 +126,7 @@ impl World {
             namespaces: namespaces(documents, &settings),
             service_accounts: service_accounts(documents, &settings),
             endpoints: slices::endpoints(documents, &services, &pods, mirrored),
-            addresses: Addresses::of(&services, &pods),
+            addresses: ByAddress::of_services(&services),
             external_workloads: Ordered::default(),
             service_profiles: Ordered::default(),
             zones: slices::zones(documents),
@@ -212,11 +213,17 @@ fn mirrors(mirrored: &Mirrored) -> impl Iterator<Item = (ObjectName, Service)> {
     })
 }
 
-fn allocate(pods: &mut Pods, services: &mut Services, settings: &Settings, given: &mut Allocations) {
+/// `known` is what pods have of what was given out before.
+fn allocate(
+    (pods, known): (&mut Pods, &[Option<IpAddr>]),
+    services: &mut Services,
+    settings: &Settings,
+    given: &mut Allocations,
+) {
     let mut taken = pods.claimed().clone();
     taken.extend(services.values().filter_map(|service| service.cluster_ip));
     taken.insert(settings.control_addr);
-    if given.pods.fill(pods.bare(), settings.pod_network, &taken) {
+    if given.pods.fill(pods.bare(), known, settings.pod_network, &taken) {
         pods.settle(&given.pods);
     }
     let wants_ip = |service: &Service| {
@@ -224,7 +231,7 @@ fn allocate(pods: &mut Pods, services: &mut Services, settings: &Settings, given
     };
     let names = services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name);
     let mut known: Vec<Option<IpAddr>> = given.services.of(names.clone()).collect();
-    if given.services.fill(names.clone().zip(known.iter().copied()), settings.service_network, &taken) {
+    if given.services.fill(names.clone(), &known, settings.service_network, &taken) {
         known = given.services.of(names).collect();
     }
     for (service, ip) in services.values_mut().filter(|service| wants_ip(service)).zip(known) {

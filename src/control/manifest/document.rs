@@ -91,7 +91,7 @@ impl fmt::Display for ObjectName {
 }
 
 /// What `metadata` says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     pub at: Place,
     pub name: ObjectName,

@@ -13,7 +13,7 @@ use super::yaml::{Node, Value};
 
 pub(super) const GROUP: &str = "policy.linkerd.io";
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// `None` when the Server is for external workloads: it selects no pod.
     pub pods: Option<Selector>,

@@ -10,7 +10,7 @@ use super::workload::{PortRef, read_port_ref, read_protocol};
 use super::yaml::Node;
 use super::{annotations, names};
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     pub kind: ServiceKind,
     pub selector: Arc<Labels>,
@@ -43,7 +43,7 @@ impl Family {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ServiceKind {
     /// With the address that the API server gave it, if it did already.
     ClusterIp(Option<IpAddr>),
