@@ -129,7 +129,7 @@ async fn an_opaque_port_does_not_look_for_tls() {
         let mut io = pair.world.connect_unmeshed(pair.app.addr, &pair.bb).await;
         let mut first = [0; 3];
         let read = io.read_exact(&mut first);
-        matches!(tokio::time::timeout(std::time::Duration::from_millis(300), read).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(Duration::from_millis(300), read).await, Ok(Ok(_)))
     })
     .await;
 }
