@@ -52,6 +52,7 @@ const DEVIATIONS: &[(&[&str], &str)] = &[
         &["timeouts::idle, an answer", "timeouts::request, an answer", "timeouts::response, an answer"],
         "an answer that a timeout cuts short ends gRPC with what happened, `DEADLINE_EXCEEDED`",
     ),
+    (&["profiles::a class without"], "a response class whose range names one end has no other"),
     (
         &["exchanges::connection twice"],
         "what any `connection` header names is removed, not only what the first does",

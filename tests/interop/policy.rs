@@ -7,7 +7,9 @@
 mod app;
 mod breakers;
 mod client;
+mod connections;
 mod lost;
+mod profiles;
 mod retries;
 mod routing;
 mod timeouts;
@@ -68,7 +70,15 @@ const LONGEST: Duration = Duration::from_secs(60);
 const ABREAST: usize = 24;
 
 async fn run(world: &Arc<World>) -> Observed {
-    let all = [routing::cases(), timeouts::cases(), retries::cases(), lost::cases(), breakers::cases()];
+    let all = [
+        routing::cases(),
+        timeouts::cases(),
+        retries::cases(),
+        lost::cases(),
+        breakers::cases(),
+        profiles::cases(),
+        connections::cases(),
+    ];
     let all = all.into_iter().flatten().filter(|case| case.name.contains(&*record::CASES));
     let playing = all.map(|Case { name, play }| {
         let scene = world.scene();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use causeway::model::service_profile::{RetryBudget, ServiceProfile};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Request, Response};
@@ -17,6 +18,7 @@ use tokio::time::sleep;
 
 use super::Case;
 use super::client::{Ask, Kind, Upload};
+use super::profiles;
 use super::retries::{offer, retry};
 use super::world::Scene;
 use crate::messages::Wire;
@@ -89,15 +91,17 @@ pub(super) fn cases() -> Vec<Case> {
             let lost = Lost { loss: Loss::Asked, well: 1, times: 1 };
             let title = format!("lost::a kept connection closed upon the request, {method}, {}", kind.name());
             all.push(case(title, kind, method, None, lost));
+            let title = format!("lost::closed upon the request, {method} within a budget, {}", kind.name());
+            all.push(budgeted(title, kind, method));
         }
     }
     all
 }
 
 fn case(title: String, kind: Kind, method: &Method, limit: Option<u16>, lost: Lost) -> Case {
-    let ask = if *method == Method::GET { Ask::get("/") } else { Ask::post(Upload::Whole(4)) };
+    let ask = ask(method);
     Case::new(title, move |scene| async move {
-        let app = App { scene: scene.clone(), kind, lost, begun: AtomicUsize::new(0) }.start();
+        let app = App::start(&scene, kind, lost);
         offer(&scene, kind, limit.map(|limit| retry(kind, limit)), false, app);
         if matches!((lost.loss, kind), (Loss::Accepted, Kind::Http1)) {
             return accepted(&scene, ask).await;
@@ -106,6 +110,24 @@ fn case(title: String, kind: Kind, method: &Method, limit: Option<u16>, lost: Lo
             ask.of(&scene, kind).await;
         }
     })
+}
+
+/// What a service profile lets be sent again: three a second.
+fn budgeted(title: String, kind: Kind, method: &Method) -> Case {
+    let ask = ask(method);
+    Case::new(title, move |scene| async move {
+        let lost = Lost { loss: Loss::Asked, well: 0, times: usize::MAX };
+        let budget = RetryBudget { ratio: 0.0, per_second: 3, ttl: Duration::from_secs(1) };
+        let routes = vec![profiles::retryable(profiles::path(".*"))];
+        let profile = ServiceProfile { routes, overrides: vec![], budget };
+        scene.profile(profile, &[App::start(&scene, kind, lost)]);
+        profiles::nowhere(&scene, kind);
+        ask.of(&scene, kind).await;
+    })
+}
+
+fn ask(method: &Method) -> Ask {
+    if *method == Method::GET { Ask::get("/") } else { Ask::post(Upload::Whole(4)) }
 }
 
 /// Whether the connection ends before the request is written to it, or after, is chance; the reference tells the two apart.
@@ -137,10 +159,10 @@ struct App {
 const WRITTEN: Duration = Duration::from_millis(100);
 
 impl App {
-    fn start(self) -> SocketAddr {
-        let listener = self.scene.listen();
+    fn start(scene: &Scene, kind: Kind, lost: Lost) -> SocketAddr {
+        let listener = scene.listen();
         let addr = listener.local_addr().unwrap();
-        let app = Arc::new(self);
+        let app = Arc::new(Self { scene: scene.clone(), kind, lost, begun: AtomicUsize::new(0) });
         // Ends with the test's runtime.
         tokio::spawn(async move {
             while let Ok((io, _)) = listener.accept().await {

@@ -16,7 +16,8 @@ use causeway::demo::node;
 use causeway::demo::process::{Process, Program};
 use causeway::identity::key::Documents;
 use causeway::model::outbound::{Backend, BackendKind, HttpRoutes, Load, OutboundProtocol};
-use causeway::model::{Endpoint, EndpointUpdate, OutboundPolicy, ResourceRef};
+use causeway::model::service_profile::ServiceProfile;
+use causeway::model::{Endpoint, EndpointUpdate, OutboundPolicy, Profile, ResourceRef};
 use causeway::redirect::{self, Rules};
 use causeway::tls::testing::TestCa;
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ struct Known {
     policies: Mutex<HashMap<SocketAddr, OutboundPolicy>>,
     /// By authority.
     endpoints: Mutex<HashMap<String, EndpointUpdate>>,
+    /// By address.
+    profiles: Mutex<HashMap<String, Profile>>,
 }
 
 impl control::World for Known {
@@ -69,6 +72,11 @@ impl control::World for Known {
 
     fn endpoints(&self, authority: &str) -> Result<Option<EndpointUpdate>, Status> {
         Ok(self.endpoints.lock().get(authority).cloned())
+    }
+
+    /// Of a service without one nothing is known but policy.
+    fn profile(&self, address: &str) -> Option<Profile> {
+        Some(self.profiles.lock().get(address).cloned().unwrap_or_default())
     }
 }
 
@@ -89,7 +97,8 @@ impl World {
         let folder = folder();
         let controller = listen(&pod, (Ipv4Addr::LOCALHOST, 0).into());
         let env = environment(folder.path(), controller.local_addr().unwrap(), &ca);
-        let known = Known { ca, policies: Mutex::default(), endpoints: Mutex::default() };
+        let (policies, endpoints, profiles) = Default::default();
+        let known = Known { ca, policies, endpoints, profiles };
         let known = Arc::new(known);
         let serving = tokio::spawn({
             let known = known.clone();
@@ -122,7 +131,11 @@ impl World {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let [high, low] = number.to_be_bytes();
         let service = SocketAddr::from((Ipv4Addr::new(10, 96, high, low), 80));
-        let names = [(format!("{service}"), "<service>"), (OUTSIDE.to_string(), "<outside>")];
+        let names = [
+            (format!("{service}"), "<service>"),
+            (OUTSIDE.to_string(), "<outside>"),
+            (format!(".n{number}."), ".<namespace>."),
+        ];
         Scene { world: self.clone(), number, service, seen: Seen::new(names) }
     }
 }
@@ -187,13 +200,26 @@ impl Scene {
 
     /// What the control plane says of the service from now on. To be said once, before anything is asked.
     pub(super) fn policy(&self, kind: Kind, routes: HttpRoutes) {
-        let protocol = match kind {
+        self.protocol(match kind {
             Kind::Http1 => OutboundProtocol::Http1(routes),
             Kind::Http2 => OutboundProtocol::Http2(routes),
             Kind::Grpc => OutboundProtocol::Grpc(routes),
-        };
+        });
+    }
+
+    /// The same, of whatever is spoken.
+    pub(super) fn protocol(&self, protocol: OutboundProtocol) {
         let policy = OutboundPolicy { parent: ResourceRef::default_named("bb"), protocol };
         self.world.known.policies.lock().insert(self.service, policy);
+    }
+
+    /// What its service profile says, and which endpoints the service has by its name.
+    pub(super) fn profile(&self, service: ServiceProfile, endpoints: &[SocketAddr]) {
+        let BackendKind::Balance { authority, .. } = self.backend("bb", endpoints).kind else {
+            unreachable!()
+        };
+        let profile = Profile { name: authority.name().cloned(), service, ..Profile::default() };
+        self.world.known.profiles.lock().insert(self.service.to_string(), profile);
     }
 }
 
@@ -219,6 +245,7 @@ fn environment(folder: &Path, control: SocketAddr, ca: &TestCa) -> Vec<(String, 
         ("POLICY_CLUSTER_NETWORKS", "10.0.0.0/8"),
         ("DESTINATION_SVC_ADDR", &control),
         ("DESTINATION_CONTEXT", workload),
+        ("DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8"),
         ("IDENTITY_DIR", dir),
         ("IDENTITY_TRUST_ANCHORS", ca.root_pem()),
         ("IDENTITY_TOKEN_FILE", &format!("{dir}/token")),
