@@ -59,6 +59,9 @@ const MOST: usize = 64;
 /// How long a name of nothing is kept unused, at most.
 const NOTHING: Duration = Duration::from_secs(10);
 
+/// How long it is kept where there is no place for another, after the wait for its profile.
+const ROOM: Duration = Duration::from_secs(1);
+
 /// What was answered; `None` where there is nothing to count by.
 type Answer = Option<Arc<Counted>>;
 
@@ -100,7 +103,9 @@ impl Profiles {
             return Some(entry.named.clone());
         }
         if entries.len() >= MOST {
-            return None;
+            let nothing = entries.iter().find(|(_, entry)| entry.named.is_of_nothing());
+            let nothing = nothing.map(|(name, _)| name.clone())?;
+            entries.remove(&nothing);
         }
         let (named, used) = (Arc::new(self.watch(service.clone())), Instant::now());
         entries.insert(service.clone(), Entry { named: named.clone(), used });
@@ -113,8 +118,7 @@ impl Profiles {
             if named.used.swap(false, Ordering::Relaxed) {
                 *used = now;
             }
-            let nothing = matches!(&*named.answer.borrow(), Some(None));
-            let idle = if nothing { self.config.idle.min(NOTHING) } else { self.config.idle };
+            let idle = if named.leads_nowhere() { self.config.idle.min(NOTHING) } else { self.config.idle };
             now.duration_since(*used) < idle
         });
     }
@@ -157,6 +161,15 @@ impl Profiles {
 }
 
 impl Named {
+    fn leads_nowhere(&self) -> bool {
+        matches!(&*self.answer.borrow(), Some(None))
+    }
+
+    /// It has led nowhere for long enough to make room for another name: who makes names up has few asked for.
+    fn is_of_nothing(&self) -> bool {
+        self.leads_nowhere() && Instant::now() > self.by + ROOM
+    }
+
     /// What has been answered; `None` before that. A use.
     pub fn now(&self) -> Option<Answer> {
         self.used.store(true, Ordering::Relaxed);
@@ -192,7 +205,7 @@ impl Counted {
 
     /// The first route that takes a request; none where finding it would take too long.
     pub fn route<B>(&self, req: &Request<B>) -> Option<&Route> {
-        let mut effort = Effort::default();
+        let mut effort = Effort::to_count();
         for route in &self.0 {
             if takes(&route.condition, req, &mut effort).ok()? {
                 return Some(route);

@@ -2,10 +2,12 @@
 //! whom it asks for. Nothing is decided by that.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use ::http::uri::Authority as UriAuthority;
 use ::http::{HeaderValue, Request, header};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::discover::profiles::{Counted, Named, Profiles};
 use crate::message::headers;
@@ -20,27 +22,45 @@ struct Said {
 }
 
 /// The Service of a connection's latest request: the next is likely to name it in the same words. Its profile is not kept
-/// for that; `None` where none is asked for.
+/// for that.
 #[derive(Default)]
-pub(super) struct Latest(Mutex<Option<(Said, Option<Weak<Named>>)>>);
+pub(super) struct Latest(Mutex<Option<(Said, Known)>>);
+
+/// What is known of a Service that was named.
+enum Known {
+    Named(Weak<Named>),
+    /// Nobody is asked for it.
+    Nobodys,
+    /// There was no place for it; until then none is looked for.
+    OneTooMany(Instant),
+}
+
+/// As long as it takes for names of nothing to make room.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Latest {
     pub(super) fn named<B>(&self, profiles: &Profiles, req: &Request<B>) -> Option<Arc<Named>> {
         let mut latest = self.0.lock();
-        if let Some((_, known)) = latest.as_ref().filter(|(said, _)| said.is_of(req)) {
-            let named = known.as_ref()?.upgrade();
-            if named.is_some() {
-                return named;
+        match latest.as_ref().filter(|(said, _)| said.is_of(req)) {
+            Some((_, Known::Nobodys)) => return None,
+            Some((_, Known::OneTooMany(until))) if Instant::now() < *until => return None,
+            Some((_, Known::Named(named))) => {
+                if let Some(named) = named.upgrade() {
+                    return Some(named);
+                }
             }
+            _ => {}
         }
         let said = Said::of(req);
-        let Some(service) = said.service().filter(|service| profiles.asks_for(service)) else {
-            *latest = Some((said, None));
-            return None;
+        let service = said.service().filter(|service| profiles.asks_for(service));
+        let named = service.as_ref().and_then(|service| profiles.get(service));
+        let known = match (&service, &named) {
+            (None, _) => Known::Nobodys,
+            (_, None) => Known::OneTooMany(Instant::now() + PAUSE),
+            (_, Some(named)) => Known::Named(Arc::downgrade(named)),
         };
-        let named = profiles.get(&service)?;
-        *latest = Some((said, Some(Arc::downgrade(&named))));
-        Some(named)
+        *latest = Some((said, known));
+        named
     }
 }
 
@@ -54,10 +74,16 @@ pub(super) async fn counted(named: Option<Arc<Named>>) -> Option<Arc<Counted>> {
 }
 
 impl Said {
+    /// Copies, since what a request holds may be a part of all that its connection read with it.
     fn of<B>(req: &Request<B>) -> Self {
-        let (canonical, authority) = (req.headers().get(headers::DST_CANONICAL), req.uri().authority());
+        let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+        let authority = req.uri().authority();
         let host = req.headers().get(header::HOST).filter(|_| authority.is_none());
-        Self { canonical: canonical.cloned(), authority: authority.cloned(), host: host.cloned() }
+        Self {
+            canonical: req.headers().get(headers::DST_CANONICAL).and_then(copy),
+            authority: authority.and_then(|authority| UriAuthority::try_from(authority.as_str()).ok()),
+            host: host.and_then(copy),
+        }
     }
 
     fn is_of<B>(&self, req: &Request<B>) -> bool {

@@ -209,6 +209,11 @@ impl Default for Effort {
 }
 
 impl Effort {
+    /// For what is only counted, where too much to look at refuses nobody and may come again and again.
+    pub fn to_count() -> Self {
+        Self(256 << 10)
+    }
+
     /// Spends it on looking at so many bytes.
     ///
     /// # Errors

@@ -239,7 +239,11 @@ pub(super) async fn send(
                 give_up_or_retry(pick, error, sending.deadline(failfast()))?;
                 continue;
             }
-            Err(_) => return Err(sending.connected_by(failfast(), limits).1.into()),
+            Err(_) => {
+                // How long was left says nothing of how long answers take.
+                pick.abandon();
+                return Err(sending.connected_by(failfast(), limits).1.into());
+            }
         };
         pick.reached();
         let gateway = client.authority.as_ref();

@@ -64,9 +64,9 @@ impl ProfileRoutes {
         }
     }
 
-    /// Requests that arrive here for a Service, by the route of its profile. They are sent once.
+    /// Requests that arrive here for a Service, by the route of its profile. They are sent once. Callers name the port.
     pub fn inbound(&self, dst: &Authority, labels: &BTreeMap<String, String>) -> Arc<Requests> {
-        self.asked.get(&Labels::new().inbound().chosen("dst", dst).rt(labels))
+        self.asked.get(&Labels::new().inbound().unproven_value("dst", dst).rt(labels))
     }
 
     pub fn render(&self, page: &mut Page) {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::Kind;
 use crate::every_kind;
-use crate::fickle::{Fickle, Reply};
+use crate::fickle::{Fickle, Reply, is_busy};
 use crate::pair::BB;
 use crate::policies::{add, balance};
 use crate::sandbox::until;
@@ -46,12 +46,14 @@ every_kind! {
     async fn an_endpoint_that_fails_again_and_again_gets_no_more_requests(kind: Kind) {
         let fickle = guarded(kind, consecutive(5), &[BUSY]).await;
         let pair = &fickle.pair;
-        let both = vec![pair.bb.endpoint(fickle.app.addr), pair.bb.endpoint(pair.app.addr)];
-        pair.world.script().endpoints(BB, &add(both));
         let mut client = pair.client(kind).await;
         let began = Instant::now();
+        for _ in 0..5 {
+            assert!(is_busy(kind, &client.get("/").await));
+        }
+        pair.world.script().endpoints(BB, &add(vec![pair.bb.endpoint(pair.app.addr)]));
         let mut answered = 0;
-        for _ in 0..100 {
+        for _ in 0..95 {
             answered += usize::from(client.get("/").await.is_answered() && pair.app.seen().len() == 1);
         }
         // It is tried again after each pause, and fails again.

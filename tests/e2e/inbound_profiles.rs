@@ -138,3 +138,26 @@ async fn names_that_callers_make_up_are_asked_for_up_to_a_bound_and_only_in_the_
     client.send(req).await.assert_answered();
     script.profiles.until_opened(name(199), 1).await;
 }
+
+#[tokio::test]
+async fn names_of_nothing_make_room_for_others() {
+    let idle = ("LINKERD2_PROXY_INBOUND_DISCOVERY_IDLE_TIMEOUT", "60s");
+    let pair = Pair::with(Sandbox::new().await, &[], &[idle]).await;
+    let io = pair.world.connect_unmeshed(pair.app.addr, &pair.bb).await;
+    let mut client = Client::new(Kind::Http2, io).await;
+    let script = pair.world.script();
+    let name = |n: usize| format!("n{n}.demo.svc.cluster.local:80");
+    (0..64).for_each(|n| script.profile(name(n), &Profile::default()));
+    let mut ask = async |n: usize| {
+        let req = client.request("/").header("l5d-dst-canonical", name(n)).body(empty()).unwrap();
+        client.send(req).await.assert_answered();
+    };
+    for n in 0..64 {
+        ask(n).await;
+    }
+    until("a place", async || {
+        ask(64).await;
+        script.profiles.opened(name(64)) == 1
+    })
+    .await;
+}

@@ -162,11 +162,25 @@ kind: EgressNetwork
 metadata: {{name: all, namespace: d}}
 spec: {{trafficPolicy: {traffic}, networks: [{{cidr: 0.0.0.0/0}}]}}"
         );
-        with(&[&network], |settings| settings.cluster_networks = vec!["10.0.0.0/8".parse().unwrap()])
+        let route = |kind: &str, version: &str, rule: &str| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/{version}
+kind: {kind}
+metadata: {{name: out, namespace: d}}
+spec:
+  parentRefs: [{{group: policy.linkerd.io, kind: EgressNetwork, name: all, port: 80}}]
+  rules: [{rule}]"
+            )
+        };
+        let back = "{backendRefs: [{group: policy.linkerd.io, kind: EgressNetwork, name: all, port: 80}]}";
+        let routes = [route("HTTPRoute", "v1", "{}"), route("TCPRoute", "v1alpha2", back)];
+        with(&[&network, &routes[0], &routes[1]], |settings| {
+            settings.cluster_networks = vec!["10.0.0.0/8".parse().unwrap()];
+        })
     };
     let at = |world: &Snapshot, addr: &str| world.outbound("d", Target::Addr(addr.parse().unwrap()));
     let allowed = world("Allow");
-    assert_eq!(allowed.route_faults().count(), 1, "it is not accepted");
+    assert_eq!(allowed.route_faults().count(), 3, "it is not accepted, nor are its routes");
     let pod = at(&allowed, "10.1.0.9:80");
     assert!(matches!(pod, Err(LookupError::NotFound(_))), "{pod:?}");
     assert_eq!(
@@ -177,9 +191,12 @@ spec: {{trafficPolicy: {traffic}, networks: [{{cidr: 0.0.0.0/0}}]}}"
     let denied = world("Deny");
     for addr in ["10.1.0.9:80", "192.0.2.7:80"] {
         let told = at(&denied, addr).unwrap();
-        let OutboundProtocol::Detect { http1, opaque, .. } = &told.protocol else { panic!("{told:?}") };
-        assert_eq!(http1.routes[0].meta.name(), "http-egress-deny", "{addr}");
-        assert_eq!(opaque[0].refusal, Some(OpaqueRefusal::Forbidden));
+        let OutboundProtocol::Detect { http1, http2, opaque } = &told.protocol else { panic!("{told:?}") };
+        for http in [http1, http2] {
+            let names: Vec<_> = http.routes.iter().map(|route| route.meta.name()).collect();
+            assert_eq!(names, ["http-egress-deny"], "{addr}, whatever its routes say");
+        }
+        assert_eq!((opaque.len(), opaque[0].refusal), (1, Some(OpaqueRefusal::Forbidden)));
     }
 }
 
