@@ -45,6 +45,10 @@ const DEVIATIONS: &[(&[&str], &str)] = &[
         "a backend whose endpoints are all left alone is passed over at once, not after the failfast timeout",
     ),
     (
+        &["connections::TLS to SecondOfTwo", "connections::opaque to SecondOfTwo"],
+        "a connection that is not connected yet goes to another backend of its rule that has an endpoint",
+    ),
+    (
         &["timeouts::idle, a request that pauses"],
         "a pause in the middle of a request is told for what it is: 504",
     ),
