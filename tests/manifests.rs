@@ -399,8 +399,8 @@ impl Answers<'_> {
             0,
             format!("\nservice {}{}", service.name, if service.mirrored { " (mirror)" } else { "" }),
         );
-        self.debug(1, "labels", &service.labels);
-        self.debug(1, "annotations", &service.annotations);
+        self.debug(1, "labels", service.labels());
+        self.debug(1, "annotations", service.annotations());
         let host = format!("{name}.{namespace}.svc.cluster.local");
         self.debug(1, "dns", self.snapshot.dns(&format!("{host}.")));
         for port in service.ports.iter().map(|port| port.port).chain([1]) {
@@ -433,7 +433,7 @@ impl Answers<'_> {
 
     /// Without what is the same for every Service.
     fn service_briefly(&mut self, service: &Service) {
-        let opaque = service.annotations.get("config.linkerd.io/opaque-ports");
+        let opaque = service.annotations().get("config.linkerd.io/opaque-ports");
         self.line(0, format!("\nservice {} at {:?} opaque {opaque:?}", service.name, service.cluster_ip));
         let host = format!("{}.{}.svc.cluster.local", service.name.name, service.name.namespace);
         for port in service.ports.iter().map(|port| port.port) {

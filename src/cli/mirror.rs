@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::control::files;
 use crate::control::index::Settings;
-use crate::control::manifest::{Selector, selector};
+use crate::control::manifest::{Exclusions, Selector, selector};
 use crate::control::mirror::print;
 
 /// Print what a cluster's Links bring to it as YAML for `kubectl apply`.
@@ -120,8 +121,10 @@ impl Mirroring {
             enable_headless_services: self.enable_headless_services,
             enable_namespace_creation: self.enable_namespace_creation,
             federated_selector: self.copying.federated_service_selector.clone(),
-            excluded_labels: self.copying.excluded_labels.clone(),
-            excluded_annotations: self.copying.excluded_annotations.clone(),
+            excluded: Arc::new(Exclusions {
+                labels: self.copying.excluded_labels.clone(),
+                annotations: self.copying.excluded_annotations.clone(),
+            }),
             ..settings
         }
     }

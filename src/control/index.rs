@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::control::hash;
 use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::{Documents, Note};
-use crate::control::mirror::{self, Gateways, LinkedGateway, Mirrored};
+use crate::control::mirror::{self, Gateways, LinkedGateway, Metadata, Mirrored};
 use crate::model::endpoint::{self, Endpoint};
 use crate::model::{OutboundPolicy, Profile, ResourceRef, ServerPolicy};
 
@@ -245,8 +245,7 @@ pub struct Service {
 /// What a manifest, or the mirror, says of a Service, after admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
-    pub labels: Arc<Labels>,
-    pub annotations: Arc<Labels>,
+    pub metadata: Metadata,
     /// A second one, of the other family.
     pub other_ip: Option<IpAddr>,
     /// Families of its endpoints; empty for that of the pods' first addresses.
@@ -265,6 +264,16 @@ pub struct Definition {
     pub same_zone: bool,
     /// Written by the mirror, not by a manifest.
     pub mirrored: bool,
+}
+
+impl Definition {
+    pub fn labels(&self) -> &Arc<Labels> {
+        self.metadata.labels()
+    }
+
+    pub fn annotations(&self) -> &Arc<Labels> {
+        self.metadata.annotations()
+    }
 }
 
 impl Deref for Service {
@@ -289,7 +298,7 @@ impl Service {
     /// The Service's own opaque ports: its annotation (port names count), else the defaults.
     fn opaque_ports(&self, settings: &Settings) -> PortSet {
         let named = |name: &str| self.ports.iter().find(|port| port.name == name).map(|port| port.port);
-        match self.annotations.get(inject::OPAQUE_PORTS) {
+        match self.annotations().get(inject::OPAQUE_PORTS) {
             Some(text) => PortSet::parse_lenient(text, named),
             None => settings.default_opaque_ports.clone(),
         }

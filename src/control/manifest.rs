@@ -47,7 +47,7 @@ pub use egress::{EgressNetwork, TrafficPolicy};
 pub use external::ExternalWorkload;
 pub use gateway::{Gateway, GatewayAddress, GatewayProbe};
 pub use kubeconfig::{folder_of, url_of};
-pub use link::{Link, Secret};
+pub use link::{Exclusions, Link, Secret};
 pub use policy::{AuthorizationPolicy, MeshTlsAuthentication, NetworkAuthentication, Server};
 pub use rate_limit::RateLimitPolicy;
 pub use route::{Route, RouteKind};

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use super::index::{
     Definition, EndpointsInOrder, ObjectName, Service, ServiceEndpoint, Settings, World, inject,
 };
-use super::manifest::labelled::Labels;
 use super::manifest::service::{ServiceKind, ServicePort};
 use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
 use super::ordered::Ordered;
 
+mod copied;
 mod export;
 mod federated;
 mod gateway;
@@ -27,6 +27,8 @@ mod headless;
 mod metadata;
 pub mod print;
 
+pub use copied::Metadata;
+use copied::{Origin, Source};
 use federated::Member;
 pub use gateway::Gateways;
 
@@ -37,7 +39,7 @@ pub struct Mirrored {
     /// What the webhook makes of those that it changes.
     pub(in crate::control) admitted: Ordered<ObjectName, Arc<Definition>>,
     /// By the name of their Service.
-    pub endpoints: Ordered<ObjectName, Endpoints>,
+    pub endpoints: Ordered<ObjectName, Arc<Endpoints>>,
     /// Namespaces that are made, with the cluster whose Services need them first.
     pub namespaces: BTreeMap<String, String>,
     pub notes: Vec<Note>,
@@ -46,18 +48,40 @@ pub struct Mirrored {
 /// A Service's addresses, as a controller writes them by hand: no pod is behind any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    pub labels: Arc<Labels>,
-    pub annotations: Arc<Labels>,
+    pub metadata: Metadata,
     pub subsets: Vec<Subset>,
 }
 
 /// Addresses that share their ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subset {
-    pub addresses: Vec<Address>,
+    pub addresses: Arc<[Address]>,
     /// Those of a gateway that is believed dead.
-    pub not_ready: Vec<Address>,
-    pub ports: Vec<EndpointPort>,
+    pub not_ready: Arc<[Address]>,
+    ports: Ports,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ports {
+    Listed(Vec<EndpointPort>),
+    /// Every port of a Service, at this one of a gateway.
+    At(u16, Arc<Vec<ServicePort>>),
+}
+
+impl Subset {
+    pub fn ports(&self) -> Vec<EndpointPort> {
+        let at = |number| {
+            move |port: &ServicePort| EndpointPort {
+                name: port.name.clone(),
+                protocol: port.protocol.clone(),
+                port: number,
+            }
+        };
+        match &self.ports {
+            Ports::Listed(ports) => ports.clone(),
+            Ports::At(number, ports) => ports.iter().map(at(*number)).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +171,7 @@ pub(in crate::control) fn linked_gateways(
     gateways.collect()
 }
 
-type UsableLink<'a> = (&'a Meta, &'a Link, Target<'a>);
+type UsableLink<'a> = (&'a Meta, &'a Arc<Link>, Target<'a>);
 
 /// Oldest first; of one age, by name.
 fn usable_links<'a>(
@@ -166,7 +190,7 @@ fn usable_links<'a>(
         let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
         let remote = documents.secrets.get(&secret).and_then(|(_, secret)| secret.remote.as_ref());
         let target = remote.and_then(|remote| targets.get(remote.value.as_str()));
-        links.extend(target.map(|target| (&**meta, &**link, *target)));
+        links.extend(target.map(|target| (&**meta, link, *target)));
     }
     links.sort_by_key(|(meta, _, _)| (&meta.created, &meta.name));
     links
@@ -183,7 +207,7 @@ struct Cluster<'a> {
     /// Those made, each name once; put in order when all are there.
     services: Vec<(ObjectName, Service)>,
     admitted: Vec<(ObjectName, Arc<Definition>)>,
-    endpoints: Vec<(ObjectName, Endpoints)>,
+    endpoints: Vec<(ObjectName, Arc<Endpoints>)>,
     /// Those of federated Services, in the order in which they count.
     members: Vec<Member<'a>>,
     mirrored: Mirrored,
@@ -231,8 +255,7 @@ impl Cluster<'_> {
 /// A Service of this cluster with another one's ports and nothing else of it (controlplane 1.5).
 fn mirror_service(target: &manifest::Service) -> Definition {
     Definition {
-        labels: Arc::default(),
-        annotations: Arc::default(),
+        metadata: Metadata::default(),
         other_ip: None,
         families: Vec::new(),
         headless: false,

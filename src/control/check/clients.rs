@@ -37,9 +37,9 @@ pub(super) fn meshed(cluster: &Cluster, extent: &mut Extent, findings: &mut Vec<
 /// Remote discovery is a label of a mirror and an annotation of a federated Service (controlplane 8.4).
 fn is_for_proxies(service: &Service) -> bool {
     service.mirrored
-        && (service.labels.contains_key(REMOTE_DISCOVERY)
-            || service.annotations.contains_key(REMOTE_DISCOVERY)
-            || service.annotations.contains_key(LOCAL_DISCOVERY))
+        && (service.labels().contains_key(REMOTE_DISCOVERY)
+            || service.annotations().contains_key(REMOTE_DISCOVERY)
+            || service.annotations().contains_key(LOCAL_DISCOVERY))
 }
 
 /// The Services that something in the pod may name: by one word within its namespace, with the namespace

@@ -1,5 +1,5 @@
-//! The endpoints behind a Service, when somebody asks: those that are listed, and those that its selector draws from
-//! pods, which follow from both.
+//! The endpoints behind a Service, when somebody asks: those that are listed, those that its selector draws from
+//! pods, which follow from both, and those that the mirror writes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::manifest::service::Family;
+use crate::control::mirror::{AddressOf, Endpoints};
 use crate::control::ordered::InOrder;
 
 use super::slices::{Backing, Part, ServiceEndpoint, SliceHead};
-use super::world::World;
+use super::world::{Services, World};
 use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
 
 impl World {
@@ -34,12 +35,16 @@ impl World {
         parts: Option<&'w Vec<Part>>,
     ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> + use<'w> {
         parts.into_iter().flatten().flat_map(move |part| {
-            let (listed, drawn) = match part {
-                Part::Listed(endpoints) => (endpoints.as_slice(), None),
-                Part::Drawn(places) => (&[][..], service.map(|service| (service, self.pods.within(places)))),
-            };
-            let drawn = drawn.into_iter().flat_map(|(service, pods)| of_pods(service, pods, &self.zones));
-            listed.iter().map(Cow::Borrowed).chain(drawn.map(Cow::Owned))
+            let (mut listed, mut drawn, mut mirrored) = (&[][..], None, Vec::new());
+            match part {
+                Part::Listed(endpoints) => listed = endpoints.as_slice(),
+                Part::Drawn(places) => {
+                    drawn = service.map(|service| of_pods(service, self.pods.within(places), &self.zones));
+                }
+                Part::Mirrored(endpoints) => mirrored = of_mirror(endpoints, &self.services),
+            }
+            let made = drawn.into_iter().flatten().chain(mirrored);
+            listed.iter().map(Cow::Borrowed).chain(made.map(Cow::Owned))
         })
     }
 }
@@ -106,4 +111,34 @@ fn of_pod<'a>(
         zone: zone.clone(),
         slice: head.clone(),
     })
+}
+
+/// As Kubernetes copies hand-made Endpoints into slices, labels and annotations included.
+fn of_mirror(endpoints: &Endpoints, services: &Services) -> Vec<ServiceEndpoint> {
+    let (labels, annotations) =
+        (endpoints.metadata.labels().clone(), endpoints.metadata.annotations().clone());
+    let head = Arc::new(SliceHead { labels, annotations });
+    let mut made = Vec::new();
+    for subset in &endpoints.subsets {
+        let tcp = subset.ports().into_iter().filter(|port| port.protocol == "TCP");
+        let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name, port.port)).collect());
+        let ready = subset.addresses.iter().map(|address| (address, true));
+        for (address, ready) in ready.chain(subset.not_ready.iter().map(|address| (address, false))) {
+            let ip = match &address.at {
+                AddressOf::Ip(ip) => Some(*ip),
+                AddressOf::Service(name) => services.get(name).and_then(|found| found.cluster_ip),
+            };
+            made.extend(ip.map(|ip| ServiceEndpoint {
+                ip,
+                ready,
+                hostname: address.hostname.clone(),
+                backing: Backing::Plain,
+                ports: ports.clone(),
+                zone: None,
+                for_zones: Vec::new(),
+                slice: head.clone(),
+            }));
+        }
+    }
+    made
 }

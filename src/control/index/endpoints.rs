@@ -41,10 +41,10 @@ pub(super) fn destination(
     if service.external_name.is_some() {
         return Err(LookupError::InvalidArgument(format!("Service {name} is an ExternalName")));
     }
-    let Some(cluster) = service.labels.get(REMOTE_DISCOVERY) else {
+    let Some(cluster) = service.labels().get(REMOTE_DISCOVERY) else {
         return Ok(query.near(own, service));
     };
-    let remote_name = service.labels.get(REMOTE_SERVICE).ok_or_else(|| {
+    let remote_name = service.labels().get(REMOTE_SERVICE).ok_or_else(|| {
         LookupError::FailedPrecondition(format!("Service {name} has no label {REMOTE_SERVICE}"))
     })?;
     let remote = snapshot.remotes.get(cluster);

@@ -12,16 +12,16 @@ pub(in crate::control) const LOCAL_DISCOVERY: &str = "multicluster.linkerd.io/lo
 
 /// By either annotation, empty ones too; the label of the same name means something else.
 pub(super) fn is_federated(service: &Service) -> bool {
-    [REMOTE_DISCOVERY, LOCAL_DISCOVERY].iter().any(|key| service.annotations.contains_key(*key))
+    [REMOTE_DISCOVERY, LOCAL_DISCOVERY].iter().any(|key| service.annotations().contains_key(*key))
 }
 
 /// The union. A member whose cluster or Service is not known contributes nothing.
 pub(super) fn union(snapshot: &Snapshot, service: &Service, query: &Query<'_>) -> EndpointSet {
     let mut sets = Vec::new();
-    if let Some(local) = member(&snapshot.own.services, service, service.annotations.get(LOCAL_DISCOVERY)) {
+    if let Some(local) = member(&snapshot.own.services, service, service.annotations().get(LOCAL_DISCOVERY)) {
         sets.push(query.near(&snapshot.own, local));
     }
-    let remote = service.annotations.get(REMOTE_DISCOVERY).map(String::as_str).unwrap_or_default();
+    let remote = service.annotations().get(REMOTE_DISCOVERY).map(String::as_str).unwrap_or_default();
     for item in remote.split(',') {
         let Some((name, cluster)) = item.split_once('@').filter(|(_, cluster)| !cluster.contains('@')) else {
             continue;

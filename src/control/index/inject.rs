@@ -125,7 +125,7 @@ pub(in crate::control) fn admit_service(
     documents: &Documents,
     settings: &Settings,
 ) {
-    if service.annotations.contains_key(OPAQUE_PORTS) || is_reserved(&name.namespace) {
+    if is_reserved(&name.namespace) {
         return;
     }
     let leads = |port: &&ServicePort| match port.target {
@@ -135,9 +135,10 @@ pub(in crate::control) fn admit_service(
     let opaque: Vec<_> = service.ports.iter().filter(leads).map(|port| port.port.to_string()).collect();
     let namespace = documents.namespaces.get(&*name.namespace);
     let inherited = namespace.and_then(|meta| meta.annotations.get(OPAQUE_PORTS)).cloned();
-    if let Some(value) = inherited.or_else(|| (!opaque.is_empty()).then(|| opaque.join(","))) {
-        let annotations = &mut Arc::make_mut(service).annotations;
-        Arc::make_mut(annotations).insert(OPAQUE_PORTS.into(), value);
+    let Some(value) = inherited.or_else(|| (!opaque.is_empty()).then(|| opaque.join(","))) else { return };
+    // Asked last: what a mirror carries is put together for that.
+    if !service.annotations().contains_key(OPAQUE_PORTS) {
+        Arc::make_mut(service).metadata.annotate(OPAQUE_PORTS, value);
     }
 }
 

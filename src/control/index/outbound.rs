@@ -74,7 +74,7 @@ fn keeps_back(network: &EgressNetwork) -> bool {
 
 fn of_service(world: &World, client: &str, name: &ObjectName, port: u16) -> OutboundPolicy {
     let service = world.services.get(name);
-    let annotated = service.map(|service| Annotated::of(&service.annotations)).unwrap_or_default();
+    let annotated = service.map(|service| Annotated::of(service.annotations())).unwrap_or_default();
     Traffic {
         world,
         kind: TargetKind::Service,
@@ -116,7 +116,9 @@ fn of_network(
 fn app_protocol(world: &World, service: Option<&Service>, port: u16) -> AppProtocol {
     let given = service.and_then(|service| service.tcp_port(port)?.app_protocol.as_deref());
     match given.map(str::to_ascii_lowercase).as_deref() {
-        None if is_opaque(world, service.map(|service| &*service.annotations), port) => AppProtocol::Opaque,
+        None if is_opaque(world, service.map(|service| &**service.annotations()), port) => {
+            AppProtocol::Opaque
+        }
         None => AppProtocol::Unset,
         Some("http") => AppProtocol::Http1,
         Some("kubernetes.io/h2c") => AppProtocol::Http2,

@@ -1,12 +1,13 @@
 //! What one cluster was installed with: the values that a Helm chart would carry.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::ports::PortSet;
-use crate::control::manifest::Selector;
+use crate::control::manifest::{Exclusions, Selector};
 use crate::model::endpoint::{Http2Params, KeepAlive};
 
 /// Install-time values of one cluster (controlplane 2.1, 3.3, 5.4).
@@ -46,9 +47,8 @@ pub struct Settings {
     pub enable_namespace_creation: bool,
     /// Which of the cluster's own Services join federated ones (controlplane 1.8).
     pub federated_selector: Selector,
-    /// What these do not bring along; `/*` at the end takes all keys that start so (controlplane 1.6).
-    pub excluded_labels: Vec<String>,
-    pub excluded_annotations: Vec<String>,
+    /// What these do not bring along.
+    pub excluded: Arc<Exclusions>,
 }
 
 impl Default for Settings {
@@ -73,8 +73,7 @@ impl Default for Settings {
             enable_headless_services: false,
             enable_namespace_creation: false,
             federated_selector: Selector::label("mirror.linkerd.io/federated", "member"),
-            excluded_labels: Vec::new(),
-            excluded_annotations: Vec::new(),
+            excluded: Arc::default(),
         }
     }
 }

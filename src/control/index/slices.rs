@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::control::manifest::labelled::{Labelled, Labels};
 use crate::control::manifest::{Documents, EndpointSlice, ExternalWorkload, Meta, Object};
-use crate::control::mirror::{AddressOf, Endpoints};
+use crate::control::mirror::Endpoints;
 use crate::control::ordered::{InOrder, Ordered};
 
 use super::external::{self, ZONE};
@@ -41,6 +41,7 @@ pub(super) enum Part {
     /// Those of pods that share a template, at these places among all: they follow from the Service and the pods,
     /// of which there are too many to write down each once more.
     Drawn(Range<u32>),
+    Mirrored(Arc<Endpoints>),
 }
 
 /// What runs at an address.
@@ -62,7 +63,7 @@ pub(super) struct SliceHead {
 impl SliceHead {
     /// Of a slice that a controller writes for a Service, whose labels it copies.
     pub(super) fn of(service: &Service) -> Arc<Self> {
-        Arc::new(Self { labels: service.labels.clone(), annotations: Arc::default() })
+        Arc::new(Self { labels: service.labels().clone(), annotations: Arc::default() })
     }
 }
 
@@ -79,7 +80,7 @@ pub(super) fn endpoints(
     documents: &Documents,
     services: &Services,
     pods: &Pods,
-    mirrored: &Ordered<ObjectName, Endpoints>,
+    mirrored: &Ordered<ObjectName, Arc<Endpoints>>,
 ) -> ByService {
     let mut written = written(documents);
     let alike: Vec<Alike<'_>> =
@@ -95,7 +96,7 @@ pub(super) fn endpoints(
         } else if !controllers.contains(&MIRRORING_CONTROLLER) {
             list(&mut parts, copies.get(name).map(copied).unwrap_or_default());
         }
-        list(&mut parts, mirrors.get(name).map(|made| of_mirror(made, services)).unwrap_or_default());
+        parts.extend(mirrors.get(name).filter(|made| !made.subsets.is_empty()).cloned().map(Part::Mirrored));
         (!parts.is_empty()).then(|| (name.clone(), parts))
     });
     let mut all: Ordered<_, _> = found.collect();
@@ -218,33 +219,4 @@ fn given(namespace: &str, slice: &EndpointSlice, head: &Arc<SliceHead>) -> Vec<S
         }));
     }
     endpoints
-}
-
-/// As Kubernetes copies hand-made Endpoints into slices, labels and annotations included.
-fn of_mirror(endpoints: &Endpoints, services: &Services) -> Vec<ServiceEndpoint> {
-    let (labels, annotations) = (endpoints.labels.clone(), endpoints.annotations.clone());
-    let head = Arc::new(SliceHead { labels, annotations });
-    let mut made = Vec::new();
-    for subset in &endpoints.subsets {
-        let tcp = subset.ports.iter().filter(|port| port.protocol == "TCP");
-        let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name.clone(), port.port)).collect());
-        let ready = subset.addresses.iter().map(|address| (address, true));
-        for (address, ready) in ready.chain(subset.not_ready.iter().map(|address| (address, false))) {
-            let ip = match &address.at {
-                AddressOf::Ip(ip) => Some(*ip),
-                AddressOf::Service(name) => services.get(name).and_then(|found| found.cluster_ip),
-            };
-            made.extend(ip.map(|ip| ServiceEndpoint {
-                ip,
-                ready,
-                hostname: address.hostname.clone(),
-                backing: Backing::Plain,
-                ports: ports.clone(),
-                zone: None,
-                for_zones: Vec::new(),
-                slice: head.clone(),
-            }));
-        }
-    }
-    made
 }

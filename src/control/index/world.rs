@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::control::manifest::service::ServiceKind;
 use crate::control::manifest::{Documents, ExternalWorkload, Object, RateLimitPolicy, Route, Server, status};
-use crate::control::mirror::{Endpoints, Mirrored};
+use crate::control::mirror::{Endpoints, Metadata, Mirrored};
 use crate::control::ordered::{InOrder, Ordered};
 use crate::model::service_profile::ServiceProfile;
 
@@ -104,7 +104,7 @@ impl World {
 
     fn assemble(
         documents: &Documents,
-        mirrored: &Ordered<ObjectName, Endpoints>,
+        mirrored: &Ordered<ObjectName, Arc<Endpoints>>,
         pods: Pods,
         services: Services,
         settings: Settings,
@@ -179,8 +179,7 @@ fn services(documents: &Documents, settings: &Settings) -> Services {
             ServiceKind::ExternalName(name) => (None, Some(name.clone())),
         };
         let mut definition = Arc::new(Definition {
-            labels: meta.labels.clone(),
-            annotations: meta.annotations.clone(),
+            metadata: Metadata::given(meta.labels.clone(), meta.annotations.clone()),
             other_ip: service.other_ip,
             families: service.families.clone(),
             headless: service.kind == ServiceKind::Headless,

@@ -1,5 +1,7 @@
 //! What joins clusters: the Link and the credentials Secrets.
 
+use std::sync::Arc;
+
 use super::gateway::{self, Gateway};
 use super::kubeconfig;
 use super::reader::Reader;
@@ -24,8 +26,14 @@ pub struct Link {
     pub selector: Selector,
     pub remote_discovery_selector: Selector,
     pub federated_selector: Selector,
-    pub excluded_annotations: Vec<String>,
-    pub excluded_labels: Vec<String>,
+    pub excluded: Arc<Exclusions>,
+}
+
+/// Keys that mirrors do not bring along; `/*` at the end takes all that start so (controlplane 1.6).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclusions {
+    pub labels: Vec<String>,
+    pub annotations: Vec<String>,
 }
 
 /// A Secret. Nothing of its data is kept but where a kubeconfig points.
@@ -64,13 +72,7 @@ pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Opti
             "v1alpha1" => Selector::default(),
             _ => read_selector(reader, spec, "federatedServiceSelector"),
         },
-        excluded_annotations: read_exclusions(
-            reader,
-            spec,
-            version,
-            ["excludedAnnotations", "excludeAnnotations"],
-        ),
-        excluded_labels: read_exclusions(reader, spec, version, ["excludedLabels", "excludeLabels"]),
+        excluded: Arc::new(read_exclusions(reader, spec, version)),
         target_cluster_name: name?,
         credentials_secret: At { value: secret?, at: secret_at },
     })
@@ -101,11 +103,16 @@ fn read_selector(reader: &mut Reader, spec: &Node, key: &str) -> Selector {
 }
 
 /// The code of Linkerd spells these fields with a `d`, its documentation without: both count.
-fn read_exclusions(reader: &mut Reader, spec: &Node, version: &str, spellings: [&str; 2]) -> Vec<String> {
+fn read_exclusions(reader: &mut Reader, spec: &Node, version: &str) -> Exclusions {
     if version < "v1alpha3" {
-        return Vec::new();
+        return Exclusions::default();
     }
-    spellings.into_iter().flat_map(|key| reader.texts(spec, key)).collect()
+    let mut texts =
+        |spellings: [&str; 2]| spellings.into_iter().flat_map(|key| reader.texts(spec, key)).collect();
+    Exclusions {
+        annotations: texts(["excludedAnnotations", "excludeAnnotations"]),
+        labels: texts(["excludedLabels", "excludeLabels"]),
+    }
 }
 
 pub(super) fn read_secret(reader: &mut Reader, node: &Node) -> Option<Secret> {

@@ -3,16 +3,23 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::gateway::At;
 use super::{
-    Cluster, Endpoints, EndpointsInOrder, Gateway, Labels, Link, Member, Meta, Note, ObjectName,
-    ServiceEndpoint, ServiceKind, Target, headless, manifest, metadata, mirror_service,
+    Cluster, Endpoints, EndpointsInOrder, Link, Member, Meta, Metadata, Note, ObjectName, Origin,
+    ServiceEndpoint, ServiceKind, Source, Subset, Target, headless, manifest, metadata, mirror_service,
 };
-use crate::control::index::REMOTE_DISCOVERY;
 
 /// Adds the mirrors that a Link asks for. For federation, which has a selector of its own, members are noted while they
 /// are at hand.
-pub(super) fn mirrors<'c>(cluster: &mut Cluster<'c>, meta: &'c Meta, link: &'c Link, target: Target<'c>) {
-    let mut export = Export { cluster, meta, link, target, endpoints: target.world.endpoints_in_order() };
+pub(super) fn mirrors<'c>(
+    cluster: &mut Cluster<'c>,
+    meta: &'c Meta,
+    link: &'c Arc<Link>,
+    target: Target<'c>,
+) {
+    let endpoints = target.world.endpoints_in_order();
+    let gateway = link.gateway.as_ref().and_then(|found| cluster.gateways.at(&meta.name, found));
+    let mut export = Export { cluster, meta, link, target, endpoints, gateway };
     for (target_meta, service) in target.documents.services.values() {
         if link.federated_selector.chooses(&target_meta.labels) {
             export.cluster.members.push(Member::linked(meta, link, target.documents, (target_meta, service)));
@@ -24,22 +31,18 @@ pub(super) fn mirrors<'c>(cluster: &mut Cluster<'c>, meta: &'c Meta, link: &'c L
 /// A Service of the target cluster.
 #[derive(Clone, Copy)]
 pub(super) struct Exported<'a> {
-    pub(super) meta: &'a Meta,
+    pub(super) meta: &'a Arc<Meta>,
     pub(super) service: &'a manifest::Service,
-}
-
-/// A Service that was added.
-pub(super) struct Mirror {
-    pub(super) name: ObjectName,
-    labels: Arc<Labels>,
 }
 
 pub(super) struct Export<'e, 'c> {
     pub(super) cluster: &'e mut Cluster<'c>,
     pub(super) meta: &'c Meta,
-    pub(super) link: &'c Link,
+    pub(super) link: &'c Arc<Link>,
     pub(super) target: Target<'c>,
     endpoints: EndpointsInOrder<'c>,
+    /// `None` without an address.
+    gateway: Option<At>,
 }
 
 impl<'c> Export<'_, 'c> {
@@ -79,17 +82,14 @@ impl<'c> Export<'_, 'c> {
         has
     }
 
-    /// Adds `<svc>-<cluster>`, if it can.
-    pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> Option<Mirror> {
+    /// Adds `<svc>-<cluster>`, if it can; then its name.
+    pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> Option<ObjectName> {
         let name = self.mirror_name(&exported.meta.name);
         let mut service = mirror_service(exported.service);
-        service.labels = Arc::new(metadata::mirror_labels(self.link, exported.meta));
-        let annotations = metadata::mirror_annotations(self.link, exported.meta, self.target.documents);
-        service.annotations = Arc::new(annotations);
+        service.metadata = Metadata::copied(Source::Service(self.origin(exported)));
         service.headless = headless;
-        let labels = service.labels.clone();
         match self.cluster.add(&name, service) {
-            Ok(()) => Some(Mirror { name, labels }),
+            Ok(()) => Some(name),
             Err(why) => {
                 self.left_out(exported, &why);
                 None
@@ -97,38 +97,36 @@ impl<'c> Export<'_, 'c> {
         }
     }
 
+    pub(super) fn origin(&self, exported: Exported<'_>) -> Origin {
+        let namespace = metadata::namespace_of(exported.meta, self.target.documents);
+        Origin { link: self.link.clone(), meta: exported.meta.clone(), namespace }
+    }
+
     /// The addresses of the gateway; none while the target has no ready endpoint, whose gateway could
     /// do nothing with a connection.
-    pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>, mirror: Mirror, ready: bool) {
-        let Some(found) = self.gateway(exported) else { return };
-        let known = self.cluster.gateways;
-        let subsets = ready.then(|| known.subset(&self.meta.name, found, exported.service));
-        let endpoints = Endpoints {
-            labels: self.endpoints_labels(exported, mirror.labels),
-            annotations: Arc::new(metadata::endpoints_annotations(self.link, exported.meta, None)),
-            subsets: subsets.flatten().into_iter().collect(),
-        };
-        self.cluster.endpoints.push((mirror.name, endpoints));
-    }
-
-    /// The mirror's own, where these ask for no remote discovery.
-    fn endpoints_labels(&self, exported: Exported<'_>, own: Arc<Labels>) -> Arc<Labels> {
-        match own.contains_key(REMOTE_DISCOVERY) {
-            true => Arc::new(metadata::endpoints_labels(self.link, exported.meta)),
-            false => own,
+    pub(super) fn add_gateway_endpoints(&mut self, exported: Exported<'_>, name: ObjectName, ready: bool) {
+        if !self.has_gateway(exported) {
+            return;
         }
+        let metadata = Metadata::copied(Source::Endpoints(self.origin(exported)));
+        let subsets = self.gateway_subset(exported).filter(|_| ready).into_iter().collect();
+        self.cluster.endpoints.push((name, Arc::new(Endpoints { metadata, subsets })));
     }
 
-    /// The Link's gateway; notes what of it cannot be used.
-    pub(super) fn gateway(&mut self, exported: Exported<'_>) -> Option<&'c Gateway> {
+    pub(super) fn gateway_subset(&self, exported: Exported<'_>) -> Option<Subset> {
+        self.gateway.as_ref().map(|gateway| gateway.subset(exported.service))
+    }
+
+    /// Whether the Link has one; notes what of it cannot be used.
+    pub(super) fn has_gateway(&mut self, exported: Exported<'_>) -> bool {
         let Some(found) = &self.link.gateway else {
             self.note(format!("{} has no endpoints: the Link has no gateway", exported.meta.name));
-            return None;
+            return false;
         };
         for name in self.cluster.gateways.unresolved(found) {
             self.note(format!("the gateway {name} is left out: its name is not resolved"));
         }
-        Some(found)
+        true
     }
 
     /// To be asked once for each.

@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::metadata::{self, Exclusions};
-use super::{Cluster, Documents, Link, Meta, Note, ObjectName, ServiceKind, manifest, mirror_service};
-use crate::control::index::{LOCAL_DISCOVERY, REMOTE_DISCOVERY};
+use super::copied::Union;
+use super::{
+    Cluster, Documents, Link, Meta, Metadata, Note, ObjectName, ServiceKind, Source, manifest, metadata,
+    mirror_service,
+};
+use crate::control::manifest::Exclusions;
 
 /// One of the Services that are joined.
 pub(super) struct Member<'a> {
-    /// `None` for this cluster's own.
-    cluster: Option<&'a str>,
+    /// To its cluster; `None` for this cluster's own.
+    link: Option<&'a Arc<Link>>,
     /// Of that cluster.
     documents: &'a Documents,
-    meta: &'a Meta,
+    meta: &'a Arc<Meta>,
     service: &'a manifest::Service,
-    exclusions: Exclusions<'a>,
+    excluded: &'a Arc<Exclusions>,
     /// The Link, or the Service itself.
     place: &'a Meta,
 }
@@ -24,12 +27,16 @@ impl<'a> Member<'a> {
     /// Of the Link's target.
     pub(super) fn linked(
         place: &'a Meta,
-        link: &'a Link,
+        link: &'a Arc<Link>,
         documents: &'a Documents,
-        (meta, service): (&'a Meta, &'a manifest::Service),
+        (meta, service): (&'a Arc<Meta>, &'a manifest::Service),
     ) -> Self {
-        let cluster = Some(link.target_cluster_name.as_str());
-        Self { cluster, documents, meta, service, exclusions: Exclusions::of(link), place }
+        Self { link: Some(link), documents, meta, service, excluded: &link.excluded, place }
+    }
+
+    /// Its name; `None` for this one.
+    fn cluster(&self) -> Option<&'a str> {
+        self.link.map(|link| link.target_cluster_name.as_str())
     }
 }
 
@@ -54,11 +61,10 @@ impl<'a> Unions<'a> {
 /// Notes this cluster's own, which come first.
 pub(super) fn own_members(cluster: &mut Cluster<'_>) {
     let Cluster { documents, settings, .. } = *cluster;
-    let exclusions =
-        Exclusions { labels: &settings.excluded_labels, annotations: &settings.excluded_annotations };
+    let excluded = &settings.excluded;
     for (meta, service) in documents.services.values() {
         if settings.federated_selector.chooses(&meta.labels) {
-            cluster.members.push(Member { cluster: None, documents, meta, service, exclusions, place: meta });
+            cluster.members.push(Member { link: None, documents, meta, service, excluded, place: meta });
         }
     }
 }
@@ -79,7 +85,7 @@ fn join<'a>(cluster: &mut Cluster<'_>, unions: &mut Unions<'a>, member: Member<'
         ServiceKind::Headless => Some("InvalidService, it is headless"),
         ServiceKind::ExternalName(_) => Some("it is an ExternalName"),
         ServiceKind::ClusterIp(_) => {
-            let target = member.cluster.unwrap_or_default();
+            let target = member.cluster().unwrap_or_default();
             let has = cluster.has_namespace(&member.meta.name.namespace, target);
             (!has).then_some("MissingNamespace")
         }
@@ -89,7 +95,7 @@ fn join<'a>(cluster: &mut Cluster<'_>, unions: &mut Unions<'a>, member: Member<'
         None => {
             let members = unions.of(&member.meta.name);
             // Two Links to one cluster are one member.
-            if members.iter().all(|known| known.cluster != member.cluster) {
+            if members.iter().all(|known| known.cluster() != member.cluster()) {
                 members.push(member);
             }
         }
@@ -102,27 +108,20 @@ fn add(cluster: &mut Cluster<'_>, members: &[Member<'_>]) {
     let own = &first.meta.name;
     let name = own.beside(&format!("{}-federated", own.name));
     let mut service = mirror_service(first.service);
-    service.labels = Arc::new(metadata::federated_labels(first.meta, first.exclusions));
-    let mut annotations = metadata::copied_annotations(first.meta, first.documents, first.exclusions);
-    let mut remote: Vec<String> = Vec::new();
-    for member in members {
-        let name = &member.meta.name.name;
-        match member.cluster {
-            None => drop(annotations.insert(LOCAL_DISCOVERY.into(), name.to_string())),
-            Some(cluster) => remote.push(format!("{name}@{cluster}")),
-        }
-    }
-    if !remote.is_empty() {
-        annotations.insert(REMOTE_DISCOVERY.into(), remote.join(","));
-    }
-    service.annotations = Arc::new(annotations);
+    service.metadata = Metadata::copied(Source::Federated(Union {
+        meta: first.meta.clone(),
+        namespace: metadata::namespace_of(first.meta, first.documents),
+        excluded: first.excluded.clone(),
+        local: members.iter().any(|member| member.link.is_none()),
+        links: members.iter().filter_map(|member| member.link.cloned()).collect(),
+    }));
     if let Err(why) = cluster.add(&name, service) {
         note(cluster, first, &why);
     }
 }
 
 fn note(cluster: &mut Cluster<'_>, member: &Member<'_>, why: &str) {
-    let of = member.cluster.map(|cluster| format!("Link {cluster}: ")).unwrap_or_default();
+    let of = member.cluster().map(|cluster| format!("Link {cluster}: ")).unwrap_or_default();
     let message = format!("{of}{} is not federated: {why}", member.meta.name);
     cluster.mirrored.notes.push(Note { at: member.place.at.clone(), message });
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::{Address, AddressOf, EndpointPort, ObjectName, Subset, manifest};
+use super::{Address, AddressOf, ObjectName, Ports, Subset, manifest};
 use crate::control::manifest::{Gateway, GatewayAddress};
 
 /// What is known of gateways that no Link says: as plain data, so that mirrors follow from it.
@@ -26,29 +27,18 @@ impl Gateways {
         sorted.into_values().collect()
     }
 
-    /// Every port of the Service at the gateway's port; a dead gateway's addresses are not ready. `None`
-    /// for a gateway without an address.
-    pub(super) fn subset(
-        &self,
-        link: &ObjectName,
-        gateway: &Gateway,
-        service: &manifest::Service,
-    ) -> Option<Subset> {
+    /// A Link's gateway, as all its mirrors have it; `None` for one without an address. A dead one's are not ready.
+    pub(super) fn at(&self, link: &ObjectName, gateway: &Gateway) -> Option<At> {
         let found = self.addresses(gateway).into_iter();
-        let found: Vec<_> = found.map(|ip| Address { hostname: None, at: AddressOf::Ip(ip) }).collect();
+        let found: Arc<[_]> = found.map(|ip| Address { hostname: None, at: AddressOf::Ip(ip) }).collect();
         if found.is_empty() {
             return None;
         }
         let (addresses, not_ready) = match self.dead.contains(link) {
-            true => (Vec::new(), found),
-            false => (found, Vec::new()),
+            true => (Arc::default(), found),
+            false => (found, Arc::default()),
         };
-        let ports = service.ports.iter().map(|port| EndpointPort {
-            name: port.name.clone(),
-            protocol: port.protocol.clone(),
-            port: gateway.port,
-        });
-        Some(Subset { addresses, not_ready, ports: ports.collect() })
+        Some(At { addresses, not_ready, port: gateway.port })
     }
 
     /// Host names that DNS does not know.
@@ -57,5 +47,20 @@ impl Gateways {
             GatewayAddress::Name(name) if !self.resolved.contains_key(name) => Some(name.as_str()),
             _ => None,
         })
+    }
+}
+
+/// Where a gateway is.
+pub(super) struct At {
+    addresses: Arc<[Address]>,
+    not_ready: Arc<[Address]>,
+    port: u16,
+}
+
+impl At {
+    /// Every port of the Service at the gateway's port.
+    pub(super) fn subset(&self, service: &manifest::Service) -> Subset {
+        let (addresses, not_ready) = (self.addresses.clone(), self.not_ready.clone());
+        Subset { addresses, not_ready, ports: Ports::At(self.port, service.ports.clone()) }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::export::{Export, Exported};
 use super::{
-    Address, AddressOf, EndpointPort, Endpoints, ObjectName, ServiceEndpoint, Subset, metadata,
-    mirror_service,
+    Address, AddressOf, EndpointPort, Endpoints, Metadata, ObjectName, Ports, ServiceEndpoint, Source,
+    Subset, metadata, mirror_service,
 };
 use crate::control::hash;
 
@@ -38,7 +38,7 @@ pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gat
 /// An endpoint mirror for each ready host, and the mirror's own Endpoints with their addresses.
 fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[ServiceEndpoint]) {
     let version = hash::version(&format!("{endpoints:?}"));
-    let gateway = export.gateway(exported);
+    let subset = export.has_gateway(exported).then(|| export.gateway_subset(exported)).flatten();
     let mut subsets: BTreeMap<Vec<EndpointPort>, Vec<Address>> = BTreeMap::new();
     let mut hosts = BTreeSet::new();
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.ready) {
@@ -47,9 +47,7 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
         if !hosts.insert(hostname) {
             continue;
         }
-        let subset = gateway
-            .and_then(|gateway| export.cluster.gateways.subset(&export.meta.name, gateway, exported.service));
-        if let Err(why) = add_endpoint_mirror(export, exported, hostname, &version, subset) {
+        if let Err(why) = add_endpoint_mirror(export, exported, hostname, &version, subset.clone()) {
             export.note(format!("the host {hostname} of {} is not mirrored: {why}", exported.meta.name));
             continue;
         }
@@ -61,15 +59,14 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
         let address = Address { hostname: Some(hostname.clone()), at: AddressOf::Service(name) };
         subsets.entry(ports.collect()).or_default().push(address);
     }
-    let endpoints = Endpoints {
-        labels: Arc::new(metadata::endpoints_labels(export.link, exported.meta)),
-        annotations: Arc::new(metadata::endpoints_annotations(export.link, exported.meta, None)),
-        subsets: subsets
-            .into_iter()
-            .map(|(ports, addresses)| Subset { addresses, not_ready: Vec::new(), ports })
-            .collect(),
+    let subset = |(ports, addresses): (_, Vec<_>)| Subset {
+        addresses: addresses.into(),
+        not_ready: Arc::default(),
+        ports: Ports::Listed(ports),
     };
-    export.cluster.endpoints.push((export.mirror_name(&exported.meta.name), endpoints));
+    let metadata = Metadata::copied(Source::Endpoints(export.origin(exported)));
+    let endpoints = Endpoints { metadata, subsets: subsets.into_iter().map(subset).collect() };
+    export.cluster.endpoints.push((export.mirror_name(&exported.meta.name), Arc::new(endpoints)));
 }
 
 /// `<hostname>-<cluster>`: a cluster IP whose only endpoints are the gateway's; or why it could not be added.
@@ -83,17 +80,15 @@ fn add_endpoint_mirror(
     let parent = export.mirror_name(&exported.meta.name);
     let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
     let mut service = mirror_service(exported.service);
-    let mut labels = metadata::mirror_labels(export.link, exported.meta);
+    let mut labels = metadata::labels(export.link, exported.meta);
     labels.insert("mirror.linkerd.io/headless-mirror-svc-name".into(), parent.name.to_string());
     let labels = Arc::new(labels);
-    service.labels = labels.clone();
-    service.annotations = Arc::new(metadata::host_annotations(export.link, exported.meta, hostname, version));
+    let annotations = metadata::host_annotations(export.link, exported.meta, hostname, version);
+    service.metadata = Metadata::given(labels.clone(), annotations.into());
     export.cluster.add(&name, service)?;
-    let endpoints = Endpoints {
-        labels,
-        annotations: Arc::new(metadata::endpoints_annotations(export.link, exported.meta, Some(hostname))),
-        subsets: subset.into_iter().collect(),
-    };
-    export.cluster.endpoints.push((name, endpoints));
+    let annotations = metadata::endpoints_annotations(export.link, exported.meta, Some(hostname));
+    let metadata = Metadata::given(labels, annotations.into());
+    let endpoints = Endpoints { metadata, subsets: subset.into_iter().collect() };
+    export.cluster.endpoints.push((name, Arc::new(endpoints)));
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! Which labels and annotations a mirror carries: copied ones and its own (controlplane 1.5, 1.6).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::copied::{Origin, Union};
 use crate::control::index::inject::OPAQUE_PORTS;
 use crate::control::index::{
     CLUSTER_NAME, GATEWAY_IDENTITY, LOCAL_DISCOVERY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
 };
-use crate::control::manifest::{Documents, Link, Meta};
-
-type Map = BTreeMap<String, String>;
+use crate::control::manifest::labelled::Labels;
+use crate::control::manifest::{Documents, Exclusions, Link, Meta};
 
 /// Marks what only makes sense where it was written; nothing of it is copied.
 const OWN_PREFIX: &str = "mirror.linkerd.io";
@@ -22,21 +23,8 @@ const TOPOLOGY: [&str; 2] =
 /// Never copied: whoever labels Services in one cluster must not choose where another one's mirror leads.
 const DISCOVERY: [&str; 3] = [REMOTE_DISCOVERY, REMOTE_SERVICE, LOCAL_DISCOVERY];
 
-/// Keys that an operator wants left out.
-#[derive(Clone, Copy)]
-pub(super) struct Exclusions<'a> {
-    pub(super) labels: &'a [String],
-    pub(super) annotations: &'a [String],
-}
-
-impl<'a> Exclusions<'a> {
-    pub(super) fn of(link: &'a Link) -> Self {
-        Self { labels: &link.excluded_labels, annotations: &link.excluded_annotations }
-    }
-}
-
 /// Of a mirror in any mode. The two that ask for remote discovery come with its selector.
-pub(super) fn mirror_labels(link: &Link, target: &Meta) -> Map {
+pub(super) fn labels(link: &Link, target: &Meta) -> Labels {
     let mut labels = endpoints_labels(link, target);
     if link.remote_discovery_selector.chooses(&target.labels) {
         labels.insert(REMOTE_DISCOVERY.into(), link.target_cluster_name.clone());
@@ -45,42 +33,62 @@ pub(super) fn mirror_labels(link: &Link, target: &Meta) -> Map {
     labels
 }
 
-pub(super) fn endpoints_labels(link: &Link, target: &Meta) -> Map {
-    let mut labels = federated_labels(target, Exclusions::of(link));
+pub(super) fn endpoints_labels(link: &Link, target: &Meta) -> Labels {
+    let mut labels = copied_labels(target, &link.excluded);
     labels.insert(CLUSTER_NAME.into(), link.target_cluster_name.clone());
     labels
 }
 
-pub(super) fn federated_labels(target: &Meta, exclusions: Exclusions<'_>) -> Map {
+pub(super) fn copied_labels(target: &Meta, excluded: &Exclusions) -> Labels {
     let copied = target.labels.iter().filter(|(key, _)| {
         let own = key.starts_with(OWN_PREFIX) || DISCOVERY.contains(&key.as_str());
-        !own && !excluded(key, exclusions.labels)
+        !own && !is_excluded(key, &excluded.labels)
     });
-    let mut labels: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut labels: Labels = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
     labels.insert(MIRRORED.into(), "true".into());
     labels
 }
 
-/// `documents` are those of the target's cluster.
-pub(super) fn mirror_annotations(link: &Link, target: &Meta, documents: &Documents) -> Map {
-    let mut annotations = copied_annotations(target, documents, Exclusions::of(link));
-    annotations.insert(REMOTE_FQ_NAME.into(), fq_name(link, target, None));
-    annotations.insert(RESOURCE_VERSION.into(), target.resource_version.clone());
+pub(super) fn annotations(origin: &Origin) -> Labels {
+    let Origin { link, meta, namespace } = origin;
+    let mut annotations = copied_annotations(meta, namespace.as_deref(), &link.excluded);
+    annotations.insert(REMOTE_FQ_NAME.into(), fq_name(link, meta, None));
+    annotations.insert(RESOURCE_VERSION.into(), meta.resource_version.clone());
     annotations
+}
+
+/// What the first member brings along, and where all are.
+pub(super) fn federated_annotations(union: &Union) -> Labels {
+    let mut annotations = copied_annotations(&union.meta, union.namespace.as_deref(), &union.excluded);
+    let name = &union.meta.name.name;
+    if union.local {
+        annotations.insert(LOCAL_DISCOVERY.into(), name.to_string());
+    }
+    let remote = union.links.iter().map(|link| format!("{name}@{}", link.target_cluster_name));
+    let remote: Vec<String> = remote.collect();
+    if !remote.is_empty() {
+        annotations.insert(REMOTE_DISCOVERY.into(), remote.join(","));
+    }
+    annotations
+}
+
+/// The namespace of an object, where its annotations count for what a mirror carries: opaque ports.
+pub(super) fn namespace_of(target: &Meta, documents: &Documents) -> Option<Arc<Meta>> {
+    let namespace = documents.namespaces.get(&*target.name.namespace);
+    namespace.filter(|meta| meta.annotations.contains_key(OPAQUE_PORTS)).cloned()
 }
 
 /// Opaque ports are copied even when they are excluded. Those of the target's namespace count where it has
 /// none: there, the webhook writes them on the Service itself (controlplane 5.1).
-pub(super) fn copied_annotations(target: &Meta, documents: &Documents, exclusions: Exclusions<'_>) -> Map {
+fn copied_annotations(target: &Meta, namespace: Option<&Meta>, excluded: &Exclusions) -> Labels {
     let copied = target.annotations.iter().filter(|(key, _)| {
         let left_out = key.starts_with(OWN_PREFIX)
             || TOPOLOGY.contains(&key.as_str())
             || DISCOVERY.contains(&key.as_str())
-            || excluded(key, exclusions.annotations);
+            || is_excluded(key, &excluded.annotations);
         *key == OPAQUE_PORTS || !left_out
     });
-    let mut annotations: Map = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let namespace = documents.namespaces.get(&*target.name.namespace);
+    let mut annotations: Labels = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
     if let Some(ports) = namespace.and_then(|meta| meta.annotations.get(OPAQUE_PORTS)) {
         annotations.entry(OPAQUE_PORTS.into()).or_insert_with(|| ports.clone());
     }
@@ -88,7 +96,7 @@ pub(super) fn copied_annotations(target: &Meta, documents: &Documents, exclusion
 }
 
 /// Of an endpoint mirror: nothing is copied. `version` is that of the target's endpoints.
-pub(super) fn host_annotations(link: &Link, target: &Meta, hostname: &str, version: &str) -> Map {
+pub(super) fn host_annotations(link: &Link, target: &Meta, hostname: &str, version: &str) -> Labels {
     BTreeMap::from([
         (REMOTE_FQ_NAME.to_owned(), fq_name(link, target, Some(hostname))),
         (RESOURCE_VERSION.to_owned(), version.to_owned()),
@@ -96,7 +104,7 @@ pub(super) fn host_annotations(link: &Link, target: &Meta, hostname: &str, versi
 }
 
 /// Who answers at the gateway, and for which name.
-pub(super) fn endpoints_annotations(link: &Link, target: &Meta, hostname: Option<&str>) -> Map {
+pub(super) fn endpoints_annotations(link: &Link, target: &Meta, hostname: Option<&str>) -> Labels {
     let mut annotations = BTreeMap::from([(REMOTE_FQ_NAME.to_owned(), fq_name(link, target, hostname))]);
     if let Some(identity) = link.gateway.as_ref().and_then(|gateway| gateway.identity.clone()) {
         annotations.insert(GATEWAY_IDENTITY.into(), identity);
@@ -111,7 +119,7 @@ fn fq_name(link: &Link, target: &Meta, hostname: Option<&str>) -> String {
 }
 
 /// An entry ending in `/*` takes every key that starts with the rest, any other its equal.
-fn excluded(key: &str, entries: &[String]) -> bool {
+fn is_excluded(key: &str, entries: &[String]) -> bool {
     entries.iter().any(|entry| match entry.strip_suffix("/*") {
         Some(start) => key.starts_with(start),
         None => key == entry,

@@ -1,12 +1,15 @@
 //! What was derived as manifests, in the order in which they can be applied: namespaces, then Services
 //! with their Endpoints, by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::metadata::MIRRORED;
-use super::{Address, AddressOf, EndpointPort, Endpoints, Mirrored, ObjectName, Service, ServicePort};
+use super::{
+    Address, AddressOf, EndpointPort, Endpoints, Metadata, Mirrored, ObjectName, Service, ServicePort,
+};
 use crate::control::index::CLUSTER_NAME;
+use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::workload::PortRef;
 use crate::control::yaml::Yaml;
 
@@ -14,7 +17,8 @@ use crate::control::yaml::Yaml;
 /// was given: the Endpoints of a headless mirror hold those of its hosts' mirrors, which therefore ask
 /// for them.
 pub fn manifests(mirrored: &Mirrored, cluster_ip: impl Fn(&ObjectName) -> Option<IpAddr>) -> String {
-    let asked: BTreeSet<&ObjectName> = mirrored.endpoints.values().flat_map(referred).collect();
+    let asked: BTreeSet<&ObjectName> =
+        mirrored.endpoints.values().flat_map(|endpoints| referred(endpoints)).collect();
     let mut documents: Vec<Yaml> =
         mirrored.namespaces.iter().map(|(name, cluster)| namespace(name, cluster)).collect();
     for (name, made) in &mirrored.services {
@@ -26,7 +30,7 @@ pub fn manifests(mirrored: &Mirrored, cluster_ip: impl Fn(&ObjectName) -> Option
 }
 
 fn referred(endpoints: &Endpoints) -> impl Iterator<Item = &ObjectName> {
-    endpoints.subsets.iter().flat_map(|subset| &subset.addresses).filter_map(|address| match &address.at {
+    endpoints.subsets.iter().flat_map(|subset| &*subset.addresses).filter_map(|address| match &address.at {
         AddressOf::Service(name) => Some(name),
         AddressOf::Ip(_) => None,
     })
@@ -43,11 +47,7 @@ fn service(service: &Service, ip: Option<IpAddr>) -> Yaml {
     let ip = if service.headless { Some("None".to_owned()) } else { ip.map(|ip| ip.to_string()) };
     let ports = Yaml::List(service.ports.iter().map(service_port).collect());
     let spec = ip.map(|ip| ("clusterIP", Yaml::Text(ip))).into_iter().chain([("ports", ports)]);
-    object(
-        "Service",
-        metadata(&service.name, &service.labels, &service.annotations),
-        ("spec", Yaml::map(spec)),
-    )
+    object("Service", metadata(&service.name, &service.metadata), ("spec", Yaml::map(spec)))
 }
 
 fn service_port(port: &ServicePort) -> Yaml {
@@ -80,11 +80,11 @@ fn endpoints(
         let lists = [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready)];
         let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
         let lists = lists.map(|(key, list)| (key, Yaml::List(list.iter().filter_map(address).collect())));
-        let ports = subset.ports.iter().map(endpoint_port).collect();
+        let ports = subset.ports().iter().map(endpoint_port).collect();
         Yaml::map(lists.chain([("ports", Yaml::List(ports))]))
     });
     let subsets = Yaml::List(subsets.collect());
-    object("Endpoints", metadata(name, &endpoints.labels, &endpoints.annotations), ("subsets", subsets))
+    object("Endpoints", metadata(name, &endpoints.metadata), ("subsets", subsets))
 }
 
 fn endpoint_port(port: &EndpointPort) -> Yaml {
@@ -101,11 +101,9 @@ fn object(kind: &str, metadata: Yaml, body: (&str, Yaml)) -> Yaml {
     Yaml::map(head.into_iter().chain([body]))
 }
 
-type Texts = BTreeMap<String, String>;
-
-fn metadata(name: &ObjectName, labels: &Texts, annotations: &Texts) -> Yaml {
-    let texts = |map: &Texts| Yaml::map(map.iter().map(|(key, value)| (key, Yaml::text(value))));
-    let maps = [("annotations", annotations), ("labels", labels)];
+fn metadata(name: &ObjectName, metadata: &Metadata) -> Yaml {
+    let texts = |map: &Labels| Yaml::map(map.iter().map(|(key, value)| (key, Yaml::text(value))));
+    let maps = [("annotations", metadata.annotations()), ("labels", metadata.labels())];
     let maps = maps.into_iter().filter(|(_, map)| !map.is_empty()).map(|(key, map)| (key, texts(map)));
     Yaml::map(maps.chain([("name", Yaml::text(&name.name)), ("namespace", Yaml::text(&name.namespace))]))
 }

@@ -82,7 +82,7 @@ fn a_mirror_has_its_own_marks_and_what_may_be_copied() {
     let mirrored = mirror_of(LINK, SERVICE);
     assert_eq!(mirrored.notes, []);
     let mirror = &mirrored.services[&ObjectName::new("d", "web-east")];
-    let labels: Vec<_> = mirror.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let labels: Vec<_> = mirror.labels().iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(
         labels,
         [
@@ -94,7 +94,7 @@ fn a_mirror_has_its_own_marks_and_what_may_be_copied() {
             "plainer=k",
         ]
     );
-    let annotations: Vec<_> = mirror.annotations.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let annotations: Vec<_> = mirror.annotations().iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(
         annotations,
         [
@@ -151,7 +151,7 @@ fn two_links(east_made: &str, north_made: &str) -> String {
 
 fn annotation<'a>(mirrored: &'a Mirrored, name: &str, key: &str) -> Option<&'a str> {
     let service = mirrored.services.get(&ObjectName::new("d", name))?;
-    service.annotations.get(&format!("multicluster.linkerd.io/{key}")).map(String::as_str)
+    service.annotations().get(&format!("multicluster.linkerd.io/{key}")).map(String::as_str)
 }
 
 #[test]
@@ -168,18 +168,18 @@ fn the_member_with_the_oldest_link_is_the_model_and_this_cluster_is_older_still(
     ] {
         let mirrored = mirror_in(&Settings::default(), &two_links(east, north), &clusters);
         let service = &mirrored.services[&ObjectName::new("d", "web-federated")];
-        assert_eq!(service.labels["from"], model);
+        assert_eq!(service.labels()["from"], model);
         assert_eq!(annotation(&mirrored, "web-federated", "remote-discovery"), Some(members));
         assert_eq!(annotation(&mirrored, "web-federated", "local-discovery"), None);
     }
     let own = two_links("", "") + &exported("web", "f: m, from: west, gone: x", "");
     let settings = Settings {
         federated_selector: manifest::Selector::label("f", "m"),
-        excluded_labels: vec!["go/*".into()],
+        excluded: Arc::new(manifest::Exclusions { labels: vec!["go/*".into()], ..Default::default() }),
         ..Settings::default()
     };
     let mirrored = mirror_in(&settings, &own, &clusters);
-    let labels = &mirrored.services[&ObjectName::new("d", "web-federated")].labels;
+    let labels = &mirrored.services[&ObjectName::new("d", "web-federated")].labels();
     assert_eq!((labels["from"].as_str(), labels.contains_key("gone")), ("west", false));
     assert_eq!(annotation(&mirrored, "web-federated", "local-discovery"), Some("web"));
     assert_eq!(annotation(&mirrored, "web-federated", "remote-discovery"), Some("web@east,web@north"));
@@ -269,7 +269,7 @@ fn the_opaque_ports_of_a_targets_namespace_are_its_services() {
         )
     };
     let ports = |mirrored: &Mirrored, name: &str| {
-        mirrored.services[&ObjectName::new("d", name)].annotations.get(OPAQUE).cloned()
+        mirrored.services[&ObjectName::new("d", name)].annotations().get(OPAQUE).cloned()
     };
     let bare = exported("web", "mirror.linkerd.io/exported: 'true', f: m", "") + &namespace("3306");
     let own = format!("{SERVICE}{}", namespace("3306"));
@@ -298,7 +298,7 @@ spec: {ports: [{port: 80}]}
     let mirrored = mirror_in(&Settings::default(), &two_links("", ""), &[service]);
     let texts = |name: &str| {
         let service = &mirrored.services[&ObjectName::new("d", name)];
-        let all = service.labels.iter().chain(&*service.annotations);
+        let all = service.labels().iter().chain(&**service.annotations());
         let ours = all.filter(|(key, _)| key.starts_with("multicluster.linkerd.io/"));
         ours.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
     };
@@ -306,7 +306,10 @@ spec: {ports: [{port: 80}]}
     assert_eq!(texts("web-federated"), ["multicluster.linkerd.io/remote-discovery=web@east"]);
     let endpoints =
         &mirror_of(&gateway_link("10.0.0.9"), service).endpoints[&ObjectName::new("d", "web-east")];
-    assert!(endpoints.labels.keys().all(|key| !key.starts_with("multicluster.linkerd.io/")), "{endpoints:?}");
+    assert!(
+        endpoints.metadata.labels().keys().all(|key| !key.starts_with("multicluster.linkerd.io/")),
+        "{endpoints:?}"
+    );
 }
 
 fn gateway_link(address: &str) -> String {
@@ -325,7 +328,7 @@ fn remote_discovery_wins_for_headless_services_without_hosts_too() {
     let link = link.replace("{mirror.linkerd.io/exported: remote-discovery}", "{flat: y}");
     let flat = mirror_in(&settings, &link, &[&service]);
     let mirror = &flat.services[&ObjectName::new("d", "web-east")];
-    assert_eq!(mirror.labels["multicluster.linkerd.io/remote-discovery"], "east");
+    assert_eq!(mirror.labels()["multicluster.linkerd.io/remote-discovery"], "east");
     assert!(flat.endpoints.is_empty(), "{:?}", flat.endpoints);
 }
 
@@ -389,6 +392,6 @@ fn a_udp_port_of_a_slice_does_not_become_tcp() {
     let slice = HEADLESS.replace("port: 8080}", "port: 8080}, {name: dns, port: 53, protocol: UDP}");
     let service = exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + &slice;
     let mirrored = mirror_in(&settings, &gateway_link("10.0.0.9"), &[&service]);
-    let ports = &mirrored.endpoints[&ObjectName::new("d", "web-east")].subsets[0].ports;
-    assert_eq!(ports, &[EndpointPort { name: "http".into(), protocol: "TCP".into(), port: 8080 }]);
+    let ports = mirrored.endpoints[&ObjectName::new("d", "web-east")].subsets[0].ports();
+    assert_eq!(ports, [EndpointPort { name: "http".into(), protocol: "TCP".into(), port: 8080 }]);
 }

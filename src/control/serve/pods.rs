@@ -167,8 +167,8 @@ fn service(service: &Service) -> Value {
     json!({
         "namespace": *service.name.namespace,
         "name": *service.name.name,
-        "labels": *service.labels,
-        "annotations": *service.annotations,
+        "labels": **service.labels(),
+        "annotations": **service.annotations(),
         "cluster_ip": service.cluster_ip,
         "mirrored": service.mirrored,
         "ports": ports.collect::<Vec<_>>(),

@@ -12,7 +12,10 @@ fn lookups_that_find_nothing_say_why() {
     let mut broken = west.clone();
     let mirror = broken.own.services.values_mut().find(|service| &*service.name.name == "bb-target").unwrap();
     let definition = Arc::make_mut(&mut mirror.definition);
-    Arc::make_mut(&mut definition.labels).remove("multicluster.linkerd.io/remote-service");
+    let (mut labels, annotations) =
+        (definition.metadata.labels().clone(), definition.metadata.annotations().clone());
+    Arc::make_mut(&mut labels).remove("multicluster.linkerd.io/remote-service");
+    definition.metadata = Metadata::given(labels, annotations);
     let error = broken.destination(&path("bb-target", 80), &Context::default()).unwrap_err();
     assert!(matches!(error, LookupError::FailedPrecondition(_)));
     broken = west.clone();

@@ -68,8 +68,8 @@ fn every_field_of_a_link_is_read_and_exclusions_in_both_spellings() {
     let probe = gateway.probe.as_ref().unwrap();
     assert_eq!((probe.path.as_str(), probe.port, probe.failure_threshold), ("/ready", 4191, 3));
     assert_eq!((probe.period.as_secs(), probe.timeout.as_secs()), (3, 30));
-    assert_eq!(link.excluded_annotations, ["a.io/*", "b"]);
-    assert_eq!(link.excluded_labels, ["d", "c"]);
+    assert_eq!(link.excluded.annotations, ["a.io/*", "b"]);
+    assert_eq!(link.excluded.labels, ["d", "c"]);
     assert_eq!((&*link.target_cluster_domain, &*link.target_control_namespace), ("east.local", "mesh"));
     let selectors = [&link.selector, &link.remote_discovery_selector, &link.federated_selector];
     assert!(selectors.iter().all(|selector| !selector.is_empty()));
@@ -83,7 +83,7 @@ fn a_link_of_an_older_version_lacks_the_newer_fields_and_says_so() {
         assert_eq!(all.notes.len(), missing, "{:?}", all.notes);
         let (_, link) = all.documents.links.values().next().unwrap();
         assert_eq!(link.federated_selector.is_empty(), version == "v1alpha1");
-        assert!(link.excluded_annotations.is_empty() && link.excluded_labels.is_empty());
+        assert!(*link.excluded == Exclusions::default());
         assert!(link.gateway.is_some() && !link.selector.is_empty());
     }
 }
