@@ -317,12 +317,12 @@ impl Answers<'_> {
     /// What clients are told, of Services by name and of everything by address.
     fn discovery(&mut self) {
         for pod in self.snapshot.pods() {
-            let ips: Vec<_> = pod.ip.iter().chain(&pod.other_ip).collect();
+            let ips: Vec<_> = pod.ip.into_iter().chain(pod.other_ip()).collect();
             self.line(
                 0,
                 format!(
                     "pod {} {ips:?} on {:?} {:?} ready {}",
-                    pod.name, pod.node_name, pod.phase, pod.ready
+                    pod.name, pod.host.name, pod.phase, pod.ready
                 ),
             );
         }
@@ -344,7 +344,7 @@ impl Answers<'_> {
         let ip = pod.ip.map(|ip| ip.to_string()).unwrap_or_default();
         self.line(
             1,
-            format!("ip {ip} node {} ready {} account {}", pod.node_name, pod.ready, pod.service_account),
+            format!("ip {ip} node {} ready {} account {}", pod.host.name, pod.ready, pod.service_account),
         );
         self.debug(1, "owner", &pod.owner);
         self.debug(1, "labels", &pod.labels);

@@ -310,25 +310,34 @@ impl Service {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     pub name: ObjectName,
-    /// `None`: it follows from the name.
-    given_uid: Option<Arc<str>>,
     /// `None` until one is given out.
     pub ip: Option<IpAddr>,
     /// That is what a manifest says, or its node's: no other is given out.
     given_ip: bool,
-    /// A second one, of the other family.
-    pub other_ip: Option<IpAddr>,
-    /// Of its node.
-    pub host_ips: Arc<[IpAddr]>,
-    /// Empty while no node has taken it.
-    pub node_name: Arc<str>,
-    /// Its name under the headless Service `subdomain`.
-    pub hostname: Option<Arc<str>>,
+    printed: Option<Arc<Printed>>,
+    pub host: Arc<Host>,
     pub ready: bool,
     pub phase: Phase,
     /// It is being deleted.
     pub terminating: bool,
     pub template: Arc<Template>,
+}
+
+/// What only an API server says of a pod. Few have it, and all of a cluster's pods are gone through often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Printed {
+    /// `None`: it follows from the name.
+    uid: Option<String>,
+    /// A second address, of the other family.
+    other_ip: Option<IpAddr>,
+}
+
+/// Where pods run: a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Empty while no node has taken a pod.
+    pub name: Arc<str>,
+    pub ips: Arc<[IpAddr]>,
 }
 
 /// What all pods of a workload have in common, after admission.
@@ -340,6 +349,8 @@ pub struct Template {
     /// Lower-case kind and name, through ReplicaSets: `("deployment", "bb")`; a lone pod is its own.
     pub owner: (String, String),
     pub subdomain: Option<String>,
+    /// The pod's name under the headless Service `subdomain`.
+    pub hostname: Option<Arc<str>>,
     pub host_network: bool,
     pub init_containers: Arc<Vec<Container>>,
     pub containers: Arc<Vec<Container>>,
@@ -367,19 +378,23 @@ pub const PROXY_CONTAINER: &str = "linkerd-proxy";
 
 impl Pod {
     fn is_same_but_for_template(&self, other: &Self) -> bool {
-        let own = |pod: &Self| (pod.ip, pod.given_ip, pod.other_ip, pod.ready, pod.phase, pod.terminating);
-        let Self { name, given_uid, host_ips, node_name, hostname, .. } = self;
+        let Self { name, ip, given_ip, printed, host, ready, phase, terminating, template: _ } = self;
         *name == other.name
-            && own(self) == own(other)
-            && *given_uid == other.given_uid
-            && *host_ips == other.host_ips
-            && *node_name == other.node_name
-            && *hostname == other.hostname
+            && (*ip, *given_ip) == (other.ip, other.given_ip)
+            && (*ready, *phase, *terminating) == (other.ready, other.phase, other.terminating)
+            && *host == other.host
+            && *printed == other.printed
+    }
+
+    /// A second address, of the other family.
+    pub fn other_ip(&self) -> Option<IpAddr> {
+        self.printed.as_ref()?.other_ip
     }
 
     /// As an API server gave it; else in the form of a UUID, from the name alone.
     pub fn uid(&self) -> String {
-        self.given_uid.as_deref().map_or_else(|| hash::uid(&self.name.to_string()), str::to_owned)
+        let given = self.printed.as_ref().and_then(|printed| printed.uid.clone());
+        given.unwrap_or_else(|| hash::uid(&self.name.to_string()))
     }
 
     /// A container's environment with downward fields filled in and `$(…)` expanded, in order.

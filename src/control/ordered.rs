@@ -146,14 +146,26 @@ impl<K, V> Default for Ordered<K, V> {
 impl<K: Ord, V> FromIterator<(K, V)> for Ordered<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(all: I) -> Self {
         let mut all: Vec<_> = all.into_iter().collect();
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        all.dedup_by(|later, earlier| {
-            let twice = later.0 == earlier.0;
-            if twice {
-                std::mem::swap(later, earlier);
-            }
-            twice
+        // Keys are texts in memory far away, and most often in order: they are looked at as seldom as can be.
+        if all.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Self(all);
+        }
+        // Whatever stays beside its equal was compared with one.
+        let mut any_twice = false;
+        all.sort_by(|(a, _), (b, _)| {
+            let order = a.cmp(b);
+            any_twice |= order.is_eq();
+            order
         });
+        if any_twice {
+            all.dedup_by(|later, earlier| {
+                let twice = later.0 == earlier.0;
+                if twice {
+                    std::mem::swap(later, earlier);
+                }
+                twice
+            });
+        }
         Self(all)
     }
 }
@@ -161,8 +173,15 @@ impl<K: Ord, V> FromIterator<(K, V)> for Ordered<K, V> {
 /// The same, of what is there already and what is added.
 impl<K: Ord, V> Extend<(K, V)> for Ordered<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, more: I) {
-        let known = std::mem::take(&mut self.0);
-        *self = known.into_iter().chain(more).collect();
+        let mut known = std::mem::take(&mut self.0).into_iter().peekable();
+        let mut more = more.into_iter().collect::<Self>().0.into_iter().peekable();
+        self.0.reserve_exact(known.len() + more.len());
+        while let (Some((known_key, _)), Some((key, _))) = (known.peek(), more.peek()) {
+            let order = known_key.cmp(key);
+            let earlier = known.next_if(|_| order.is_le());
+            self.0.extend(earlier.filter(|_| order.is_lt()).or_else(|| more.next()));
+        }
+        self.0.extend(known.chain(more));
     }
 }
 

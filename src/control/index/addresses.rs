@@ -84,10 +84,10 @@ impl AddressesOfPods {
             return;
         }
         if !pod.host_network {
-            pod.ip.iter().chain(&pod.other_ip).for_each(|ip| self.own.add(*ip, place));
+            pod.ip.into_iter().chain(pod.other_ip()).for_each(|ip| self.own.add(ip, place));
         }
         if takes_node_ports(pod) {
-            pod.host_ips.iter().for_each(|ip| self.on_hosts.add(*ip, place));
+            pod.host.ips.iter().for_each(|ip| self.on_hosts.add(*ip, place));
         }
     }
 
@@ -99,5 +99,5 @@ impl AddressesOfPods {
 
 fn takes_node_ports(pod: &Pod) -> bool {
     let mut ports = pod.all_containers().flat_map(|container| &container.ports);
-    !pod.host_ips.is_empty() && ports.any(|port| pod.host_network || port.host_port.is_some())
+    !pod.host.ips.is_empty() && ports.any(|port| pod.host_network || port.host_port.is_some())
 }

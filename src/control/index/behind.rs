@@ -95,12 +95,12 @@ fn of_pod<'a>(
     zones: &BTreeMap<Arc<str>, Arc<str>>,
     head: Arc<SliceHead>,
 ) -> impl Iterator<Item = ServiceEndpoint> + use<'a> {
-    let zone = zones.get(&pod.node_name).cloned();
+    let zone = zones.get(&pod.host.name).cloned();
     let named = pod.subdomain.as_deref() == Some(&*service.name.name);
     let listed = |ip: &IpAddr| service.families.contains(&Family::of(*ip));
     let counts =
         move |ip: &IpAddr| if service.families.is_empty() { pod.ip == Some(*ip) } else { listed(ip) };
-    let ips = [pod.ip, pod.other_ip].into_iter().flatten().filter(counts);
+    let ips = [pod.ip, pod.other_ip()].into_iter().flatten().filter(counts);
     ips.map(move |ip| ServiceEndpoint {
         ip,
         ready: pod.ready || service.publish_not_ready,

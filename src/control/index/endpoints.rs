@@ -126,7 +126,7 @@ impl Query<'_> {
 
     fn on_clients_node(&self, world: &World, from: &ServiceEndpoint) -> bool {
         let Backing::Pod(name) = &from.backing else { return false };
-        world.pods.get(name).is_some_and(|pod| *pod.node_name == *self.client.node)
+        world.pods.get(name).is_some_and(|pod| *pod.host.name == *self.client.node)
     }
 
     fn set(&self, world: &World, service: &Service, mut candidates: Vec<Candidate<'_>>) -> EndpointSet {

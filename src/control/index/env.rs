@@ -209,7 +209,7 @@ fn field(pod: &Pod, path: &str) -> String {
         "metadata.name" => pod.name.name.to_string(),
         "metadata.namespace" => pod.name.namespace.to_string(),
         "metadata.uid" => pod.uid(),
-        "spec.nodeName" => pod.node_name.to_string(),
+        "spec.nodeName" => pod.host.name.to_string(),
         "spec.serviceAccountName" => pod.service_account.clone(),
         "status.podIP" | "status.podIPs" => ip(),
         other => keyed(other, "metadata.labels", &pod.labels)

@@ -7,7 +7,7 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::addresses::AddressesOfPods;
-use super::{Given, ObjectName, Pod};
+use super::{Given, Host, ObjectName, Pod};
 
 /// In the order of their names.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub(super) struct Gathered {
     /// What was given out to those that no manifest gives an address.
     known: Vec<Option<IpAddr>>,
     in_order: bool,
-    /// The latest node's.
-    host_ips: Arc<[IpAddr]>,
+    /// The latest one's.
+    host: Arc<Host>,
 }
 
 impl Gathered {
@@ -39,7 +39,7 @@ impl Gathered {
             starts: Vec::new(),
             addresses: AddressesOfPods::default(),
         };
-        Self { pods, known: Vec::with_capacity(count), in_order: true, host_ips: Arc::default() }
+        Self { pods, known: Vec::with_capacity(count), in_order: true, host: Arc::default() }
     }
 
     /// Of two with one name the later one counts. Also what was given out to those that no manifest gives an address.
@@ -75,10 +75,10 @@ impl Extend<Pod> for Gathered {
             if !last.is_some_and(|last| are_alike(last, &pod)) {
                 self.pods.starts.push(self.pods.all.len() as u32);
             }
-            self.pods.claimed.extend(pod.ip.iter().filter(|_| pod.given_ip).chain(&pod.other_ip));
-            if !Arc::ptr_eq(&self.host_ips, &pod.host_ips) {
-                self.pods.claimed.extend(pod.host_ips.iter());
-                self.host_ips = pod.host_ips.clone();
+            self.pods.claimed.extend(pod.ip.iter().filter(|_| pod.given_ip).copied().chain(pod.other_ip()));
+            if !Arc::ptr_eq(&self.host, &pod.host) {
+                self.pods.claimed.extend(pod.host.ips.iter());
+                self.host = pod.host.clone();
             }
             if !pod.given_ip {
                 self.known.push(pod.ip);

@@ -1,7 +1,7 @@
 //! Endpoints of Services: given by slices or Endpoints, drawn from selectors and readiness where they are
 //! not, or written by the mirror.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -82,13 +82,19 @@ pub(super) fn endpoints(
     pods: &Pods,
     mirrored: &Ordered<ObjectName, Arc<Endpoints>>,
 ) -> ByService {
-    let mut written = written(documents);
+    let mut written = written(documents).into_iter().peekable();
     let alike: Vec<Alike<'_>> =
         pods.alike().filter_map(|places| Some((pods.within(&places).first()?, places))).collect();
     let drawn = Drawn::new(documents, services, &alike);
     let (mut copies, mut mirrors) = (InOrder::of(&documents.endpoints), InOrder::of(mirrored));
-    let found = services.iter().filter_map(|(name, service)| {
-        let Written { endpoints, controllers } = written.remove(name).unwrap_or_default();
+    let mut all = Vec::new();
+    for (name, service) in services {
+        // Of Services that are not there.
+        while let Some((missing, written)) = written.next_if(|(known, _)| known < name) {
+            all.extend(written.parts().map(|parts| (missing, parts)));
+        }
+        let written = written.next_if(|(known, _)| known == name).map(|(_, written)| written);
+        let Written { endpoints, controllers } = written.unwrap_or_default();
         let mut parts = Vec::new();
         list(&mut parts, endpoints);
         if !service.selector.is_empty() {
@@ -97,14 +103,12 @@ pub(super) fn endpoints(
             list(&mut parts, copies.get(name).map(copied).unwrap_or_default());
         }
         parts.extend(mirrors.get(name).filter(|made| !made.subsets.is_empty()).cloned().map(Part::Mirrored));
-        (!parts.is_empty()).then(|| (name.clone(), parts))
-    });
-    let mut all: Ordered<_, _> = found.collect();
-    // Of Services that are not there.
-    for (name, written) in written.into_iter().filter(|(_, written)| !written.endpoints.is_empty()) {
-        all.insert(name, vec![Part::Listed(written.endpoints)]);
+        if !parts.is_empty() {
+            all.push((name.clone(), parts));
+        }
     }
-    all
+    all.extend(written.filter_map(|(missing, written)| Some((missing, written.parts()?))));
+    all.into_iter().collect()
 }
 
 fn list(parts: &mut Vec<Part>, endpoints: Vec<ServiceEndpoint>) {
@@ -120,8 +124,14 @@ struct Written<'a> {
     controllers: Vec<&'a str>,
 }
 
-fn written(documents: &Documents) -> HashMap<ObjectName, Written<'_>> {
-    let mut written: HashMap<ObjectName, Written<'_>> = HashMap::new();
+impl Written<'_> {
+    fn parts(self) -> Option<Vec<Part>> {
+        (!self.endpoints.is_empty()).then(|| vec![Part::Listed(self.endpoints)])
+    }
+}
+
+fn written(documents: &Documents) -> BTreeMap<ObjectName, Written<'_>> {
+    let mut written: BTreeMap<ObjectName, Written<'_>> = BTreeMap::new();
     for (meta, slice) in documents.endpoint_slices.values() {
         let Some(service) = service_of(meta) else { continue };
         let of_service = written.entry(service).or_default();

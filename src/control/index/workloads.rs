@@ -13,7 +13,7 @@ use crate::control::manifest::{self, Documents, Meta, StatefulSet};
 
 use super::inject::Injector;
 use super::pods::{Gathered, Known, Pods};
-use super::{Given, ObjectName, Phase, Pod, Settings, Template};
+use super::{Given, Host, ObjectName, Phase, Pod, Printed, Settings, Template};
 
 /// For how many pods there is room from the start, whatever a manifest asks for.
 const ROOM: usize = 100_000;
@@ -51,12 +51,9 @@ struct Cluster<'a> {
     documents: &'a Documents,
     injector: Injector<'a>,
     owned: Owned<'a>,
-    nodes: Arc<[Place]>,
+    nodes: Arc<[Arc<Host>]>,
     known: Known<'a>,
 }
-
-/// A node: its name and addresses.
-type Place = (Arc<str>, Arc<[IpAddr]>);
 
 /// Given pods by the namespace, kind and name of those that own them. A ReplicaSet that is named like a
 /// Deployment's stands for that too.
@@ -84,17 +81,18 @@ fn owned(documents: &Documents) -> Owned<'_> {
 /// What the pods of a template have in common, and the nodes that they may run on.
 struct Model {
     template: Arc<Template>,
-    hostname: Option<Arc<str>>,
-    nodes: Arc<[Place]>,
+    nodes: Arc<[Arc<Host>]>,
 }
 
 impl<'a> Cluster<'a> {
     fn new(documents: &'a Documents, settings: &'a Settings, given: Option<&'a Given>) -> Self {
-        let nodes = documents.nodes.values().map(|(meta, node)| (meta.name.name.clone(), node.ips.clone()));
-        let mut nodes: Vec<Place> = nodes.collect();
+        let host = |name, ips| Arc::new(Host { name, ips });
+        let nodes = documents.nodes.values();
+        let mut nodes: Vec<_> =
+            nodes.map(|(meta, node)| host(meta.name.name.clone(), node.ips.clone())).collect();
         // Where none are given there is one.
         if nodes.is_empty() {
-            nodes.push((settings.node_name.as_str().into(), Arc::default()));
+            nodes.push(host(settings.node_name.as_str().into(), Arc::default()));
         }
         let injector = Injector::new(settings);
         let known = Known::of(given);
@@ -109,20 +107,23 @@ impl<'a> Cluster<'a> {
             self.admit(&mut template, &meta.name.namespace);
         }
         let mut made = self.model(template, &pod.spec).pod(meta.name.clone(), 0);
-        made.given_uid = meta.uid.as_deref().map(Arc::from);
         match pod.status.phase.as_deref() {
             None => {}
             Some("Pending") => made.phase = Phase::Pending,
             Some("Succeeded" | "Failed") => made.phase = Phase::Finished,
             Some(_) => made.phase = Phase::Running,
         }
+        let mut other_ip = None;
         if let [first, others @ ..] = pod.status.ips.as_slice() {
             (made.ip, made.given_ip) = (Some(*first), true);
-            made.other_ip = others.first().copied();
+            other_ip = others.first().copied();
+        }
+        if meta.uid.is_some() || other_ip.is_some() {
+            made.printed = Some(Arc::new(Printed { uid: meta.uid.clone(), other_ip }));
         }
         self.known.settle(&mut made);
-        if !pod.status.host_ips.is_empty() {
-            made.host_ips.clone_from(&pod.status.host_ips);
+        if !pod.status.host_ips.is_empty() && pod.status.host_ips != made.host.ips {
+            Arc::make_mut(&mut made.host).ips = pod.status.host_ips.clone();
         }
         made.terminating = meta.terminating;
         let running = made.phase == Phase::Running && !made.terminating;
@@ -263,15 +264,15 @@ impl<'a> Cluster<'a> {
     }
 
     fn model(&self, template: Template, spec: &PodSpec) -> Model {
-        let hostname = spec.hostname.as_deref().map(Arc::from);
-        Model { template: Arc::new(template), hostname, nodes: self.nodes(spec) }
+        Model { template: Arc::new(template), nodes: self.nodes(spec) }
     }
 
     /// The nodes that a pod may run on, by name.
-    fn nodes(&self, spec: &PodSpec) -> Arc<[Place]> {
+    fn nodes(&self, spec: &PodSpec) -> Arc<[Arc<Host>]> {
         if let Some(name) = &spec.node_name {
-            let ips = self.documents.nodes.get(name).map(|(_, node)| node.ips.clone());
-            return [(name.as_str().into(), ips.unwrap_or_default())].into();
+            let known = self.nodes.binary_search_by(|node| (*node.name).cmp(name)).ok();
+            let unknown = || Arc::new(Host { name: name.as_str().into(), ips: Arc::default() });
+            return [known.and_then(|at| self.nodes.get(at).cloned()).unwrap_or_else(unknown)].into();
         }
         if self.documents.nodes.is_empty() || spec.node_selector.is_empty() {
             return self.nodes.clone();
@@ -286,18 +287,14 @@ impl<'a> Cluster<'a> {
 impl Model {
     /// One of its own: on a node, if there is one. Without a node that takes it a pod waits.
     fn pod(&self, name: ObjectName, replica: u32) -> Pod {
-        let place = self.nodes.get(replica as usize % self.nodes.len().max(1)).cloned();
-        let (node_name, host_ips) = place.unwrap_or_default();
-        let placed = !node_name.is_empty();
+        let host = self.nodes.get(replica as usize % self.nodes.len().max(1)).cloned().unwrap_or_default();
+        let placed = !host.name.is_empty();
         Pod {
             name,
-            given_uid: None,
-            ip: host_ips.first().copied().filter(|_| self.template.host_network),
-            given_ip: self.template.host_network && !host_ips.is_empty(),
-            other_ip: None,
-            host_ips,
-            node_name,
-            hostname: self.hostname.clone(),
+            ip: host.ips.first().copied().filter(|_| self.template.host_network),
+            given_ip: self.template.host_network && !host.ips.is_empty(),
+            printed: None,
+            host,
             ready: placed,
             phase: if placed { Phase::Running } else { Phase::Pending },
             terminating: false,
@@ -332,9 +329,9 @@ fn numbered_pod(meta: &Meta, set: &StatefulSet, model: &Model, replica: u32) -> 
         ("statefulset.kubernetes.io/pod-name", name.name.to_string()),
     ];
     let mut made = model.pod(name, replica);
-    made.hostname = Some(made.name.name.clone());
-    let labels = &mut Arc::make_mut(&mut made.template).labels;
-    Arc::make_mut(labels).extend(own.map(|(key, value)| (key.to_owned(), value)));
+    let template = Arc::make_mut(&mut made.template);
+    template.hostname = Some(made.name.name.clone());
+    Arc::make_mut(&mut template.labels).extend(own.map(|(key, value)| (key.to_owned(), value)));
     made
 }
 
@@ -346,6 +343,7 @@ fn bare(spec: &PodSpec, labels: Arc<Labels>, annotations: Arc<Labels>, owner: (S
         service_account: spec.service_account.clone(),
         owner,
         subdomain: spec.subdomain.clone(),
+        hostname: spec.hostname.as_deref().map(Arc::from),
         host_network: spec.host_network,
         init_containers: spec.init_containers.clone(),
         containers: spec.containers.clone(),

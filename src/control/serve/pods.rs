@@ -98,7 +98,7 @@ fn pod(pod: &Pod) -> Value {
         "name": *pod.name.name,
         "uid": pod.uid(),
         "ip": pod.ip,
-        "node": *pod.node_name,
+        "node": *pod.host.name,
         "labels": *pod.labels,
         "annotations": *pod.annotations,
         "service_account": pod.service_account,
