@@ -12,8 +12,9 @@ use crate::control::manifest::workload::{Deployment, PodSpec, PodTemplate};
 use crate::control::manifest::{self, Documents, Meta, StatefulSet};
 
 use super::inject::Injector;
+use super::objects::Printed;
 use super::pods::{Gathered, Known, Pods};
-use super::{Given, Host, ObjectName, Phase, Pod, Printed, Settings, Template};
+use super::{Given, Host, ObjectName, Phase, Pod, Settings, Template};
 
 /// For how many pods there is room from the start, whatever a manifest asks for.
 const ROOM: usize = 100_000;

@@ -1,6 +1,7 @@
 //! `Get` of Services of this cluster.
 
 use super::*;
+use crate::control::mirror::Metadata;
 
 #[test]
 fn lookups_that_find_nothing_say_why() {
