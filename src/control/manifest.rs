@@ -22,6 +22,7 @@ mod filter;
 pub mod gateway;
 mod kubeconfig;
 pub mod labelled;
+mod labels;
 pub mod link;
 pub mod names;
 pub mod node;

@@ -5,6 +5,7 @@ use super::inject::{
     OUTBOUND_PORT, REQUIRE_IDENTITY_PORTS,
 };
 use super::{Container, EnvValue, EnvVar, Pod, Settings};
+use crate::control::manifest::labelled::Labels;
 
 /// Variables in the order of controlplane 5.4's source: later ones refer to earlier ones.
 pub(super) fn proxy_env(asked: &Asked, settings: &Settings) -> Vec<EnvVar> {
@@ -219,7 +220,7 @@ fn field(pod: &Pod, path: &str) -> String {
 }
 
 /// `metadata.labels['key']`.
-fn keyed(path: &str, map: &str, values: &std::collections::BTreeMap<String, String>) -> Option<String> {
+fn keyed(path: &str, map: &str, values: &Labels) -> Option<String> {
     let key = path.strip_prefix(map)?.strip_prefix("['")?.strip_suffix("']")?;
     values.get(key).cloned()
 }

@@ -12,7 +12,7 @@ pub(in crate::control) const LOCAL_DISCOVERY: &str = "multicluster.linkerd.io/lo
 
 /// By either annotation, empty ones too; the label of the same name means something else.
 pub(super) fn is_federated(service: &Service) -> bool {
-    [REMOTE_DISCOVERY, LOCAL_DISCOVERY].iter().any(|key| service.annotations().contains_key(*key))
+    [REMOTE_DISCOVERY, LOCAL_DISCOVERY].iter().any(|key| service.annotations().contains_key(key))
 }
 
 /// The union. A member whose cluster or Service is not known contributes nothing.

@@ -75,7 +75,7 @@ impl<'a> Injector<'a> {
                 && *key != CPU_RATIO_LIMIT
         });
         for (key, value) in inherited {
-            Arc::make_mut(&mut pods.annotations).entry(key.clone()).or_insert_with(|| value.clone());
+            Arc::make_mut(&mut pods.annotations).insert_missing(key, value);
         }
         if !inject {
             add_opaque_ports(pods, annotations.get(OPAQUE_PORTS), self.settings);

@@ -134,7 +134,8 @@ impl<'a> Cluster<'a> {
 
     fn admit(&self, template: &mut Template, namespace: &str) {
         let annotations = self.documents.namespaces.get(namespace).map(|meta| &*meta.annotations);
-        self.injector.admit(template, namespace, annotations.unwrap_or(&Labels::new()));
+        let none = Labels::default();
+        self.injector.admit(template, namespace, annotations.unwrap_or(&none));
     }
 
     /// Pods of the one ReplicaSet that a Deployment would have now.

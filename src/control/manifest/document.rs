@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -349,9 +348,9 @@ fn read_created(reader: &mut Reader, meta: &Node) -> Option<SystemTime> {
 }
 
 /// Labels, with the form of keys and values checked.
-pub(super) fn read_labels(reader: &mut Reader, parent: &Node, key: &str) -> BTreeMap<String, String> {
+pub(super) fn read_labels(reader: &mut Reader, parent: &Node, key: &str) -> Labels {
     let labels = reader.text_map(parent, key);
-    for (name, value) in &labels {
+    for (name, value) in labels.iter() {
         let at = parent.get(key).and_then(|map| map.get(name)).or_else(|| parent.get(key)).unwrap_or(parent);
         if !names::is_qualified_key(name) {
             reader.problem(at, format!("{name:?} is no key for a label"), names::KEY_FORM);

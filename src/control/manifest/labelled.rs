@@ -1,9 +1,8 @@
 //! Which objects of a namespace have a label? So that a selector finds its own without looking at all.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-/// Labels, and annotations, which have the same form.
-pub type Labels = BTreeMap<String, String>;
+pub use super::labels::Labels;
 
 /// Objects by namespace and label.
 pub(in crate::control) struct Labelled<'a, T>(HashMap<(&'a str, &'a str, &'a str), Vec<&'a T>>);

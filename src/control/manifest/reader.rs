@@ -1,11 +1,11 @@
 //! Typed reading of a tree, with every mistake noted and none fatal to the rest.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::labelled::Labels;
 use super::yaml::{Node, Value};
 use super::{Note, Place, Problem};
 
@@ -154,8 +154,8 @@ impl Reader {
     }
 
     /// A mapping of text to text, such as labels.
-    pub(super) fn text_map(&mut self, parent: &Node, key: &str) -> BTreeMap<String, String> {
-        let mut map = BTreeMap::new();
+    pub(super) fn text_map(&mut self, parent: &Node, key: &str) -> Labels {
+        let mut map = Labels::default();
         let Some(Node { value: Value::Map(entries), .. }) = self.mapping(parent, key) else { return map };
         for (name, node) in entries {
             match &node.value {

@@ -1,7 +1,6 @@
 //! Label selectors.
 
-use std::collections::BTreeMap;
-
+use super::labelled::Labels;
 use super::reader::Reader;
 use super::yaml::Node;
 use super::{document, names};
@@ -9,7 +8,7 @@ use super::{document, names};
 /// `matchLabels` and `matchExpressions`; all terms must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub expressions: Vec<Expression>,
 }
 
@@ -30,18 +29,18 @@ pub enum Operator {
 impl Selector {
     /// One label that must have this value.
     pub fn label(key: &str, value: &str) -> Self {
-        Self { labels: BTreeMap::from([(key.to_owned(), value.to_owned())]), expressions: Vec::new() }
+        Self { labels: Labels::from([(key.to_owned(), value.to_owned())]), expressions: Vec::new() }
     }
 
     /// Without terms it selects everything; a Link's selectors mean nothing by that
     /// (controlplane 1.1): [`Selector::chooses`].
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &Labels) -> bool {
         self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
             && self.expressions.iter().all(|expression| expression.matches(labels))
     }
 
     /// As a Link's selectors do: without terms, nothing.
-    pub fn chooses(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn chooses(&self, labels: &Labels) -> bool {
         !self.is_empty() && self.matches(labels)
     }
 
@@ -51,7 +50,7 @@ impl Selector {
 }
 
 impl Expression {
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
         match &self.operator {
             Operator::In(values) => value.is_some_and(|value| values.contains(value)),
@@ -147,7 +146,7 @@ mod tests {
 
     #[test]
     fn all_terms_must_hold() {
-        let labels = BTreeMap::from([("app".to_owned(), "bb".to_owned())]);
+        let labels = Labels::from([("app".to_owned(), "bb".to_owned())]);
         let with = |operator| Selector {
             labels: labels.clone(),
             expressions: vec![Expression { key: "tier".into(), operator }],

@@ -1,6 +1,5 @@
 //! Pods and what makes them, as far as names, ports, probes and environments matter.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +44,7 @@ pub struct PodSpec {
     pub subdomain: Option<String>,
     pub host_network: bool,
     /// Labels of the nodes that it may run on.
-    pub node_selector: BTreeMap<String, String>,
+    pub node_selector: Labels,
     pub init_containers: Arc<Vec<Container>>,
     pub containers: Arc<Vec<Container>>,
 }

@@ -1,6 +1,5 @@
 //! Which labels and annotations a mirror carries: copied ones and its own (controlplane 1.5, 1.6).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::copied::{Origin, Union};
@@ -90,14 +89,14 @@ fn copied_annotations(target: &Meta, namespace: Option<&Meta>, excluded: &Exclus
     });
     let mut annotations: Labels = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
     if let Some(ports) = namespace.and_then(|meta| meta.annotations.get(OPAQUE_PORTS)) {
-        annotations.entry(OPAQUE_PORTS.into()).or_insert_with(|| ports.clone());
+        annotations.insert_missing(OPAQUE_PORTS, ports);
     }
     annotations
 }
 
 /// Of an endpoint mirror: nothing is copied. `version` is that of the target's endpoints.
 pub(super) fn host_annotations(link: &Link, target: &Meta, hostname: &str, version: &str) -> Labels {
-    BTreeMap::from([
+    Labels::from([
         (REMOTE_FQ_NAME.to_owned(), fq_name(link, target, Some(hostname))),
         (RESOURCE_VERSION.to_owned(), version.to_owned()),
     ])
@@ -105,7 +104,7 @@ pub(super) fn host_annotations(link: &Link, target: &Meta, hostname: &str, versi
 
 /// Who answers at the gateway, and for which name.
 pub(super) fn endpoints_annotations(link: &Link, target: &Meta, hostname: Option<&str>) -> Labels {
-    let mut annotations = BTreeMap::from([(REMOTE_FQ_NAME.to_owned(), fq_name(link, target, hostname))]);
+    let mut annotations = Labels::from([(REMOTE_FQ_NAME.to_owned(), fq_name(link, target, hostname))]);
     if let Some(identity) = link.gateway.as_ref().and_then(|gateway| gateway.identity.clone()) {
         annotations.insert(GATEWAY_IDENTITY.into(), identity);
     }
