@@ -244,7 +244,7 @@ impl Cluster<'_> {
                 if !Arc::ptr_eq(&written, &admitted) {
                     self.admitted.push((name.clone(), admitted));
                 }
-                let service = Service { name: name.clone(), cluster_ip: None, definition: written };
+                let service = Service::new(name.clone(), [None; 2], written);
                 self.services.push((name.clone(), service));
                 Ok(())
             }
@@ -256,7 +256,6 @@ impl Cluster<'_> {
 fn mirror_service(target: &manifest::Service) -> Definition {
     Definition {
         metadata: Metadata::default(),
-        other_ip: None,
         families: Vec::new(),
         headless: false,
         ports: copied_ports(&target.ports),

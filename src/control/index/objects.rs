@@ -16,6 +16,10 @@ pub struct Service {
     pub name: ObjectName,
     /// `None` for headless and ExternalName Services.
     pub cluster_ip: Option<IpAddr>,
+    /// A second one, of the other family.
+    pub other_ip: Option<IpAddr>,
+    /// It has no address by its manifest and is to be given one.
+    pub(super) wants_ip: bool,
     pub definition: Arc<Definition>,
 }
 
@@ -23,8 +27,6 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
     pub metadata: Metadata,
-    /// A second one, of the other family.
-    pub other_ip: Option<IpAddr>,
     /// Families of its endpoints; empty for that of the pods' first addresses.
     pub families: Vec<Family>,
     /// `clusterIP: None`.
@@ -62,6 +64,16 @@ impl Deref for Service {
 }
 
 impl Service {
+    /// With the addresses that its manifest gives it.
+    pub(in crate::control) fn new(
+        name: ObjectName,
+        [cluster_ip, other_ip]: [Option<IpAddr>; 2],
+        definition: Arc<Definition>,
+    ) -> Self {
+        let wants_ip = cluster_ip.is_none() && !definition.headless && definition.external_name.is_none();
+        Self { name, cluster_ip, other_ip, wants_ip, definition }
+    }
+
     /// Whether it has a selector, and that takes these labels.
     pub(super) fn selects(&self, labels: &Labels) -> bool {
         !self.selector.is_empty() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))

@@ -180,7 +180,6 @@ fn services(documents: &Documents, settings: &Settings) -> Services {
         };
         let mut definition = Arc::new(Definition {
             metadata: Metadata::given(meta.labels.clone(), meta.annotations.clone()),
-            other_ip: service.other_ip,
             families: service.families.clone(),
             headless: service.kind == ServiceKind::Headless,
             ports: service.ports.clone(),
@@ -195,7 +194,7 @@ fn services(documents: &Documents, settings: &Settings) -> Services {
             inject::admit_service(&mut definition, &meta.name, documents, settings);
         }
         let name = meta.name.clone();
-        (name.clone(), Service { name, cluster_ip, definition })
+        (name.clone(), Service::new(name, [cluster_ip, service.other_ip], definition))
     });
     made.collect()
 }
@@ -225,15 +224,12 @@ fn allocate(
     if given.pods.fill(pods.bare(), known, settings.pod_network, &taken) {
         pods.settle(&given.pods);
     }
-    let wants_ip = |service: &Service| {
-        service.cluster_ip.is_none() && !service.headless && service.external_name.is_none()
-    };
-    let names = services.iter().filter(|(_, service)| wants_ip(service)).map(|(name, _)| name);
+    let names = services.iter().filter(|(_, service)| service.wants_ip).map(|(name, _)| name);
     let mut known: Vec<Option<IpAddr>> = given.services.of(names.clone()).collect();
     if given.services.fill(names.clone(), &known, settings.service_network, &taken) {
         known = given.services.of(names).collect();
     }
-    for (service, ip) in services.values_mut().filter(|service| wants_ip(service)).zip(known) {
+    for (service, ip) in services.values_mut().filter(|service| service.wants_ip).zip(known) {
         service.cluster_ip = ip;
     }
 }
