@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::iter::Map;
 use std::slice;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ordered<K, V>(Vec<(K, V)>);
 
 pub type Iter<'a, K, V> = Map<slice::Iter<'a, (K, V)>, fn(&'a (K, V)) -> (&'a K, &'a V)>;

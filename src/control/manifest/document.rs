@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::labelled::Labels;
 use super::reader::Reader;
 use super::route::{self, RouteKind};
-use super::yaml::Node;
+use super::yaml::{Key, Node, Value};
 use super::{
     Place, authorization, egress, external, link, names, node, policy, profile, rate_limit, service, slice,
     stateful, workload,
@@ -350,8 +350,12 @@ fn read_created(reader: &mut Reader, meta: &Node) -> Option<SystemTime> {
 /// Labels, with the form of keys and values checked.
 pub(super) fn read_labels(reader: &mut Reader, parent: &Node, key: &str) -> Labels {
     let labels = reader.text_map(parent, key);
-    for (name, value) in labels.iter() {
-        let at = parent.get(key).and_then(|map| map.get(name)).or_else(|| parent.get(key)).unwrap_or(parent);
+    let entries = match parent.get(key).map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    for (Key { text: name, .. }, at) in entries {
+        let Some(value) = labels.get(name) else { continue };
         if !names::is_qualified_key(name) {
             reader.problem(at, format!("{name:?} is no key for a label"), names::KEY_FORM);
         }

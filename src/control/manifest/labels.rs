@@ -1,89 +1,72 @@
 //! Labels and annotations: a handful of pairs, of which a control plane holds very many and reads all at each change.
 
 use std::fmt;
-use std::slice::Iter;
 
 use serde::{Serialize, Serializer};
 
-/// Sorted by key, each key once, side by side: a tree's smallest node has room for eleven pairs.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Labels(Vec<(String, String)>);
+use crate::control::ordered::{Iter, Ordered};
 
-type Pairs<'a> = std::iter::Map<Iter<'a, (String, String)>, fn(&(String, String)) -> (&String, &String)>;
+/// By key, each key once, side by side: a tree's smallest node has room for eleven pairs.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Labels(Ordered<String, String>);
 
 impl Labels {
     pub fn get(&self, key: &str) -> Option<&String> {
-        self.place(key).ok().map(|at| &self.0[at].1)
+        self.0.get(key)
     }
 
     pub fn contains_key(&self, key: &str) -> bool {
-        self.place(key).is_ok()
+        self.0.contains_key(key)
     }
 
-    /// By key.
-    pub fn iter(&self) -> Pairs<'_> {
-        self.into_iter()
+    pub fn iter(&self) -> Iter<'_, String, String> {
+        self.0.iter()
     }
 
     pub(in crate::control) fn keys(&self) -> impl Iterator<Item = &String> {
-        self.0.iter().map(|(key, _)| key)
+        self.0.keys()
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(in crate::control) fn with_capacity(pairs: usize) -> Self {
-        Self(Vec::with_capacity(pairs))
-    }
-
     pub(in crate::control) fn insert(&mut self, key: String, value: String) {
-        match self.place(&key) {
-            Ok(at) => self.0[at].1 = value,
-            Err(at) => self.0.insert(at, (key, value)),
-        }
+        self.0.insert(key, value);
     }
 
     /// Leaves what is there.
     pub(in crate::control) fn insert_missing(&mut self, key: &str, value: &str) {
-        if let Err(at) = self.place(key) {
-            self.0.insert(at, (key.to_owned(), value.to_owned()));
+        if !self.contains_key(key) {
+            self.0.insert(key.to_owned(), value.to_owned());
         }
-    }
-
-    fn place(&self, key: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| known.as_str().cmp(key))
     }
 }
 
 impl Extend<(String, String)> for Labels {
     fn extend<I: IntoIterator<Item = (String, String)>>(&mut self, pairs: I) {
-        pairs.into_iter().for_each(|(key, value)| self.insert(key, value));
+        self.0.extend(pairs);
     }
 }
 
 impl FromIterator<(String, String)> for Labels {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        let mut labels = Self::default();
-        labels.extend(pairs);
-        labels
+        Self(pairs.into_iter().collect())
     }
 }
 
 impl<const N: usize> From<[(String, String); N]> for Labels {
     fn from(pairs: [(String, String); N]) -> Self {
-        let mut labels = Self::with_capacity(N);
-        labels.extend(pairs);
-        labels
+        pairs.into_iter().collect()
     }
 }
 
 impl<'a> IntoIterator for &'a Labels {
     type Item = (&'a String, &'a String);
-    type IntoIter = Pairs<'a>;
+    type IntoIter = Iter<'a, String, String>;
 
-    fn into_iter(self) -> Pairs<'a> {
-        self.0.iter().map(|(key, value)| (key, value))
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -104,7 +87,7 @@ impl Serialize for Labels {
 #[cfg(test)]
 impl Labels {
     pub(in crate::control) fn remove(&mut self, key: &str) {
-        self.0.retain(|(known, _)| known != key);
+        self.0.retain(|known, _| known != key);
     }
 }
 

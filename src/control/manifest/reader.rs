@@ -155,22 +155,15 @@ impl Reader {
 
     /// A mapping of text to text, such as labels.
     pub(super) fn text_map(&mut self, parent: &Node, key: &str) -> Labels {
-        let mut map = Labels::default();
-        let Some(Node { value: Value::Map(entries), .. }) = self.mapping(parent, key) else { return map };
-        for (name, node) in entries {
-            match &node.value {
-                Value::Text(text) => {
-                    map.insert(name.text.clone(), text.clone());
-                }
-                Value::Null => {
-                    map.insert(name.text.clone(), String::new());
-                }
-                _ => {
-                    self.wrong::<()>(node, &name.text, "text (put it in quotes)");
-                }
-            }
-        }
-        map
+        let Some(Node { value: Value::Map(entries), .. }) = self.mapping(parent, key) else {
+            return Labels::default();
+        };
+        let pairs = entries.iter().filter_map(|(name, node)| match &node.value {
+            Value::Text(text) => Some((name.text.clone(), text.clone())),
+            Value::Null => Some((name.text.clone(), String::new())),
+            _ => self.wrong(node, &name.text, "text (put it in quotes)"),
+        });
+        pairs.collect()
     }
 
     /// An IP address; absent or empty is `None`.
