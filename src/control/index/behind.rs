@@ -15,7 +15,7 @@ use super::world::{Services, World};
 use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
 
 impl World {
-    /// In their order. Each is shared where it is listed, and made where it is drawn.
+    /// In their order. Each is shared where it is listed, and made where it is not.
     pub(in crate::control) fn endpoints_of(
         &self,
         service: &ObjectName,
@@ -35,15 +35,15 @@ impl World {
         parts: Option<&'w Vec<Part>>,
     ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> + use<'w> {
         parts.into_iter().flatten().flat_map(move |part| {
-            let (mut listed, mut drawn, mut mirrored) = (&[][..], None, Vec::new());
+            let (mut listed, mut drawn, mut mirrored) = (&[][..], None, None);
             match part {
                 Part::Listed(endpoints) => listed = endpoints.as_slice(),
                 Part::Drawn(places) => {
                     drawn = service.map(|service| of_pods(service, self.pods.within(places), &self.zones));
                 }
-                Part::Mirrored(endpoints) => mirrored = of_mirror(endpoints, &self.services),
+                Part::Mirrored(endpoints) => mirrored = Some(of_mirror(endpoints, &self.services)),
             }
-            let made = drawn.into_iter().flatten().chain(mirrored);
+            let made = drawn.into_iter().flatten().chain(mirrored.into_iter().flatten());
             listed.iter().map(Cow::Borrowed).chain(made.map(Cow::Owned))
         })
     }
@@ -114,21 +114,25 @@ fn of_pod<'a>(
 }
 
 /// As Kubernetes copies hand-made Endpoints into slices, labels and annotations included.
-fn of_mirror(endpoints: &Endpoints, services: &Services) -> Vec<ServiceEndpoint> {
-    let (labels, annotations) =
-        (endpoints.metadata.labels().clone(), endpoints.metadata.annotations().clone());
+fn of_mirror<'w>(
+    endpoints: &'w Endpoints,
+    services: &'w Services,
+) -> impl Iterator<Item = ServiceEndpoint> + use<'w> {
+    let metadata = &endpoints.metadata;
+    let (labels, annotations) = (metadata.labels().clone(), metadata.annotations().clone());
     let head = Arc::new(SliceHead { labels, annotations });
-    let mut made = Vec::new();
-    for subset in &endpoints.subsets {
+    endpoints.subsets.iter().flat_map(move |subset| {
         let tcp = subset.ports().into_iter().filter(|port| port.protocol == "TCP");
         let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name, port.port)).collect());
         let ready = subset.addresses.iter().map(|address| (address, true));
-        for (address, ready) in ready.chain(subset.not_ready.iter().map(|address| (address, false))) {
+        let all = ready.chain(subset.not_ready.iter().map(|address| (address, false)));
+        let head = head.clone();
+        all.filter_map(move |(address, ready)| {
             let ip = match &address.at {
-                AddressOf::Ip(ip) => Some(*ip),
-                AddressOf::Service(name) => services.get(name).and_then(|found| found.cluster_ip),
+                AddressOf::Ip(ip) => *ip,
+                AddressOf::Service(name) => services.get(name)?.cluster_ip?,
             };
-            made.extend(ip.map(|ip| ServiceEndpoint {
+            Some(ServiceEndpoint {
                 ip,
                 ready,
                 hostname: address.hostname.clone(),
@@ -137,8 +141,7 @@ fn of_mirror(endpoints: &Endpoints, services: &Services) -> Vec<ServiceEndpoint>
                 zone: None,
                 for_zones: Vec::new(),
                 slice: head.clone(),
-            }));
-        }
-    }
-    made
+            })
+        })
+    })
 }

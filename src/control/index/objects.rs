@@ -121,7 +121,7 @@ pub(super) struct Printed {
     pub(super) other_ip: Option<IpAddr>,
 }
 
-/// Where pods run: a node.
+/// Where pods run: a node, as it is known or as a pod's status describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// Empty while no node has taken a pod.
@@ -129,7 +129,7 @@ pub struct Host {
     pub ips: Arc<[IpAddr]>,
 }
 
-/// What all pods of a workload have in common, after admission.
+/// What all pods of a workload have in common, after admission; those of a StatefulSet have each its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     pub labels: Arc<Labels>,

@@ -27,7 +27,7 @@ pub(super) struct Gathered {
     /// What was given out to those that no manifest gives an address.
     known: Vec<Option<IpAddr>>,
     in_order: bool,
-    /// The latest one's.
+    /// The latest pod's.
     host: Arc<Host>,
 }
 

@@ -31,7 +31,7 @@ pub(in crate::control) struct ServiceEndpoint {
     pub(super) slice: Arc<SliceHead>,
 }
 
-/// By Service. A Service without endpoints has no entry.
+/// By Service. A Service that can have no endpoints has no entry.
 pub(super) type ByService = Ordered<ObjectName, Vec<Part>>;
 
 /// Some of a Service's endpoints.
@@ -41,6 +41,7 @@ pub(super) enum Part {
     /// Those of pods that share a template, at these places among all: they follow from the Service and the pods,
     /// of which there are too many to write down each once more.
     Drawn(Range<u32>),
+    /// Those that the mirror writes, as it wrote them: of most nobody asks which slices they would be.
     Mirrored(Arc<Endpoints>),
 }
 
@@ -74,7 +75,7 @@ const POD_CONTROLLER: &str = "endpointslice-controller.k8s.io";
 const MIRRORING_CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 const EXTERNAL_CONTROLLER: &str = "linkerd-external-workloads-controller";
 
-/// Every Service's endpoints; `mirrored` are those that the mirror writes. A Service without any has no entry.
+/// Every Service's endpoints; `mirrored` are those that the mirror writes. A Service that can have none has no entry.
 /// What a controller printed stands for what is worked out here.
 pub(super) fn endpoints(
     documents: &Documents,

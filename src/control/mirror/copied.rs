@@ -10,12 +10,12 @@ use crate::control::manifest::{Exclusions, Link, Meta};
 /// Labels and annotations of an object.
 #[derive(Clone, Debug)]
 pub enum Metadata {
-    Given(Given),
+    Given(Texts),
     Copied(Arc<Copied>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct Texts {
     pub labels: Arc<Labels>,
     pub annotations: Arc<Labels>,
 }
@@ -24,7 +24,7 @@ pub struct Given {
 #[derive(Debug)]
 pub struct Copied {
     source: Source,
-    made: OnceLock<Given>,
+    made: OnceLock<Texts>,
 }
 
 /// What it follows from.
@@ -55,20 +55,20 @@ pub(super) struct Union {
     pub(super) excluded: Arc<Exclusions>,
     /// A Service of this cluster is a member.
     pub(super) local: bool,
-    /// Links to the clusters of the others.
+    /// Links to the clusters of the others, and of the first one where that is not of this cluster.
     pub(super) links: Vec<Arc<Link>>,
 }
 
 impl Metadata {
     pub fn given(labels: Arc<Labels>, annotations: Arc<Labels>) -> Self {
-        Self::Given(Given { labels, annotations })
+        Self::Given(Texts { labels, annotations })
     }
 
     pub(super) fn copied(source: Source) -> Self {
         Self::Copied(Arc::new(Copied { source, made: OnceLock::new() }))
     }
 
-    fn texts(&self) -> &Given {
+    fn texts(&self) -> &Texts {
         match self {
             Self::Given(given) => given,
             Self::Copied(copied) => copied.made.get_or_init(|| copied.source.make()),
@@ -93,7 +93,7 @@ impl Metadata {
 
 impl Default for Metadata {
     fn default() -> Self {
-        Self::Given(Given::default())
+        Self::Given(Texts::default())
     }
 }
 
@@ -110,7 +110,7 @@ impl PartialEq for Metadata {
 }
 
 impl Source {
-    fn make(&self) -> Given {
+    fn make(&self) -> Texts {
         let (labels, annotations) = match self {
             Self::Service(origin) => {
                 (metadata::labels(&origin.link, &origin.meta), metadata::annotations(origin))
@@ -123,7 +123,7 @@ impl Source {
                 metadata::federated_annotations(union),
             ),
         };
-        Given { labels: Arc::new(labels), annotations: Arc::new(annotations) }
+        Texts { labels: Arc::new(labels), annotations: Arc::new(annotations) }
     }
 
     /// Whether the other is made of the very same objects.
@@ -178,37 +178,24 @@ metadata: {name: web, namespace: d, resourceVersion: '77', labels: {app: web, pl
 spec: {ports: [{port: 80}]}
 ";
 
-    /// What each kind of mirror carries.
-    fn carried(text: &str) -> [Metadata; 3] {
+    type Objects = (Arc<Link>, Arc<Meta>, Option<Arc<Meta>>);
+
+    fn objects(text: &str) -> Objects {
         let file: Arc<Path> = Arc::from(Path::new("m.yaml"));
         let Documents { links, services, namespaces, .. } =
             manifest::assemble([&manifest::parse(&file, text)], "linkerd-multicluster").documents;
         let link = links.values().next().unwrap().1.clone();
         let meta = services.values().next().unwrap().0.clone();
-        of(&link, &meta, namespaces.values().next())
+        (link, meta, namespaces.values().next().cloned())
     }
 
-    fn of(link: &Arc<Link>, meta: &Arc<Meta>, namespace: Option<&Arc<Meta>>) -> [Metadata; 3] {
-        let (link, meta, namespace) = (link.clone(), meta.clone(), namespace.cloned());
+    /// What each kind of mirror carries.
+    fn carried((link, meta, namespace): Objects) -> [Metadata; 3] {
         let (excluded, links) = (link.excluded.clone(), vec![link.clone()]);
         let union = Union { meta: meta.clone(), namespace: namespace.clone(), excluded, local: true, links };
         let origin = Origin { link, meta, namespace };
         let sources = [Source::Service(origin.clone()), Source::Endpoints(origin), Source::Federated(union)];
         sources.map(Metadata::copied)
-    }
-
-    fn again(metadata: &Metadata) -> Metadata {
-        let Metadata::Copied(copied) = metadata else { panic!("{metadata:?}") };
-        let [service, endpoints, federated] = match &copied.source {
-            Source::Service(Origin { link, meta, namespace })
-            | Source::Endpoints(Origin { link, meta, namespace }) => of(link, meta, namespace.as_ref()),
-            Source::Federated(union) => of(&union.links[0], &union.meta, union.namespace.as_ref()),
-        };
-        match &copied.source {
-            Source::Service(_) => service,
-            Source::Endpoints(_) => endpoints,
-            Source::Federated(_) => federated,
-        }
     }
 
     fn is_made(metadata: &Metadata) -> bool {
@@ -217,8 +204,8 @@ spec: {ports: [{port: 80}]}
 
     #[test]
     fn what_follows_from_the_same_objects_is_the_same_without_being_put_together() {
-        for metadata in carried(LINK) {
-            let twin = again(&metadata);
+        let objects = objects(LINK);
+        for (metadata, twin) in carried(objects.clone()).into_iter().zip(carried(objects)) {
             assert_eq!(metadata, twin);
             assert!(!is_made(&metadata) && !is_made(&twin));
             assert_eq!((metadata.labels()["app"].as_str(), metadata.labels().get("plain")), ("web", None));
@@ -228,9 +215,9 @@ spec: {ports: [{port: 80}]}
 
     #[test]
     fn what_follows_from_other_objects_is_the_same_if_it_says_the_same() {
-        assert_eq!(carried(LINK), carried(LINK));
+        assert_eq!(carried(objects(LINK)), carried(objects(LINK)));
         let kinds = |changed: &str| {
-            let (before, now) = (carried(LINK), carried(changed));
+            let (before, now) = (carried(objects(LINK)), carried(objects(changed)));
             [0, 1, 2].map(|at| before[at] == now[at])
         };
         assert_eq!(kinds(&LINK.replace("plain: x", "plain: y")), [true; 3], "it is left out");
@@ -243,7 +230,7 @@ spec: {ports: [{port: 80}]}
 
     #[test]
     fn what_is_written_on_it_is_beside_what_it_carries() {
-        let [mut metadata, ..] = carried(LINK);
+        let [mut metadata, ..] = carried(objects(LINK));
         metadata.annotate("a", "b".into());
         assert_eq!(metadata.annotations()["a"], "b");
         assert_eq!(metadata.annotations()["config.linkerd.io/opaque-ports"], "80");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Address, AddressOf, ObjectName, Ports, Subset, manifest};
+use super::{Address, AddressOf, ObjectName, Ports, Subset, copied_ports, manifest};
 use crate::control::manifest::{Gateway, GatewayAddress};
 
 /// What is known of gateways that no Link says: as plain data, so that mirrors follow from it.
@@ -61,6 +61,6 @@ impl At {
     /// Every port of the Service at the gateway's port.
     pub(super) fn subset(&self, service: &manifest::Service) -> Subset {
         let (addresses, not_ready) = (self.addresses.clone(), self.not_ready.clone());
-        Subset { addresses, not_ready, ports: Ports::At(self.port, service.ports.clone()) }
+        Subset { addresses, not_ready, ports: Ports::At(self.port, copied_ports(&service.ports)) }
     }
 }
