@@ -4,7 +4,8 @@
 //! it is. A client is the first name that can be an identity, a server may have the expected one anywhere in its list.
 //! Pure functions over bytes that a peer chose: they never panic, and what cannot be read names nobody.
 
-use x509_parser::extensions::GeneralName;
+use x509_parser::asn1_rs::{Any, FromDer};
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 
 use crate::model::{DnsName, WorkloadId};
 
@@ -18,11 +19,11 @@ pub enum Entry<'a> {
 }
 
 /// The names of a leaf, DER, that can be identities, in the certificate's order. Empty for a certificate that cannot be
-/// read, has no list of alternative names, or has two.
+/// read, has no list of alternative names, has two, or has one that is not DER.
 pub fn names(leaf: &[u8]) -> Vec<WorkloadId> {
     let Ok((_, cert)) = x509_parser::parse_x509_certificate(leaf) else { return Vec::new() };
-    let Ok(Some(san)) = cert.subject_alternative_name() else { return Vec::new() };
-    san.value.general_names.iter().map(entry).filter_map(identity).collect()
+    let Ok(Some(list)) = cert.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME) else { return Vec::new() };
+    entries(list.value).into_iter().flatten().filter_map(identity).collect()
 }
 
 /// Who a client is that proved this leaf: its first usable name.
@@ -59,13 +60,50 @@ fn is_host(name: &DnsName) -> bool {
     !hyphens && !number
 }
 
-fn entry<'a>(name: &GeneralName<'a>) -> Entry<'a> {
-    match name {
-        GeneralName::DNSName(text) => Entry::Dns(text),
-        GeneralName::URI(text) => Entry::Uri(text),
-        _ => Entry::Other,
+/// The entries of a list of alternative names (RFC 5280, 4.2.1.6); `None` if there is anything in it that DER does not
+/// write so, as a name in pieces. An issuer may read that as no name at all, and so might whoever constrains names, while
+/// those who verify a certificate without constraints never look: nobody is to be called by it.
+fn entries(list: &[u8]) -> Option<Vec<Entry<'_>>> {
+    let (SEQUENCE, mut left, []) = element(list)? else { return None };
+    let mut entries = Vec::new();
+    while !left.is_empty() {
+        let (tag, content, rest) = element(left)?;
+        entries.push(match tag {
+            DNS_NAME => str::from_utf8(content).map_or(Entry::Other, Entry::Dns),
+            URI => str::from_utf8(content).map_or(Entry::Other, Entry::Uri),
+            OTHER_NAME | MAILBOX | X400_ADDRESS | DIRECTORY_NAME | EDI_PARTY_NAME | ADDRESS
+            | REGISTERED_ID => Entry::Other,
+            _ => return None,
+        });
+        left = rest;
     }
+    Some(entries)
 }
+
+/// The first byte of an element, its content, and what follows it; `None` where its length is not in its shortest form.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (rest, any) = Any::from_der(der).ok()?;
+    let head = der.len() - rest.len() - any.data.len();
+    let shortest = match any.data.len() {
+        0..0x80 => 2,
+        0x80..0x100 => 3,
+        0x100..0x1_0000 => 4,
+        _ => 5,
+    };
+    (head == shortest).then(|| (der[0], any.data, rest))
+}
+
+const SEQUENCE: u8 = 0x30;
+// Of the entries, those that are made of others are marked as such (0x20), and no others.
+const OTHER_NAME: u8 = 0xa0;
+const MAILBOX: u8 = 0x81;
+const DNS_NAME: u8 = 0x82;
+const X400_ADDRESS: u8 = 0xa3;
+const DIRECTORY_NAME: u8 = 0xa4;
+const EDI_PARTY_NAME: u8 = 0xa5;
+const URI: u8 = 0x86;
+const ADDRESS: u8 = 0x87;
+const REGISTERED_ID: u8 = 0x88;
 
 #[cfg(test)]
 mod tests {
@@ -96,6 +134,30 @@ mod tests {
         let ca = TestCa::new("root");
         let issued = ca.leaf(&[San::Dns("spiffe://td/web"), San::Uri("web.example")]);
         assert_eq!(names(&issued.leaf), []);
+    }
+
+    #[test]
+    fn a_list_that_is_not_in_its_one_form_names_nobody() {
+        let issued = TestCa::new("root").leaf(&[San::Dns("web.example"), San::Uri("spiffe://td/web")]);
+        let whole = b"\x30\x1e\x82\x0bweb.example\x86\x0fspiffe://td/web";
+        let at = issued.leaf.windows(whole.len()).position(|window| window == whole).expect("the list");
+        let with = |offset: usize, byte: u8| {
+            let mut leaf = issued.leaf.to_vec();
+            leaf[at + offset] = byte;
+            names(&leaf).len()
+        };
+        assert_eq!(with(0, 0x30), 2);
+        for first in [0x02, 0x16, 0x22, 0x42, 0x80, 0xa2, 0xa6, 0xa7, 0xc2, 0xe2, 0x9f, 0x89] {
+            assert_eq!(with(2, first), 0, "{first:#x}");
+            assert_eq!(with(15, first), 0, "{first:#x}, after one that is as it should be");
+        }
+        assert_eq!(with(0, 0x31), 0, "a set");
+        assert_eq!(with(1, 0x1d), 0, "shorter than what is in it");
+        assert_eq!(entries(b"\x30\x81\x05\x82\x03a.b"), None, "a length in two bytes");
+        assert_eq!(entries(b"\x30\x06\x82\x81\x03a.b"), None, "a length in two bytes");
+        assert_eq!(entries(b"\x30\x05\x82\x03a.b\x05\x00"), None, "something after it");
+        assert_eq!(entries(b"\x30\x05\x82\x03a.b"), Some(vec![Entry::Dns("a.b")]));
+        assert_eq!(entries(b"\x30\x05\x82\x03a\xff."), Some(vec![Entry::Other]));
     }
 
     #[test]
