@@ -27,7 +27,7 @@ mod headless;
 mod metadata;
 pub mod print;
 
-pub use copied::Metadata;
+pub use copied::{Metadata, Texts};
 use copied::{Origin, Source};
 use federated::Member;
 pub use gateway::Gateways;

@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use crate::control::manifest::policy::ServerKind;
 use crate::control::manifest::{ExternalWorkload, Meta, Object, Selector};
+use crate::control::mirror::Texts;
 use crate::model::WorkloadId;
 use crate::model::endpoint::{Endpoint, EndpointTls, ProtocolHint};
 
 use super::endpoints::{GATEWAY_IDENTITY, REMOTE_FQ_NAME};
 use super::inject::{CONTROL_PLANE_NS, INBOUND_PORT, OPAQUE_PORTS, SKIP_INBOUND_PORTS};
-use super::slices::SliceHead;
 use super::world::World;
 use super::{PROXY_CONTAINER, Pod, PortRef, PortSet, Settings};
 
 /// An address without a pod, such as a gateway's; `port` is the one that the client asked for. `None` where the identity
 /// that it should have cannot be used: without it, what should have been mutual TLS would go in plaintext.
-pub(super) fn plain(slice: &SliceHead, addr: SocketAddr, port: u16, asking: &Settings) -> Option<Endpoint> {
+pub(super) fn plain(slice: &Texts, addr: SocketAddr, port: u16, asking: &Settings) -> Option<Endpoint> {
     let mut endpoint = Endpoint::plain(addr);
     if let Some(identity) = slice.annotations.get(GATEWAY_IDENTITY) {
         let tls = dns_like(identity.parse().ok()?)?;

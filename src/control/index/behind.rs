@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::manifest::service::Family;
-use crate::control::mirror::{AddressOf, Endpoints};
+use crate::control::mirror::{AddressOf, Endpoints, Texts};
 use crate::control::ordered::InOrder;
 
-use super::slices::{Backing, Part, ServiceEndpoint, SliceHead};
+use super::slices::{self, Backing, Part, ServiceEndpoint};
 use super::world::{Services, World};
 use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
 
@@ -70,7 +70,7 @@ fn of_pods<'w>(
     pods: &'w [Pod],
     zones: &'w BTreeMap<Arc<str>, Arc<str>>,
 ) -> impl Iterator<Item = ServiceEndpoint> + 'w {
-    let first = pods.first().map(|first| (ports(service, &first.template), SliceHead::of(service)));
+    let first = pods.first().map(|first| (ports(service, &first.template), slices::head(service)));
     let living = pods.iter().filter(|pod| pod.phase != Phase::Finished);
     first.into_iter().flat_map(move |(ports, head)| {
         living.clone().flat_map(move |pod| of_pod(service, pod, ports.clone(), zones, head.clone()))
@@ -93,7 +93,7 @@ fn of_pod<'a>(
     pod: &'a Pod,
     ports: Arc<BTreeMap<String, u16>>,
     zones: &BTreeMap<Arc<str>, Arc<str>>,
-    head: Arc<SliceHead>,
+    head: Arc<Texts>,
 ) -> impl Iterator<Item = ServiceEndpoint> + use<'a> {
     let zone = zones.get(&pod.host.name).cloned();
     let named = pod.subdomain.as_deref() == Some(&*service.name.name);
@@ -118,9 +118,7 @@ fn of_mirror<'w>(
     endpoints: &'w Endpoints,
     services: &'w Services,
 ) -> impl Iterator<Item = ServiceEndpoint> + use<'w> {
-    let metadata = &endpoints.metadata;
-    let (labels, annotations) = (metadata.labels().clone(), metadata.annotations().clone());
-    let head = Arc::new(SliceHead { labels, annotations });
+    let head = Arc::new(endpoints.metadata.texts().clone());
     endpoints.subsets.iter().flat_map(move |subset| {
         let tcp = subset.ports().into_iter().filter(|port| port.protocol == "TCP");
         let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name, port.port)).collect());

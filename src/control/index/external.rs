@@ -8,7 +8,7 @@ use crate::control::manifest::labelled::Labelled;
 use crate::control::manifest::{ExternalWorkload, Object};
 use crate::control::ordered::Ordered;
 
-use super::slices::{Backing, ServiceEndpoint, SliceHead};
+use super::slices::{self, Backing, ServiceEndpoint};
 use super::{ObjectName, PortRef, Service, ServicePort};
 
 /// Label with the zone of a node, and of an external workload.
@@ -33,7 +33,7 @@ pub(super) fn endpoints(
             ports: ports(service, workload),
             zone: meta.labels.get(ZONE).map(|zone| zone.as_str().into()),
             for_zones: Vec::new(),
-            slice: SliceHead::of(service),
+            slice: slices::head(service),
         };
         endpoints.extend(workload.ips.iter().map(made));
     }

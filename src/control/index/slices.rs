@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::control::manifest::labelled::{Labelled, Labels};
+use crate::control::manifest::labelled::Labelled;
 use crate::control::manifest::{Documents, EndpointSlice, ExternalWorkload, Meta, Object};
-use crate::control::mirror::Endpoints;
+use crate::control::mirror::{Endpoints, Texts};
 use crate::control::ordered::{InOrder, Ordered};
 
 use super::external::{self, ZONE};
@@ -28,7 +28,8 @@ pub(in crate::control) struct ServiceEndpoint {
     pub(super) zone: Option<Arc<str>>,
     /// Zones whose clients it is meant for; empty without hints.
     pub(super) for_zones: Vec<Arc<str>>,
-    pub(super) slice: Arc<SliceHead>,
+    /// Of its slice (controlplane 2.4): who answers at a gateway, and for which name.
+    pub(super) slice: Arc<Texts>,
 }
 
 /// By Service. A Service that can have no endpoints has no entry.
@@ -54,18 +55,9 @@ pub(super) enum Backing {
     External(ObjectName),
 }
 
-/// Metadata of a slice (controlplane 2.4): who answers at a gateway, and for which name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SliceHead {
-    pub(super) labels: Arc<Labels>,
-    pub(super) annotations: Arc<Labels>,
-}
-
-impl SliceHead {
-    /// Of a slice that a controller writes for a Service, whose labels it copies.
-    pub(super) fn of(service: &Service) -> Arc<Self> {
-        Arc::new(Self { labels: service.labels().clone(), annotations: Arc::default() })
-    }
+/// What a controller writes on the slices of a Service, whose labels it copies.
+pub(super) fn head(service: &Service) -> Arc<Texts> {
+    Arc::new(Texts { labels: service.labels().clone(), annotations: Arc::default() })
 }
 
 /// Who wrote a slice.
@@ -137,8 +129,7 @@ fn written(documents: &Documents) -> BTreeMap<ObjectName, Written<'_>> {
         let Some(service) = service_of(meta) else { continue };
         let of_service = written.entry(service).or_default();
         of_service.controllers.extend(meta.labels.get(MANAGED_BY).map(String::as_str));
-        let head = SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() };
-        of_service.endpoints.extend(given(&meta.name.namespace, slice, &Arc::new(head)));
+        of_service.endpoints.extend(given(&meta.name.namespace, slice, &Arc::new(Texts::of(meta))));
     }
     written
 }
@@ -191,7 +182,7 @@ fn copied((meta, slices): &Object<Vec<EndpointSlice>>) -> Vec<ServiceEndpoint> {
     if meta.labels.get("endpointslice.kubernetes.io/skip-mirror").is_some_and(|skip| skip == "true") {
         return Vec::new();
     }
-    let head = Arc::new(SliceHead { labels: meta.labels.clone(), annotations: meta.annotations.clone() });
+    let head = Arc::new(Texts::of(meta));
     slices.iter().flat_map(|slice| given(&meta.name.namespace, slice, &head)).collect()
 }
 
@@ -202,7 +193,7 @@ fn service_of(meta: &Meta) -> Option<ObjectName> {
     Some(ObjectName::new(&meta.name.namespace, name))
 }
 
-fn given(namespace: &str, slice: &EndpointSlice, head: &Arc<SliceHead>) -> Vec<ServiceEndpoint> {
+fn given(namespace: &str, slice: &EndpointSlice, head: &Arc<Texts>) -> Vec<ServiceEndpoint> {
     let tcp = slice.ports.iter().filter(|port| port.protocol == "TCP");
     let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name.clone(), port.port)).collect());
     let mut endpoints = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::control::manifest::service::ServiceKind;
 use crate::control::manifest::{Documents, ExternalWorkload, Object, RateLimitPolicy, Route, Server, status};
-use crate::control::mirror::{Endpoints, Metadata, Mirrored};
+use crate::control::mirror::{Endpoints, Metadata, Mirrored, Texts};
 use crate::control::ordered::{InOrder, Ordered};
 use crate::model::service_profile::ServiceProfile;
 
@@ -179,7 +179,7 @@ fn services(documents: &Documents, settings: &Settings) -> Services {
             ServiceKind::ExternalName(name) => (None, Some(name.clone())),
         };
         let mut definition = Arc::new(Definition {
-            metadata: Metadata::given(meta.labels.clone(), meta.annotations.clone()),
+            metadata: Metadata::Given(Texts::of(meta)),
             families: service.families.clone(),
             headless: service.kind == ServiceKind::Headless,
             ports: service.ports.clone(),

@@ -14,10 +14,17 @@ pub enum Metadata {
     Copied(Arc<Copied>),
 }
 
+/// Labels and annotations, of an object or of the slice that an endpoint is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
     pub labels: Arc<Labels>,
     pub annotations: Arc<Labels>,
+}
+
+impl Texts {
+    pub fn of(object: &Meta) -> Self {
+        Self { labels: object.labels.clone(), annotations: object.annotations.clone() }
+    }
 }
 
 /// What a mirror carries.
@@ -30,7 +37,8 @@ pub struct Copied {
 /// What it follows from.
 #[derive(Debug)]
 pub(super) enum Source {
-    Service(Origin),
+    /// And its namespace, where that says something that the mirror carries.
+    Service(Origin, Option<Arc<Meta>>),
     /// Those of a mirror that is reached through a gateway.
     Endpoints(Origin),
     Federated(Union),
@@ -41,8 +49,6 @@ pub(super) enum Source {
 pub(super) struct Origin {
     pub(super) link: Arc<Link>,
     pub(super) meta: Arc<Meta>,
-    /// Of its namespace, where that says something that its mirror carries.
-    pub(super) namespace: Option<Arc<Meta>>,
 }
 
 /// Services that are one.
@@ -68,7 +74,7 @@ impl Metadata {
         Self::Copied(Arc::new(Copied { source, made: OnceLock::new() }))
     }
 
-    fn texts(&self) -> &Texts {
+    pub fn texts(&self) -> &Texts {
         match self {
             Self::Given(given) => given,
             Self::Copied(copied) => copied.made.get_or_init(|| copied.source.make()),
@@ -112,10 +118,10 @@ impl PartialEq for Metadata {
 impl Source {
     fn make(&self) -> Texts {
         let (labels, annotations) = match self {
-            Self::Service(origin) => {
-                (metadata::labels(&origin.link, &origin.meta), metadata::annotations(origin))
+            Self::Service(Origin { link, meta }, namespace) => {
+                (metadata::labels(link, meta), metadata::annotations(link, meta, namespace.as_deref()))
             }
-            Self::Endpoints(Origin { link, meta, .. }) => {
+            Self::Endpoints(Origin { link, meta }) => {
                 (metadata::endpoints_labels(link, meta), metadata::endpoints_annotations(link, meta, None))
             }
             Self::Federated(union) => (
@@ -129,11 +135,8 @@ impl Source {
     /// Whether the other is made of the very same objects.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Service(a), Self::Service(b)) | (Self::Endpoints(a), Self::Endpoints(b)) => {
-                Arc::ptr_eq(&a.meta, &b.meta)
-                    && Arc::ptr_eq(&a.link, &b.link)
-                    && are_one(&a.namespace, &b.namespace)
-            }
+            (Self::Service(a, of), Self::Service(b, other)) => a.is(b) && are_one(of, other),
+            (Self::Endpoints(a), Self::Endpoints(b)) => a.is(b),
             (Self::Federated(a), Self::Federated(b)) => {
                 Arc::ptr_eq(&a.meta, &b.meta)
                     && are_one(&a.namespace, &b.namespace)
@@ -144,6 +147,12 @@ impl Source {
             }
             _ => false,
         }
+    }
+}
+
+impl Origin {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.meta, &other.meta) && Arc::ptr_eq(&self.link, &other.link)
     }
 }
 
@@ -193,9 +202,9 @@ spec: {ports: [{port: 80}]}
     fn carried((link, meta, namespace): Objects) -> [Metadata; 3] {
         let (excluded, links) = (link.excluded.clone(), vec![link.clone()]);
         let union = Union { meta: meta.clone(), namespace: namespace.clone(), excluded, local: true, links };
-        let origin = Origin { link, meta, namespace };
-        let sources = [Source::Service(origin.clone()), Source::Endpoints(origin), Source::Federated(union)];
-        sources.map(Metadata::copied)
+        let origin = Origin { link, meta };
+        let service = Source::Service(origin.clone(), namespace);
+        [service, Source::Endpoints(origin), Source::Federated(union)].map(Metadata::copied)
     }
 
     fn is_made(metadata: &Metadata) -> bool {

@@ -86,7 +86,8 @@ impl<'c> Export<'_, 'c> {
     pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> Option<ObjectName> {
         let name = self.mirror_name(&exported.meta.name);
         let mut service = mirror_service(exported.service);
-        service.metadata = Metadata::copied(Source::Service(self.origin(exported)));
+        let namespace = metadata::namespace_of(exported.meta, self.target.documents);
+        service.metadata = Metadata::copied(Source::Service(self.origin(exported), namespace));
         service.headless = headless;
         match self.cluster.add(&name, service) {
             Ok(()) => Some(name),
@@ -98,8 +99,7 @@ impl<'c> Export<'_, 'c> {
     }
 
     pub(super) fn origin(&self, exported: Exported<'_>) -> Origin {
-        let namespace = metadata::namespace_of(exported.meta, self.target.documents);
-        Origin { link: self.link.clone(), meta: exported.meta.clone(), namespace }
+        Origin { link: self.link.clone(), meta: exported.meta.clone() }
     }
 
     /// The addresses of the gateway; none while the target has no ready endpoint, whose gateway could

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::copied::{Origin, Union};
+use super::copied::Union;
 use crate::control::index::inject::OPAQUE_PORTS;
 use crate::control::index::{
     CLUSTER_NAME, GATEWAY_IDENTITY, LOCAL_DISCOVERY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
@@ -48,11 +48,10 @@ pub(super) fn copied_labels(target: &Meta, excluded: &Exclusions) -> Labels {
     labels
 }
 
-pub(super) fn annotations(origin: &Origin) -> Labels {
-    let Origin { link, meta, namespace } = origin;
-    let mut annotations = copied_annotations(meta, namespace.as_deref(), &link.excluded);
-    annotations.insert(REMOTE_FQ_NAME.into(), fq_name(link, meta, None));
-    annotations.insert(RESOURCE_VERSION.into(), meta.resource_version.clone());
+pub(super) fn annotations(link: &Link, target: &Meta, namespace: Option<&Meta>) -> Labels {
+    let mut annotations = copied_annotations(target, namespace, &link.excluded);
+    annotations.insert(REMOTE_FQ_NAME.into(), fq_name(link, target, None));
+    annotations.insert(RESOURCE_VERSION.into(), target.resource_version.clone());
     annotations
 }
 
