@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+
 use super::*;
 use crate::error::{Fault, Reason};
 
