@@ -17,6 +17,7 @@ use causeway::net::Accepted;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::strict::{self, Parsed, Request};
 use app::Seen;
@@ -129,6 +130,9 @@ impl World {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (setting, listener) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            // Writing to a client that hung up ends a process that does not say otherwise. Rust's own programs do, but
+            // this one's start is the fuzzer's.
+            signal(SignalKind::pipe()).expect("signals");
             (Setting::new(), listener)
         });
         let mut world = Self { runtime, setting, listener, idle: usize::MAX };
