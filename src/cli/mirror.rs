@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::control::files;
 use crate::control::index::Settings;
 use crate::control::manifest::{Exclusions, Selector, selector};
-use crate::control::mirror::print;
+use crate::control::mirror::{Gateways, print};
+use crate::control::{Snapshot, files, gateways};
 
 /// Print what a cluster's Links bring to it as YAML for `kubectl apply`.
 ///
@@ -84,7 +84,7 @@ pub fn run(args: &MirrorArgs) -> ExitCode {
 /// Whether there were no problems. Those of the folder itself leave nothing to print; those of a linked
 /// one leave its mirrors out, and are told.
 fn print(args: &MirrorArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<bool> {
-    let (report, snapshot) = files::look(&args.folder, &args.settings())
+    let (report, snapshot) = files::look_knowing(&args.folder, &args.settings(), resolved)
         .map_err(|error| io::Error::new(error.kind(), unreadable(&args.folder, &error)))?;
     for problem in report.problems.iter().chain(&report.linked) {
         writeln!(err, "{problem}")?;
@@ -96,6 +96,17 @@ fn print(args: &MirrorArgs, out: &mut impl Write, err: &mut impl Write) -> io::R
     let cluster_ip = |name: &_| snapshot.cluster_ip(name);
     out.write_all(print::manifests(snapshot.mirrored(), cluster_ip).as_bytes())?;
     Ok(report.problems.is_empty() && report.linked.is_empty())
+}
+
+/// Where the gateways are that are told by name, as a controller would look them up.
+fn resolved(snapshot: &Snapshot) -> Gateways {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Gateways::default();
+    };
+    let found = runtime.block_on(gateways::resolved(snapshot.gateways()));
+    // A look-up that nobody waits for any more must not hold this up.
+    runtime.shutdown_background();
+    found
 }
 
 fn unreadable(folder: &Path, error: &io::Error) -> String {
@@ -183,6 +194,19 @@ mod tests {
         let snapshot = snapshot.unwrap();
         assert_eq!(snapshot.services().count(), out.matches("kind: Service\n").count());
         assert!(snapshot.service("data", "nginx-svc-target").unwrap().headless);
+    }
+
+    #[test]
+    fn a_gateway_that_is_told_by_name_is_looked_up() {
+        let folder = tempfile::tempdir().unwrap();
+        for cluster in ["west", "east"] {
+            fs::create_dir(folder.path().join(cluster)).unwrap();
+            let from = case("gateway").join(cluster).join("all.yaml");
+            let text = fs::read_to_string(from).unwrap().replace("10.0.0.9,10.0.0.10", "localhost");
+            fs::write(folder.path().join(cluster).join("all.yaml"), text).unwrap();
+        }
+        let (_, out, err) = printed(&folder.path().join("west"), &[]);
+        assert!(out.contains("- ip: \"127.0.0.1\"") && !err.contains("not resolved"), "{out}\n{err}");
     }
 
     #[test]

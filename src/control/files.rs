@@ -71,9 +71,22 @@ fn first(report: &Report) -> String {
 
 /// Reads a folder once and leaves no trace in it. The snapshot is there if there are no problems.
 pub fn look(folder: &Path, settings: &Settings) -> io::Result<(Report, Option<Arc<Snapshot>>)> {
+    look_knowing(folder, settings, |_| Gateways::default())
+}
+
+/// The same, with what is known of the gateways that the folder names.
+pub fn look_knowing(
+    folder: &Path,
+    settings: &Settings,
+    known: impl FnOnce(&Snapshot) -> Gateways,
+) -> io::Result<(Report, Option<Arc<Snapshot>>)> {
     let (events, incoming) = mpsc::channel();
     let mut cluster = Cluster::open(folder, settings, events, false)?;
     cluster.begin(&incoming, &mut VecDeque::new());
+    if let Some(known) = cluster.snapshot().map(|snapshot| known(snapshot)) {
+        cluster.learn(known);
+        cluster.conclude();
+    }
     Ok((cluster.report().clone(), cluster.snapshot().cloned()))
 }
 

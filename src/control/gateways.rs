@@ -178,6 +178,17 @@ async fn repair(
     }
 }
 
+/// Where those gateways are that Links tell by name, as far as anybody knows.
+pub async fn resolved(wanted: &BTreeMap<ObjectName, LinkedGateway>) -> Gateways {
+    let mut found = Gateways::default();
+    for name in wanted.values().flat_map(host_names) {
+        if let Ok(ips) = resolve(name).await {
+            found.resolved.insert(name.to_owned(), ips);
+        }
+    }
+    found
+}
+
 async fn resolve(name: &str) -> io::Result<BTreeSet<IpAddr>> {
     let found = timeout(RESOLUTION, tokio::net::lookup_host((name, 0))).await??;
     let ips: BTreeSet<IpAddr> = found.map(|addr| addr.ip()).collect();
@@ -197,7 +208,7 @@ impl Prober<'_> {
         counts.enabled.set(1);
         let period = probe.period.max(SHORTEST_PERIOD);
         let mut health = Health::new(probe.failure_threshold);
-        let mut took = Duration::ZERO;
+        let (mut took, mut failing) = (Duration::ZERO, false);
         loop {
             let jitter = period.mul_f64(fastrand::f64() / 10.0);
             sleep(period.saturating_add(jitter).saturating_sub(took)).await;
@@ -205,8 +216,9 @@ impl Prober<'_> {
             let outcome = self.probe(probe).await;
             took = started.elapsed();
             if let Err(why) = &outcome {
-                tracing::warn!(link = %self.link, %why, "the gateway did not answer its probe");
+                self.tell_failure(why, failing);
             }
+            failing = outcome.is_err();
             let seen = health.after(outcome.is_ok());
             counts.record(seen, took);
             if let Some(alive) = seen.changed {
@@ -226,6 +238,14 @@ impl Prober<'_> {
             port: probe.port,
         };
         timeout(limit, ask.any(self.identity)).await.unwrap_or(Err(probe::Failure::Timeout))
+    }
+
+    /// Loud once: the next probes of a gateway that is down say nothing new.
+    fn tell_failure(&self, why: &probe::Failure, again: bool) {
+        match again {
+            false => tracing::warn!(link = %self.link, %why, "the gateway did not answer its probe"),
+            true => tracing::debug!(link = %self.link, %why, "the gateway did not answer its probe"),
+        }
     }
 
     fn tell(&self, alive: bool) {
