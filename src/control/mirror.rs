@@ -231,7 +231,8 @@ impl Cluster<'_> {
         if name.name.len() > 63 {
             return Err(format!("{name} is too long for a Service"));
         }
-        if !names::is_label(&name.name) {
+        // Beside what a label is, it begins with a letter: hosts need not.
+        if !names::is_label(&name.name) || !name.name.starts_with(|c: char| c.is_ascii_lowercase()) {
             return Err(format!("{name} is no name for a Service"));
         }
         match self.taken.entry(name.clone()) {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::control::hash;
 use crate::control::ordered::{InOrder, Ordered};
 
-use super::{ObjectName, Settings};
+use super::{ObjectName, PortSet, Settings};
 
 /// Every address that was given out, and the facts that another cluster needs to follow them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Allocations {
     /// Where its pods get their addresses; empty where an older control plane wrote this.
     #[serde(default)]
     pub pod_network: String,
+    /// Which ports its injector takes for opaque, likewise.
+    #[serde(default)]
+    pub default_opaque_ports: String,
     #[serde(default)]
     pub pods: Given,
     #[serde(default)]
@@ -50,14 +53,18 @@ impl Allocations {
         self.trust_domain.clone_from(&settings.trust_domain);
         self.control_namespace.clone_from(&settings.control_namespace);
         self.pod_network = settings.pod_network.to_string();
+        self.default_opaque_ports = settings.default_opaque_ports.to_string();
     }
 
     /// Settings of a cluster known by its allocations alone; the rest is as in `base`.
     pub fn settings(&self, base: &Settings) -> Settings {
+        let opaque = Some(&self.default_opaque_ports).filter(|ports| !ports.is_empty());
+        let opaque = opaque.and_then(|ports| PortSet::parse(ports));
         Settings {
             cluster_domain: self.cluster_domain.clone(),
             trust_domain: self.trust_domain.clone(),
             control_namespace: self.control_namespace.clone(),
+            default_opaque_ports: opaque.unwrap_or_else(|| base.default_opaque_ports.clone()),
             ..base.clone()
         }
     }

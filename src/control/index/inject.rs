@@ -125,21 +125,31 @@ pub(in crate::control) fn admit_service(
     documents: &Documents,
     settings: &Settings,
 ) {
+    let Some(value) = opaque_ports_of_service(name, &service.ports, documents, settings) else { return };
+    // Asked last: what a mirror carries is put together for that.
+    if !service.annotations().contains_key(OPAQUE_PORTS) {
+        Arc::make_mut(service).metadata.annotate(OPAQUE_PORTS, value);
+    }
+}
+
+/// What a Service with these ports gets, if it says nothing of its own.
+pub(in crate::control) fn opaque_ports_of_service(
+    name: &ObjectName,
+    ports: &[ServicePort],
+    documents: &Documents,
+    settings: &Settings,
+) -> Option<String> {
     if is_reserved(&name.namespace) {
-        return;
+        return None;
     }
     let leads = |port: &&ServicePort| match port.target {
         PortRef::Number(number) => settings.default_opaque_ports.contains(number),
         PortRef::Name(_) => false,
     };
-    let opaque: Vec<_> = service.ports.iter().filter(leads).map(|port| port.port.to_string()).collect();
+    let opaque: Vec<_> = ports.iter().filter(leads).map(|port| port.port.to_string()).collect();
     let namespace = documents.namespaces.get(&*name.namespace);
     let inherited = namespace.and_then(|meta| meta.annotations.get(OPAQUE_PORTS)).cloned();
-    let Some(value) = inherited.or_else(|| (!opaque.is_empty()).then(|| opaque.join(","))) else { return };
-    // Asked last: what a mirror carries is put together for that.
-    if !service.annotations().contains_key(OPAQUE_PORTS) {
-        Arc::make_mut(service).metadata.annotate(OPAQUE_PORTS, value);
-    }
+    inherited.or_else(|| (!opaque.is_empty()).then(|| opaque.join(",")))
 }
 
 /// Namespaces that the webhook leaves alone.

@@ -47,6 +47,10 @@ pub(in crate::control) struct World {
 }
 
 impl World {
+    pub(in crate::control) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Those with this cluster IP, by name.
     pub(super) fn services_at(&self, ip: IpAddr) -> impl Iterator<Item = &Service> {
         let places = self.addresses.at(ip);

@@ -37,8 +37,8 @@ pub struct Copied {
 /// What it follows from.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// And its namespace, where that says something that the mirror carries.
-    Service(Origin, Option<Arc<Meta>>),
+    /// And its opaque ports, where it does not say them itself.
+    Service(Origin, Option<String>),
     /// Those of a mirror that is reached through a gateway.
     Endpoints(Origin),
     Federated(Union),
@@ -56,7 +56,8 @@ pub(super) struct Origin {
 pub(super) struct Union {
     /// The first member.
     pub(super) meta: Arc<Meta>,
-    pub(super) namespace: Option<Arc<Meta>>,
+    /// The first one's opaque ports, where it does not say them itself.
+    pub(super) opaque: Option<String>,
     /// What the first one does not bring along.
     pub(super) excluded: Arc<Exclusions>,
     /// A Service of this cluster is a member.
@@ -118,8 +119,8 @@ impl PartialEq for Metadata {
 impl Source {
     fn make(&self) -> Texts {
         let (labels, annotations) = match self {
-            Self::Service(Origin { link, meta }, namespace) => {
-                (metadata::labels(link, meta), metadata::annotations(link, meta, namespace.as_deref()))
+            Self::Service(Origin { link, meta }, opaque) => {
+                (metadata::labels(link, meta), metadata::annotations(link, meta, opaque.as_deref()))
             }
             Self::Endpoints(Origin { link, meta }) => {
                 (metadata::endpoints_labels(link, meta), metadata::endpoints_annotations(link, meta, None))
@@ -135,11 +136,11 @@ impl Source {
     /// Whether the other is made of the very same objects.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Service(a, of), Self::Service(b, other)) => a.is(b) && are_one(of, other),
+            (Self::Service(a, opaque), Self::Service(b, other)) => a.is(b) && opaque == other,
             (Self::Endpoints(a), Self::Endpoints(b)) => a.is(b),
             (Self::Federated(a), Self::Federated(b)) => {
                 Arc::ptr_eq(&a.meta, &b.meta)
-                    && are_one(&a.namespace, &b.namespace)
+                    && a.opaque == b.opaque
                     && a.excluded == b.excluded
                     && a.local == b.local
                     && a.links.len() == b.links.len()
@@ -153,14 +154,6 @@ impl Source {
 impl Origin {
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.meta, &other.meta) && Arc::ptr_eq(&self.link, &other.link)
-    }
-}
-
-fn are_one(a: &Option<Arc<Meta>>, b: &Option<Arc<Meta>>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
     }
 }
 
@@ -178,32 +171,29 @@ metadata: {name: east, namespace: linkerd-multicluster}
 spec: {targetClusterName: east, clusterCredentialsSecret: c, excludedLabels: [plain]}
 ---
 apiVersion: v1
-kind: Namespace
-metadata: {name: d, annotations: {config.linkerd.io/opaque-ports: '80'}}
----
-apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: d, resourceVersion: '77', labels: {app: web, plain: x}}
 spec: {ports: [{port: 80}]}
 ";
 
-    type Objects = (Arc<Link>, Arc<Meta>, Option<Arc<Meta>>);
+    type Objects = (Arc<Link>, Arc<Meta>);
 
     fn objects(text: &str) -> Objects {
         let file: Arc<Path> = Arc::from(Path::new("m.yaml"));
-        let Documents { links, services, namespaces, .. } =
+        let Documents { links, services, .. } =
             manifest::assemble([&manifest::parse(&file, text)], "linkerd-multicluster").documents;
         let link = links.values().next().unwrap().1.clone();
         let meta = services.values().next().unwrap().0.clone();
-        (link, meta, namespaces.values().next().cloned())
+        (link, meta)
     }
 
     /// What each kind of mirror carries.
-    fn carried((link, meta, namespace): Objects) -> [Metadata; 3] {
+    fn carried((link, meta): Objects, opaque: &str) -> [Metadata; 3] {
+        let opaque = Some(opaque.to_owned());
         let (excluded, links) = (link.excluded.clone(), vec![link.clone()]);
-        let union = Union { meta: meta.clone(), namespace: namespace.clone(), excluded, local: true, links };
+        let union = Union { meta: meta.clone(), opaque: opaque.clone(), excluded, local: true, links };
         let origin = Origin { link, meta };
-        let service = Source::Service(origin.clone(), namespace);
+        let service = Source::Service(origin.clone(), opaque);
         [service, Source::Endpoints(origin), Source::Federated(union)].map(Metadata::copied)
     }
 
@@ -214,7 +204,7 @@ spec: {ports: [{port: 80}]}
     #[test]
     fn what_follows_from_the_same_objects_is_the_same_without_being_put_together() {
         let objects = objects(LINK);
-        for (metadata, twin) in carried(objects.clone()).into_iter().zip(carried(objects)) {
+        for (metadata, twin) in carried(objects.clone(), "80").into_iter().zip(carried(objects, "80")) {
             assert_eq!(metadata, twin);
             assert!(!is_made(&metadata) && !is_made(&twin));
             assert_eq!((metadata.labels()["app"].as_str(), metadata.labels().get("plain")), ("web", None));
@@ -224,22 +214,21 @@ spec: {ports: [{port: 80}]}
 
     #[test]
     fn what_follows_from_other_objects_is_the_same_if_it_says_the_same() {
-        assert_eq!(carried(objects(LINK)), carried(objects(LINK)));
-        let kinds = |changed: &str| {
-            let (before, now) = (carried(objects(LINK)), carried(objects(changed)));
-            [0, 1, 2].map(|at| before[at] == now[at])
-        };
+        assert_eq!(carried(objects(LINK), "80"), carried(objects(LINK), "80"));
+        let compared = |before: [Metadata; 3], now: [Metadata; 3]| [0, 1, 2].map(|at| before[at] == now[at]);
+        let kinds = |changed: &str| compared(carried(objects(LINK), "80"), carried(objects(changed), "80"));
         assert_eq!(kinds(&LINK.replace("plain: x", "plain: y")), [true; 3], "it is left out");
         assert_eq!(kinds(&LINK.replace("app: web", "app: other")), [false; 3]);
         assert_eq!(kinds(&LINK.replace("[plain]", "[]")), [false; 3]);
-        assert_eq!(kinds(&LINK.replace("'80'", "'81'")), [false, true, false], "of Services only");
+        let opaque = |ports: &str| carried(objects(LINK), ports);
+        assert_eq!(compared(opaque("80"), opaque("81")), [false, true, false], "of Services only");
         assert_eq!(kinds(&LINK.replace("targetClusterName: east", "targetClusterName: west")), [false; 3]);
         assert_eq!(kinds(&LINK.replace("'77'", "'78'")), [false, true, true], "the mirror's version");
     }
 
     #[test]
     fn what_is_written_on_it_is_beside_what_it_carries() {
-        let [mut metadata, ..] = carried(objects(LINK));
+        let [mut metadata, ..] = carried(objects(LINK), "80");
         metadata.annotate("a", "b".into());
         assert_eq!(metadata.annotations()["a"], "b");
         assert_eq!(metadata.annotations()["config.linkerd.io/opaque-ports"], "80");

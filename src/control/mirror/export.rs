@@ -22,7 +22,7 @@ pub(super) fn mirrors<'c>(
     let mut export = Export { cluster, meta, link, target, endpoints, gateway };
     for (target_meta, service) in target.documents.services.values() {
         if link.federated_selector.chooses(&target_meta.labels) {
-            export.cluster.members.push(Member::linked(meta, link, target.documents, (target_meta, service)));
+            export.cluster.members.push(Member::linked(meta, link, target, (target_meta, service)));
         }
         export.consider(Exported { meta: target_meta, service });
     }
@@ -86,8 +86,9 @@ impl<'c> Export<'_, 'c> {
     pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> Option<ObjectName> {
         let name = self.mirror_name(&exported.meta.name);
         let mut service = mirror_service(exported.service);
-        let namespace = metadata::namespace_of(exported.meta, self.target.documents);
-        service.metadata = Metadata::copied(Source::Service(self.origin(exported), namespace));
+        let Target { documents, world } = self.target;
+        let opaque = metadata::opaque_ports(exported.meta, exported.service, documents, world.settings());
+        service.metadata = Metadata::copied(Source::Service(self.origin(exported), opaque));
         service.headless = headless;
         match self.cluster.add(&name, service) {
             Ok(()) => Some(name),

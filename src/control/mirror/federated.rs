@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::copied::Union;
 use super::{
-    Cluster, Documents, Link, Meta, Metadata, Note, ObjectName, ServiceKind, Source, manifest, metadata,
-    mirror_service,
+    Cluster, Documents, Link, Meta, Metadata, Note, ObjectName, ServiceKind, Settings, Source, Target,
+    manifest, metadata, mirror_service,
 };
 use crate::control::manifest::Exclusions;
 
@@ -16,6 +16,7 @@ pub(super) struct Member<'a> {
     link: Option<&'a Arc<Link>>,
     /// Of that cluster.
     documents: &'a Documents,
+    settings: &'a Settings,
     meta: &'a Arc<Meta>,
     service: &'a manifest::Service,
     excluded: &'a Arc<Exclusions>,
@@ -28,10 +29,11 @@ impl<'a> Member<'a> {
     pub(super) fn linked(
         place: &'a Meta,
         link: &'a Arc<Link>,
-        documents: &'a Documents,
+        target: Target<'a>,
         (meta, service): (&'a Arc<Meta>, &'a manifest::Service),
     ) -> Self {
-        Self { link: Some(link), documents, meta, service, excluded: &link.excluded, place }
+        let (documents, settings) = (target.documents, target.world.settings());
+        Self { link: Some(link), documents, settings, meta, service, excluded: &link.excluded, place }
     }
 
     /// Its name; `None` for this one.
@@ -64,7 +66,15 @@ pub(super) fn own_members(cluster: &mut Cluster<'_>) {
     let excluded = &settings.excluded;
     for (meta, service) in documents.services.values() {
         if settings.federated_selector.chooses(&meta.labels) {
-            cluster.members.push(Member { link: None, documents, meta, service, excluded, place: meta });
+            cluster.members.push(Member {
+                link: None,
+                documents,
+                settings,
+                meta,
+                service,
+                excluded,
+                place: meta,
+            });
         }
     }
 }
@@ -110,7 +120,7 @@ fn add(cluster: &mut Cluster<'_>, members: &[Member<'_>]) {
     let mut service = mirror_service(first.service);
     service.metadata = Metadata::copied(Source::Federated(Union {
         meta: first.meta.clone(),
-        namespace: metadata::namespace_of(first.meta, first.documents),
+        opaque: metadata::opaque_ports(first.meta, first.service, first.documents, first.settings),
         excluded: first.excluded.clone(),
         local: members.iter().any(|member| member.link.is_none()),
         links: members.iter().filter_map(|member| member.link.cloned()).collect(),

@@ -1,14 +1,13 @@
 //! Which labels and annotations a mirror carries: copied ones and its own (controlplane 1.5, 1.6).
 
-use std::sync::Arc;
-
 use super::copied::Union;
-use crate::control::index::inject::OPAQUE_PORTS;
+use crate::control::index::inject::{self, OPAQUE_PORTS};
 use crate::control::index::{
     CLUSTER_NAME, GATEWAY_IDENTITY, LOCAL_DISCOVERY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
+    Settings,
 };
 use crate::control::manifest::labelled::Labels;
-use crate::control::manifest::{Documents, Exclusions, Link, Meta};
+use crate::control::manifest::{self, Documents, Exclusions, Link, Meta};
 
 /// Marks what only makes sense where it was written; nothing of it is copied.
 const OWN_PREFIX: &str = "mirror.linkerd.io";
@@ -48,8 +47,8 @@ pub(super) fn copied_labels(target: &Meta, excluded: &Exclusions) -> Labels {
     labels
 }
 
-pub(super) fn annotations(link: &Link, target: &Meta, namespace: Option<&Meta>) -> Labels {
-    let mut annotations = copied_annotations(target, namespace, &link.excluded);
+pub(super) fn annotations(link: &Link, target: &Meta, opaque: Option<&str>) -> Labels {
+    let mut annotations = copied_annotations(target, opaque, &link.excluded);
     annotations.insert(REMOTE_FQ_NAME.into(), fq_name(link, target, None));
     annotations.insert(RESOURCE_VERSION.into(), target.resource_version.clone());
     annotations
@@ -57,7 +56,7 @@ pub(super) fn annotations(link: &Link, target: &Meta, namespace: Option<&Meta>) 
 
 /// What the first member brings along, and where all are.
 pub(super) fn federated_annotations(union: &Union) -> Labels {
-    let mut annotations = copied_annotations(&union.meta, union.namespace.as_deref(), &union.excluded);
+    let mut annotations = copied_annotations(&union.meta, union.opaque.as_deref(), &union.excluded);
     let name = &union.meta.name.name;
     if union.local {
         annotations.insert(LOCAL_DISCOVERY.into(), name.to_string());
@@ -70,15 +69,22 @@ pub(super) fn federated_annotations(union: &Union) -> Labels {
     annotations
 }
 
-/// The namespace of an object, where its annotations count for what a mirror carries: opaque ports.
-pub(super) fn namespace_of(target: &Meta, documents: &Documents) -> Option<Arc<Meta>> {
-    let namespace = documents.namespaces.get(&*target.name.namespace);
-    namespace.filter(|meta| meta.annotations.contains_key(OPAQUE_PORTS)).cloned()
+/// What the target's webhook writes on the Service itself as its opaque ports (controlplane 5.1), where its manifest is
+/// not what an API server printed, which went through it already.
+pub(super) fn opaque_ports(
+    meta: &Meta,
+    service: &manifest::Service,
+    documents: &Documents,
+    settings: &Settings,
+) -> Option<String> {
+    if meta.uid.is_some() {
+        return None;
+    }
+    inject::opaque_ports_of_service(&meta.name, &service.ports, documents, settings)
 }
 
-/// Opaque ports are copied even when they are excluded. Those of the target's namespace count where it has
-/// none: there, the webhook writes them on the Service itself (controlplane 5.1).
-fn copied_annotations(target: &Meta, namespace: Option<&Meta>, excluded: &Exclusions) -> Labels {
+/// Opaque ports are copied even when they are excluded; where the target does not say them, `opaque` are they.
+fn copied_annotations(target: &Meta, opaque: Option<&str>, excluded: &Exclusions) -> Labels {
     let copied = target.annotations.iter().filter(|(key, _)| {
         let left_out = key.starts_with(OWN_PREFIX)
             || TOPOLOGY.contains(&key.as_str())
@@ -87,7 +93,7 @@ fn copied_annotations(target: &Meta, namespace: Option<&Meta>, excluded: &Exclus
         *key == OPAQUE_PORTS || !left_out
     });
     let mut annotations: Labels = copied.map(|(key, value)| (key.clone(), value.clone())).collect();
-    if let Some(ports) = namespace.and_then(|meta| meta.annotations.get(OPAQUE_PORTS)) {
+    if let Some(ports) = opaque {
         annotations.insert_missing(OPAQUE_PORTS, ports);
     }
     annotations

@@ -281,6 +281,15 @@ fn the_opaque_ports_of_a_targets_namespace_are_its_services() {
         Settings { federated_selector: manifest::Selector::label("f", "m"), ..Settings::default() };
     let local = mirror_in(&settings, &(exported("web", "f: m", "") + &namespace("25")), &[]);
     assert_eq!(ports(&local, "web-federated").as_deref(), Some("25"));
+    let database = exported("web", "mirror.linkerd.io/exported: 'true'", "")
+        .replace("port: 80", "port: 80, targetPort: 3306");
+    assert_eq!(
+        ports(&mirror_of(LINK, &database), "web-east").as_deref(),
+        Some("80"),
+        "as its webhook writes it"
+    );
+    let printed = bare.replace("name: web", "uid: u, name: web");
+    assert_eq!(ports(&mirror_of(LINK, &printed), "web-east"), None, "what went through it is as it is");
 }
 
 #[test]
@@ -353,12 +362,15 @@ fn a_host_whose_name_no_service_can_have_is_left_out_by_name() {
     let settings = Settings { enable_headless_services: true, ..Settings::default() };
     let service =
         exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + HEADLESS;
-    let mirrored =
-        mirror_in(&settings, &gateway_link("10.0.0.9"), &[&service.replace("hostname: a", "hostname: A_")]);
-    assert_eq!(mirrored.services.len(), 1);
-    let [note] = mirrored.notes.as_slice() else { panic!("{:?}", mirrored.notes) };
-    let expected = "the host A_ of d/web is not mirrored: d/A_-east is no name for a Service";
-    assert!(note.message.contains(expected), "{note:?}");
+    for host in ["A_", "0a"] {
+        let service = service.replace("hostname: a", &format!("hostname: {host}"));
+        let mirrored = mirror_in(&settings, &gateway_link("10.0.0.9"), &[&service]);
+        assert_eq!(mirrored.services.len(), 1);
+        let [note] = mirrored.notes.as_slice() else { panic!("{:?}", mirrored.notes) };
+        let expected =
+            format!("the host {host} of d/web is not mirrored: d/{host}-east is no name for a Service");
+        assert!(note.message.contains(&expected), "{note:?}");
+    }
 }
 
 #[test]

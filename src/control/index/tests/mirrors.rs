@@ -204,3 +204,17 @@ fn another_clusters_endpoints_are_for_every_zone_and_its_machines_are_not_seen()
     let west = Snapshot::build(&documents(&west), &linked, &none, &settings, &given).0;
     assert_eq!(addresses(&west, "zoned-target"), ["10.23.9.1", "10.23.9.2"]);
 }
+
+#[test]
+fn what_a_target_takes_for_opaque_is_known_to_those_who_look() {
+    let mut theirs = settings("10.23.0.0/16", "10.145.0.0/16");
+    theirs.default_opaque_ports = PortSet::of(&[8080]);
+    let none = (LinkedClusters::new(), Gateways::default());
+    let (_, given) = Snapshot::build(&documents(EAST), &none.0, &none.1, &theirs, &Allocations::new(&theirs));
+    let ours = settings("10.22.0.0/16", "10.144.0.0/16");
+    let linked = Linked::observe(documents(EAST).into(), Some(given.into()), &ours);
+    let linked = LinkedClusters::from([("file://../east".to_owned(), linked)]);
+    let west = Snapshot::build(&documents(WEST), &linked, &none.1, &ours, &Allocations::new(&ours)).0;
+    let set = west.destination(&path("bb-target", 8080), &Context::default()).unwrap();
+    assert_eq!(set.endpoints.values().next().unwrap().hint, ProtocolHint::Opaque);
+}
