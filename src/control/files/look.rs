@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::freshness::{Mark, Seen};
 use super::source::Source;
@@ -11,6 +14,9 @@ use super::store;
 use super::tree::Stamp;
 use crate::control::index::{Allocations, Linked, Settings};
 use crate::control::manifest::{Documents, Note, Place, Problem};
+
+/// How long a living control plane may take to give new pods addresses. One that has none left gives none.
+const AWAITED: Duration = Duration::from_secs(5);
 
 /// What was found of a folder. Content is the last that was good.
 #[derive(Clone, Debug)]
@@ -46,6 +52,8 @@ pub(super) struct Looker {
     /// Which file they were read from.
     stamp: Option<Stamp>,
     linked: Option<Linked>,
+    /// What the manifests say by now, and since when their pods wait for addresses.
+    ahead: Option<(Linked, Instant)>,
     changes: u64,
     mark: Mark,
     /// Why its addresses cannot be told.
@@ -60,6 +68,7 @@ impl Looker {
             allocations: None,
             stamp: None,
             linked: None,
+            ahead: None,
             changes: 0,
             mark: Mark::default(),
             unknown: None,
@@ -76,12 +85,30 @@ impl Looker {
         if self.whose == Whose::Linked {
             self.mark.look(self.source.folder());
             changed |= self.reload_allocations(touched, missing.is_some());
-            if let Some(documents) = self.source.good().filter(|_| changed) {
-                self.linked = Some(Linked::observe(documents.clone(), self.allocations.clone(), settings));
-            }
+            changed = self.observe(changed, settings);
         }
         self.changes += u64::from(changed);
         self.found(missing)
+    }
+
+    /// What is seen of the cluster; tells whether that is new. While pods have no address, what was seen before stays:
+    /// their control plane reads the same manifests at this moment, and until it has, all would seem to be gone. If it is
+    /// dead, nothing of this ever happens.
+    fn observe(&mut self, changed: bool, settings: &Settings) -> bool {
+        if let Some(documents) = self.source.good().filter(|_| changed) {
+            let now = Linked::observe(documents.clone(), self.allocations.clone(), settings);
+            let waiting = self.linked.is_some() && now.awaits_addresses();
+            let since = self.ahead.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+            self.ahead = waiting.then(|| (now.clone(), since));
+            if !waiting {
+                self.linked = Some(now);
+                return true;
+            }
+        }
+        let given_up = |(_, since): &mut (Linked, Instant)| since.elapsed() > AWAITED && self.mark.is_fresh();
+        let Some((now, _)) = self.ahead.take_if(given_up) else { return false };
+        self.linked = Some(now);
+        true
     }
 
     fn found(&self, missing: Option<String>) -> Found {
@@ -133,5 +160,67 @@ fn addresses_problem(folder: &Path, error: &io::Error) -> Problem {
         at: Place { file: Arc::from(folder.join(store::ALLOCATIONS)), line: 1, column: 1 },
         message: format!("the cluster's addresses cannot be read: {error}"),
         expected: "the addresses as its control plane wrote them".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::control::files::freshness;
+    use crate::control::index::{LinkedClusters, Snapshot};
+    use crate::control::mirror::Gateways;
+
+    const PODS: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: d}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: 'web:1'}]}}
+";
+
+    /// Writes the manifests, and the addresses of their pods where a control plane is there to give some.
+    fn write(folder: &Path, text: &str, served: bool) {
+        fs::write(folder.join("a.yaml"), text).unwrap();
+        if served {
+            let (settings, mut source) = (Settings::default(), Source::new(folder.to_owned()));
+            source.look(&BTreeSet::new(), "linkerd-multicluster").unwrap();
+            let given = Allocations::new(&settings);
+            let linked = LinkedClusters::new();
+            let documents = source.good().unwrap();
+            let (_, given) = Snapshot::build(documents, &linked, &Gateways::default(), &settings, &given);
+            store::save(folder, &given).unwrap();
+        }
+    }
+
+    fn look(looker: &mut Looker, folder: &Path) -> u64 {
+        let touched = [folder.join("a.yaml"), folder.join(store::ALLOCATIONS)];
+        looker.look(&touched.into(), &Settings::default()).changes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pods_without_an_address_are_waited_for_while_somebody_may_give_them_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
+        let mut looker = Looker::new(Whose::Linked, folder.to_owned());
+        write(folder, PODS, true);
+        assert_eq!(look(&mut looker, folder), 1);
+        write(folder, &PODS.replace("web:1", "web:2"), false);
+        assert_eq!(look(&mut looker, folder), 1, "what was there stays");
+        write(folder, &PODS.replace("web:1", "web:2"), true);
+        assert_eq!(look(&mut looker, folder), 2, "they are there");
+
+        write(folder, &PODS.replace("web:1", "web:3"), false);
+        assert_eq!(look(&mut looker, folder), 2);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(look(&mut looker, folder), 2, "a dead one's last good state");
+        freshness::mark(folder).unwrap();
+        assert_eq!(look(&mut looker, folder), 3, "one that lives has none to give");
+        write(folder, PODS, true);
+        assert_eq!(look(&mut looker, folder), 4);
+        write(folder, &PODS.replace("web:1", "web:4"), false);
+        assert_eq!(look(&mut looker, folder), 4, "the time counts anew");
     }
 }

@@ -22,6 +22,8 @@ pub struct Linked {
     /// Until its own control plane has given out addresses: as if it had. The mirror asks who is ready and
     /// what hosts are called, never where.
     presumed: Option<Arc<World>>,
+    /// Whether every pod has an address.
+    settled: bool,
 }
 
 /// Linked clusters by the URL that credentials Secrets spell.
@@ -41,8 +43,13 @@ impl Linked {
             let mut given = Allocations::new(&settings);
             Arc::new(World::build(&documents, &Mirrored::default(), &settings, &mut given))
         });
-        let world = Arc::new(World::observed(&documents, settings, given));
-        Self { documents, allocations, world, presumed }
+        let (world, settled) = World::observed(&documents, settings, given);
+        Self { documents, allocations, world: Arc::new(world), presumed, settled }
+    }
+
+    /// Whether there are pods that its control plane has not given an address yet, though it gives some out.
+    pub fn awaits_addresses(&self) -> bool {
+        self.allocations.is_some() && !self.settled
     }
 
     /// What the mirror looks at.
@@ -58,7 +65,7 @@ impl Linked {
         }
         let (trust_domain, cluster_domain) = (trust_domain.to_owned(), cluster_domain.to_owned());
         let said = Settings { trust_domain, cluster_domain, ..known.clone() };
-        Arc::new(World::observed(&self.documents, said, self.allocations.as_deref()))
+        Arc::new(World::observed(&self.documents, said, self.allocations.as_deref()).0)
     }
 }
 

@@ -93,9 +93,14 @@ impl World {
         world
     }
 
-    /// A cluster whose addresses are another process's to give: what it did not give is not there.
-    pub(super) fn observed(documents: &Documents, settings: Settings, given: Option<&Allocations>) -> Self {
-        let (pods, _) = pods(documents, &settings, given.map(|given| &given.pods));
+    /// A cluster whose addresses are another process's to give: what it did not give is not there. Also whether it gave
+    /// every pod one.
+    pub(super) fn observed(
+        documents: &Documents,
+        settings: Settings,
+        given: Option<&Allocations>,
+    ) -> (Self, bool) {
+        let (pods, known) = pods(documents, &settings, given.map(|given| &given.pods));
         let mut services = services(documents, &settings);
         if let Some(given) = given {
             let known: Vec<_> = given.services.of(services.keys()).collect();
@@ -103,7 +108,8 @@ impl World {
                 service.cluster_ip = service.cluster_ip.or(ip);
             }
         }
-        Self::assemble(documents, &Ordered::default(), pods, services, settings)
+        let world = Self::assemble(documents, &Ordered::default(), pods, services, settings);
+        (world, known.iter().all(Option::is_some))
     }
 
     fn assemble(

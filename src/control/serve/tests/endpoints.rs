@@ -1,5 +1,7 @@
 //! Destinations: what clients of `Get` are told, and when.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[tokio::test]
@@ -154,4 +156,27 @@ async fn a_linked_folder_that_never_answers_holds_up_no_other_cluster() {
     assert!(problems.contains("north: it does not answer"), "{problems}");
     drop(dead);
     in_time(freshness.wait_for(of_north(false))).await.unwrap();
+}
+
+#[tokio::test]
+async fn new_pods_of_a_linked_cluster_take_the_place_of_the_old_ones_without_a_gap() {
+    let world = World::of("west").await;
+    let _east = world.guide.open("east");
+    let mut stream = world.endpoints("bb-target.mc-demo.svc.cluster.local:8080").await.unwrap();
+    let mut there: BTreeSet<SocketAddr> = added(&mut stream).await.iter().map(|one| one.addr).collect();
+    for round in 1..=4 {
+        let before = there.clone();
+        let image = |version: u32| format!("bb:v0.0.{version}");
+        world.guide.edit("east/02-bb.yaml", &image(5 + round), &image(6 + round));
+        while !there.is_disjoint(&before) {
+            match api::destination::update(next(&mut stream).await) {
+                Some(EndpointUpdate::Add { endpoints, .. }) => {
+                    there.extend(endpoints.iter().map(|one| one.addr))
+                }
+                Some(EndpointUpdate::Remove(gone)) => there.retain(|addr| !gone.contains(addr)),
+                other => panic!("{other:?}"),
+            }
+            assert!(!there.is_empty(), "after change {round}");
+        }
+    }
 }
