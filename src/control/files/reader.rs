@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// And one that has not. Its files are all new.
 const FIRST: Duration = Duration::from_secs(10);
 
+/// Room for manifests as deeply nested as they may be: each level takes up to 40 KiB of a build without optimizations.
+const STACK: usize = 8 << 20;
+
 /// The follower's end of one folder. When it is dropped the thread ends, as soon as the folder lets it.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -67,7 +70,8 @@ impl Reader {
             marked: (followed && whose == Whose::Own).then(|| folder.clone()),
             answers: answers.clone(),
         };
-        thread::Builder::new().name("folder".into()).spawn(move || thread.serve(&incoming))?;
+        let builder = thread::Builder::new().name("folder".into()).stack_size(STACK);
+        builder.spawn(move || thread.serve(&incoming))?;
         let touched = BTreeSet::new();
         Ok(Self { number, folder, asks, found: None, began: Instant::now(), asked: None, touched })
     }

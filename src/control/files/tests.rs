@@ -271,3 +271,15 @@ async fn news_of_gateways_change_what_is_in_force() {
     west.news().tell(Gateways { dead: [link].into(), ..alive });
     until(&mut snapshots, |snapshot| endpoints(snapshot) == 0).await;
 }
+
+#[test]
+fn manifests_as_deep_as_they_may_be_end_nobody() {
+    let guide = Guide::new();
+    let deep = |depth: usize| format!("{}x\n", "- ".repeat(depth));
+    fs::write(guide.folder("east").join("deep.yaml"), deep(63)).unwrap();
+    let (report, snapshot) = look(&guide.folder("east"), &settings("east")).unwrap();
+    assert!(snapshot.is_some() || !report.problems.is_empty());
+    fs::write(guide.folder("east").join("deep.yaml"), deep(5_000)).unwrap();
+    let (report, _) = look(&guide.folder("east"), &settings("east")).unwrap();
+    assert!(report.problems[0].to_string().contains("deep.yaml"), "{:?}", report.problems);
+}
