@@ -41,7 +41,9 @@ pub(super) fn of_pod(
 ) -> Option<Endpoint> {
     let mut endpoint = Endpoint::plain(addr);
     endpoint.labels = Arc::new(pod_labels(pod, zone));
-    let skipped = port_set(pod, SKIP_INBOUND_PORTS).is_some_and(|ports| ports.contains(addr.port()));
+    // By number: a name means nothing there, and must not cost the connection its mutual TLS.
+    let skipped = pod.annotations.get(SKIP_INBOUND_PORTS).map(|text| PortSet::parse_lenient(text, |_| None));
+    let skipped = skipped.is_some_and(|ports| ports.contains(addr.port()));
     if !pod.meshed() || skipped {
         return Some(endpoint);
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::manifest::labelled::Labelled;
+use crate::control::manifest::service::Family;
 use crate::control::manifest::{ExternalWorkload, Object};
 use crate::control::ordered::Ordered;
 
@@ -35,9 +36,17 @@ pub(super) fn endpoints(
             for_zones: Vec::new(),
             slice: slices::head(service),
         };
-        endpoints.extend(workload.ips.iter().map(made));
+        endpoints.extend(workload.ips.iter().filter(|ip| counts(service, workload, **ip)).map(made));
     }
     endpoints
+}
+
+/// Whether the address is of a family that the Service has: where it names none that of its own address, and where it has
+/// none either that of the workload's first.
+fn counts(service: &Service, workload: &ExternalWorkload, ip: IpAddr) -> bool {
+    let family = Family::of(ip);
+    let own = service.cluster_ip.or_else(|| workload.ips.first().copied()).map(Family::of);
+    if service.families.is_empty() { own == Some(family) } else { service.families.contains(&family) }
 }
 
 /// By name of the Service port. A number counts only where the workload declares it.

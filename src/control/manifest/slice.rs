@@ -40,7 +40,9 @@ pub struct SlicePort {
 
 pub(super) fn read_slice(reader: &mut Reader, node: &Node) -> Option<EndpointSlice> {
     let mut endpoints = Vec::new();
-    for node in reader.mappings(node, "endpoints") {
+    // Names of hosts are nothing that a proxy could go to; Linkerd passes over them too.
+    let named = reader.text(node, "addressType").as_deref() == Some("FQDN");
+    for node in reader.mappings(node, "endpoints").into_iter().filter(|_| !named) {
         endpoints.push(read_endpoint(reader, node));
     }
     Some(EndpointSlice { endpoints, ports: read_slice_ports(reader, node) })

@@ -220,3 +220,65 @@ spec: {externalWorkloadSelector: {matchLabels: {app: vm}}, port: http, proxyProt
     let profile = cluster.profile("192.168.0.1:80", &Context::default()).unwrap().profile;
     assert!(profile.opaque);
 }
+
+#[test]
+fn an_external_workload_has_endpoints_of_the_services_families_only() {
+    let workload = "
+apiVersion: workload.linkerd.io/v1beta1
+kind: ExternalWorkload
+metadata: {name: vm, namespace: d, labels: {app: vm}}
+spec:
+  meshTLS: {identity: 'spiffe://root/vm', serverName: vm.cluster.local}
+  workloadIPs: [{ip: 192.168.0.1}, {ip: 'fd00::7'}]
+  ports: [{port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: d}
+spec: {FAMILIES ports: [{port: 80}], selector: {app: vm}}
+";
+    for (families, expected) in [
+        ("", vec!["192.168.0.1:80"]),
+        ("ipFamilies: [IPv4],", vec!["192.168.0.1:80"]),
+        ("ipFamilies: [IPv6],", vec!["[fd00::7]:80"]),
+    ] {
+        let cluster = alone(&[&workload.replace("FAMILIES", families)]);
+        let set = cluster.destination("s.d.svc.cluster.local:80", &Context::default()).unwrap();
+        let addrs: Vec<_> = set.endpoints.keys().map(ToString::to_string).collect();
+        assert_eq!(addrs, expected, "{families}");
+    }
+}
+
+#[test]
+fn a_slice_of_host_names_has_no_endpoints() {
+    let slice = "
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: d}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s-1, namespace: d, labels: {kubernetes.io/service-name: s}}
+addressType: FQDN
+endpoints: [{addresses: [foo.example.com]}]
+ports: [{port: 80}]
+";
+    let set = alone(&[slice]).destination("s.d.svc.cluster.local:80", &Context::default()).unwrap();
+    assert!(set.endpoints.is_empty());
+}
+
+#[test]
+fn a_name_among_the_ports_to_skip_costs_no_mutual_tls() {
+    let skipping = OPAQUE.replace(
+        "name: db-0, namespace: d,",
+        "name: db-0, namespace: d, annotations: {config.linkerd.io/skip-inbound-ports: 'http,3306'},",
+    );
+    let cluster = alone(&[&skipping]);
+    let tls = |port: u16| {
+        let set =
+            cluster.destination(&format!("db.d.svc.cluster.local:{port}"), &Context::default()).unwrap();
+        set.endpoints.values().find(|endpoint| endpoint.labels["pod"] == "db-0").unwrap().tls.is_some()
+    };
+    assert_eq!((tls(80), tls(3306)), (true, false));
+}
