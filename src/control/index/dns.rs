@@ -105,9 +105,11 @@ fn of_service(world: &World, namespace: &str, name: &str, asked: &Asked<'_>) -> 
 fn by_cluster_ip(service: &Service, host: &str, asked: &Asked<'_>) -> Option<Records> {
     let addresses: Vec<_> = service.cluster_ip.iter().chain(&service.other_ip).copied().collect();
     let ports = service.ports.iter().filter(|port| wanted(asked, &port.name, &port.protocol));
-    let services: Vec<_> = ports
+    let mut services: Vec<_> = ports
         .map(|port| ServiceRecord { target: host.to_owned(), port: port.port, addresses: addresses.clone() })
         .collect();
+    services.sort_unstable();
+    services.dedup();
     (matches!(asked, Asked::All) || !services.is_empty()).then(|| Records {
         addresses: if matches!(asked, Asked::All) { addresses } else { Vec::new() },
         services,

@@ -138,7 +138,22 @@ fn answer(packet: &[u8], snapshot: &Snapshot, udp: bool) -> Option<Vec<u8>> {
     }
     let bytes = reply.to_vec().ok()?;
     let limit = if udp { question.max_payload().min(LARGEST_PACKET) } else { u16::MAX };
-    if bytes.len() > limit.into() { reply.truncate().to_vec().ok() } else { Some(bytes) }
+    if bytes.len() > limit.into() { shortened(reply, limit.into()) } else { Some(bytes) }
+}
+
+/// As much of it as fits. What comes beside the answer need not be there; where some of the answer itself is missing, it
+/// says so, for those who can ask again over TCP.
+fn shortened(mut reply: Message, limit: usize) -> Option<Vec<u8>> {
+    reply.additionals.clear();
+    loop {
+        let bytes = reply.to_vec().ok()?;
+        if bytes.len() <= limit || reply.answers.is_empty() {
+            return Some(bytes);
+        }
+        reply.metadata.truncation = true;
+        let left = reply.answers.len() * limit / bytes.len();
+        reply.answers.truncate(left.min(reply.answers.len() - 1));
+    }
 }
 
 fn fill(reply: &mut Message, query: &Query, snapshot: &Snapshot) {
@@ -184,7 +199,10 @@ fn add_records(reply: &mut Message, query: &Query, records: &Records) {
             let Some(target) = fully_qualified(&service.target) else { continue };
             let data = RData::SRV(SRV::new(0, 100, service.port, target.clone()));
             reply.add_answer(Record::from_rdata(owner.clone(), TTL, data));
-            reply.add_additionals(address_records(&target, &service.addresses, |_| true));
+            // Ports of one target follow each other.
+            if reply.additionals.last().is_none_or(|last| last.name != target) {
+                reply.add_additionals(address_records(&target, &service.addresses, |_| true));
+            }
         }
     }
     if asked(RecordType::PTR) {

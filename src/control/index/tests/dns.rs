@@ -82,6 +82,9 @@ fn ports_of_services_and_of_hosts_have_service_records() {
     let hosts = ["10-23-9-2.ring.d.svc.cluster.local", "one.ring.d.svc.cluster.local"];
     let ports: Vec<_> = hosts.iter().map(|host| ((*host).to_owned(), 5001)).collect();
     assert_eq!(found("_SQL._TCP.ring.d.svc.cluster.local"), ports);
+    let both = NAMES.replace("protocol: UDP}", "protocol: UDP}, {name: dns-tcp, port: 53}");
+    let all = records(&alone(&[&both]), "web.d.svc.cluster.local").services;
+    assert_eq!(all.iter().filter(|record| record.port == 53).count(), 1, "a record that is there once");
     let own = "10-9-9-9.linkerd-policy.linkerd.svc.cluster.local".to_owned();
     assert_eq!(found("linkerd-policy.linkerd.svc.cluster.local"), [(own.clone(), 8090)]);
     assert_eq!(cluster.dns(&own), ["10.9.9.9".parse::<IpAddr>().unwrap()]);

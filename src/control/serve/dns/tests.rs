@@ -155,7 +155,7 @@ async fn what_does_not_fit_a_packet_is_asked_for_again_over_tcp() {
     edns.set_max_payload(4096);
     message.set_edns(edns);
     let cut = ask(&socket, &message).await;
-    assert!(cut.metadata.truncation && cut.answers.len() < 100);
+    assert!(cut.metadata.truncation && (30..100).contains(&cut.answers.len()), "{}", cut.answers.len());
     let whole = ask_by_tcp(&served, &message).await;
     assert!(!whole.metadata.truncation);
     assert_eq!(addresses(&whole).len(), 100);
