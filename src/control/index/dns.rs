@@ -227,14 +227,22 @@ fn reversed(name: &str) -> Option<IpAddr> {
     u128::from_str_radix(&nibbles.concat(), 16).ok().map(|bits| IpAddr::V6(bits.into()))
 }
 
-/// Of Services by their cluster IP, and of hosts of headless ones.
+/// Of Services by their cluster IP; else of the hosts behind those that select a pod with the address, or that are headless
+/// and have it in a list.
 fn names_of(world: &World, ip: IpAddr) -> Resolved {
     let domain = &world.settings.cluster_domain;
     let host = |name: &ObjectName| format!("{}.{}.svc.{domain}", name.name, name.namespace);
     let services = world.services_at(ip);
     let mut names: Vec<_> = services.map(|service| host(&service.name)).collect();
     if names.is_empty() {
-        for service in world.services.values().filter(|service| service.headless) {
+        let pods: Vec<_> = world.pods_at(ip).collect();
+        let behind = |service: &&Service| match service.selector.is_empty() {
+            true => service.headless,
+            false => pods
+                .iter()
+                .any(|pod| pod.name.namespace == service.name.namespace && service.selects(&pod.labels)),
+        };
+        for service in world.services.values().filter(behind) {
             let endpoints = world.endpoints_of(&service.name);
             let found = endpoints.filter(|endpoint| endpoint.ip == ip && endpoint.ready);
             names.extend(found.map(|endpoint| format!("{}.{}", host_label(&endpoint), host(&service.name))));

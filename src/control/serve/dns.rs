@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, PTR, SOA, SRV};
+use hickory_proto::rr::rdata::{CNAME, NS, PTR, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -174,6 +174,7 @@ fn fill(reply: &mut Message, query: &Query, snapshot: &Snapshot) {
     };
     reply.metadata.authoritative = true;
     add_records(reply, query, &records);
+    add_zone(reply, query, &snapshot.settings().cluster_domain);
     // How long the answer that there is nothing may be kept.
     if reply.answers.is_empty() {
         reply.authorities.extend(authority(&snapshot.settings().cluster_domain));
@@ -208,6 +209,19 @@ fn add_records(reply: &mut Message, query: &Query, records: &Records) {
     if asked(RecordType::PTR) {
         let names = records.names.iter().filter_map(|name| fully_qualified(name));
         reply.add_answers(names.map(|name| Record::from_rdata(owner.clone(), TTL, RData::PTR(PTR(name)))));
+    }
+}
+
+/// What is asked of the domain itself: where its records are, and who keeps them.
+fn add_zone(reply: &mut Message, query: &Query, domain: &str) {
+    let Some(zone) = fully_qualified(domain).filter(|zone| zone == query.name()) else { return };
+    let kind = query.query_type();
+    if matches!(kind, RecordType::SOA | RecordType::ANY) {
+        reply.answers.extend(authority(domain));
+    }
+    let server = fully_qualified(&format!("ns.dns.{domain}"));
+    if let Some(server) = server.filter(|_| matches!(kind, RecordType::NS | RecordType::ANY)) {
+        reply.add_answer(Record::from_rdata(zone, TTL, RData::NS(NS(server))));
     }
 }
 

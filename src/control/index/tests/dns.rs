@@ -137,6 +137,14 @@ fn addresses_have_names() {
     let names = |name: &str| records(&cluster, name).names;
     assert_eq!(names("9.0.145.10.in-addr.arpa."), ["web.d.svc.cluster.local"]);
     assert_eq!(names("1.9.23.10.in-addr.arpa"), ["one.ring.d.svc.cluster.local"]);
+    let front = "
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: d}
+spec: {ports: [{port: 80}], selector: {app: ring}}
+";
+    let twice = records(&alone(&[NAMES, front]), "2.9.23.10.in-addr.arpa").names;
+    assert_eq!(twice, ["10-23-9-2.front.d.svc.cluster.local", "10-23-9-2.ring.d.svc.cluster.local"]);
     for foreign in ["9.9.9.9.in-addr.arpa", "9.in-addr.arpa", "0.ip6.arpa"] {
         assert_eq!(cluster.resolve(foreign), Resolved::Foreign, "{foreign}");
     }

@@ -189,4 +189,10 @@ async fn ports_aliases_and_names_of_addresses_are_told_and_how_long_nothing_may_
 
     let pointer = ask(&socket, &question(&Name::from(served.bb).to_ascii(), RecordType::PTR)).await;
     assert_eq!(pointer.answers[0].data, RData::PTR(PTR(name)));
+
+    let soa = ask(&socket, &question("cluster.local.", RecordType::SOA)).await;
+    assert!(matches!(&soa.answers[..], [record] if record.record_type() == RecordType::SOA), "{soa:?}");
+    let ns = ask(&socket, &question("Cluster.Local.", RecordType::NS)).await;
+    let server = Name::from_ascii("ns.dns.cluster.local.").unwrap();
+    assert_eq!(ns.answers[0].data, RData::NS(NS(server)));
 }
