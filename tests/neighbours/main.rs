@@ -13,6 +13,8 @@ mod app;
 mod control;
 mod h2;
 mod knowledge;
+#[path = "../lone_pod/mod.rs"]
+mod lone_pod;
 #[path = "../netns/namespace.rs"]
 mod namespace;
 mod siege;

@@ -10,8 +10,9 @@ use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::lone_pod::ID;
 use crate::siege::Siege;
-use crate::world::{ID, Side, World, detect_timeout, many};
+use crate::world::{Side, World, detect_timeout, many};
 
 /// Handshakes, or connections, that are made at the same time.
 const AT_ONCE: usize = 32;

@@ -11,9 +11,7 @@ use tokio::time::Instant;
 
 use causeway::demo::apart::Apart;
 use causeway::demo::namespace::Namespace;
-use causeway::demo::network::Network;
 use causeway::demo::process::{Process, Program};
-use causeway::redirect::{self, Rules};
 use causeway::tls::testing::TestCa;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -25,17 +23,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::app;
 use crate::control;
 use crate::knowledge::Knowledge;
-use crate::namespace::namespace;
+use crate::lone_pod::{self, ADMIN, LonePod, OUTSIDE, POD, listen};
 use crate::siege::{as_another_machine_would, step_back};
 
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
-pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 const APP: u16 = 8080;
 const DIRECT: u16 = 4143;
-const ADMIN: u16 = 4191;
-
-pub(crate) const ID: &str = "pod.demo.serviceaccount.identity.linkerd.cluster.local";
 
 /// Which listener of the proxy is meant, and so who is the neighbour: somebody outside, or the pod's application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +45,7 @@ pub(crate) struct World {
     pub(crate) runtime: Runtime,
     far_side: Handle,
     pub(crate) ca: Arc<TestCa>,
-    outside: Namespace,
-    pod: Namespace,
-    _network: Network,
+    lone: LonePod,
     folder: TempDir,
     changes: Vec<(String, String)>,
     /// Tests measure, so they run one after the other. A decoy is part of its test.
@@ -110,40 +101,26 @@ impl World {
         alone: Option<MutexGuard<'static, ()>>,
         far_side: Option<Handle>,
     ) -> Option<Self> {
-        let (outside, pod) = (namespace("outside")?, namespace("pod")?);
-        let network = Network::new().unwrap();
-        network.attach(&outside, &[OUTSIDE.into()]).unwrap();
-        network.attach(&pod, &[POD.into()]).unwrap();
-        for namespace in [&outside, &pod] {
+        let lone = LonePod::new()?;
+        for namespace in [&lone.outside, &lone.pod] {
             let range = "/proc/sys/net/ipv4/ip_local_port_range";
             namespace.run(move || std::fs::write(range, "10000 65000")).unwrap().unwrap();
         }
-        pod.run(|| redirect::install(&Apart::here().rules(Rules::default()))).unwrap().unwrap();
         let ca = Arc::new(TestCa::new("neighbours"));
         let far_side = far_side.unwrap_or_else(start_far_side);
-        let control = serve(&far_side, &outside, &pod, &ca);
-        let folder = folder();
+        let control = serve(&far_side, &lone, &ca);
+        let folder = lone_pod::folder();
         let launcher = launcher(folder.path(), descriptors);
-        let mut env = environment(folder.path(), control, &ca);
-        env.extend(changes.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.clone())));
+        let mut env = lone_pod::environment(folder.path(), control, &ca);
+        env.extend(tuned());
+        env.extend(lone_pod::variables(&changes));
         let log = std::fs::File::create(folder.path().join("proxy.log")).unwrap();
         let program = Program::causeway(&launcher).args(["proxy"]).env(env).output(log);
-        let proxy = Apart::here().proxy(program).start(&pod).unwrap();
+        let proxy = Apart::here().proxy(program).start(&lone.pod).unwrap();
         let attackers =
             Builder::new_multi_thread().worker_threads(2).on_thread_start(step_back).enable_all().build();
         let runtime = attackers.unwrap();
-        let world = Self {
-            proxy,
-            runtime,
-            far_side,
-            ca,
-            outside,
-            pod,
-            _network: network,
-            folder,
-            changes,
-            _alone: alone,
-        };
+        let world = Self { proxy, runtime, far_side, ca, lone, folder, changes, _alone: alone };
         world.until("the proxy serves", || world.try_get(Side::Inbound) && world.try_get(Side::Outbound));
         Some(world)
     }
@@ -169,7 +146,7 @@ impl World {
 
     /// The same, as the pod's application goes to another service.
     pub(crate) async fn dial_to(&self, service: SocketAddr) -> tokio::net::TcpStream {
-        Self::dial_from(&self.pod, service).await
+        Self::dial_from(&self.lone.pod, service).await
     }
 
     async fn dial_from(from: &Namespace, to: SocketAddr) -> tokio::net::TcpStream {
@@ -182,9 +159,9 @@ impl World {
 
     fn way(&self, side: Side) -> (&Namespace, SocketAddr) {
         match side {
-            Side::Inbound => (&self.outside, (POD, APP).into()),
-            Side::Outbound => (&self.pod, (SERVICE, 80).into()),
-            Side::Direct => (&self.outside, (POD, DIRECT).into()),
+            Side::Inbound => (&self.lone.outside, (POD, APP).into()),
+            Side::Outbound => (&self.lone.pod, (SERVICE, 80).into()),
+            Side::Direct => (&self.lone.outside, (POD, DIRECT).into()),
         }
     }
 
@@ -227,7 +204,7 @@ impl World {
 
     pub(crate) fn metrics(&self) -> String {
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN));
-        let mut io = self.pod.run(move || TcpStream::connect(to)).unwrap().unwrap();
+        let mut io = self.lone.pod.run(move || TcpStream::connect(to)).unwrap().unwrap();
         io.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         io.write_all(b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").unwrap();
         let mut page = String::new();
@@ -282,15 +259,10 @@ fn start_far_side() -> Handle {
 }
 
 /// The application beside the proxy and the one outside, and the control plane.
-fn serve(far_side: &Handle, outside: &Namespace, pod: &Namespace, ca: &Arc<TestCa>) -> SocketAddr {
-    let listen = |namespace: &Namespace, addr: SocketAddr| {
-        let listener = namespace.listen(addr).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        listener
-    };
-    let beside = listen(pod, (POD, APP).into());
-    let away = listen(outside, (OUTSIDE, APP).into());
-    let controller = listen(pod, (Ipv4Addr::LOCALHOST, 0).into());
+fn serve(far_side: &Handle, lone: &LonePod, ca: &Arc<TestCa>) -> SocketAddr {
+    let beside = listen(&lone.pod, (POD, APP).into());
+    let away = listen(&lone.outside, (OUTSIDE, APP).into());
+    let controller = listen(&lone.pod, (Ipv4Addr::LOCALHOST, 0).into());
     let addr = controller.local_addr().unwrap();
     let known = Arc::new(Knowledge { ca: ca.clone(), endpoint: (OUTSIDE, APP).into() });
     far_side.spawn(async move {
@@ -302,29 +274,11 @@ fn serve(far_side: &Handle, outside: &Namespace, pod: &Namespace, ca: &Arc<TestC
     addr
 }
 
-/// What the injector writes into a pod (contract 1.3).
-fn environment(folder: &Path, control: SocketAddr, ca: &TestCa) -> Vec<(String, String)> {
-    let (dir, control) = (folder.to_str().unwrap(), control.to_string());
+/// What these worlds are told besides.
+fn tuned() -> Vec<(String, String)> {
     let detect = format!("{}s", detect_timeout().as_secs());
-    let rows = [
-        ("LOG", "warn,linkerd=info"),
-        ("OUTBOUND_LISTEN_ADDRS", "127.0.0.1:4140"),
-        ("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
-        ("ADMIN_LISTEN_ADDR", "0.0.0.0:4191"),
-        ("INBOUND_IPS", &POD.to_string()),
-        ("INBOUND_DEFAULT_POLICY", "all-unauthenticated"),
-        ("POLICY_SVC_ADDR", &control),
-        ("POLICY_WORKLOAD", "{\"ns\":\"demo\", \"pod\":\"pod\"}\n"),
-        ("POLICY_CLUSTER_NETWORKS", "10.0.0.0/8"),
-        ("DESTINATION_SVC_ADDR", &control),
-        ("DESTINATION_CONTEXT", "{\"ns\":\"demo\", \"pod\":\"pod\"}\n"),
-        ("IDENTITY_DIR", dir),
-        ("IDENTITY_TRUST_ANCHORS", ca.root_pem()),
-        ("IDENTITY_TOKEN_FILE", &format!("{dir}/token")),
-        ("IDENTITY_SVC_ADDR", &control),
-        ("IDENTITY_LOCAL_NAME", ID),
+    lone_pod::variables(&[
         ("INBOUND_CONNECT_TIMEOUT", "100ms"),
-        ("OUTBOUND_CONNECT_TIMEOUT", "1000ms"),
         ("INBOUND_ACCEPT_KEEPALIVE", "10000ms"),
         ("OUTBOUND_CONNECT_KEEPALIVE", "10000ms"),
         ("INBOUND_ACCEPT_USER_TIMEOUT", "30s"),
@@ -335,17 +289,7 @@ fn environment(folder: &Path, control: SocketAddr, ca: &TestCa) -> Vec<(String, 
         ("OUTBOUND_SERVER_HTTP2_KEEP_ALIVE_TIMEOUT", "3s"),
         ("INBOUND_DETECT_TIMEOUT", &detect),
         ("OUTBOUND_DETECT_TIMEOUT", &detect),
-    ];
-    rows.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.to_string())).collect()
-}
-
-/// Files of the identity, which the proxy's user may read and add to.
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    Apart::here().give(folder.path()).unwrap();
-    std::fs::write(folder.path().join("token"), "token").unwrap();
-    folder
+    ])
 }
 
 /// The program under test: this build's, unless `CAUSEWAY_NEIGHBOURS_BIN` names another.

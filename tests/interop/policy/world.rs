@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,14 +10,11 @@ use std::time::Duration;
 use causeway::api::outbound::Target;
 use causeway::demo::apart::Apart;
 use causeway::demo::namespace::Namespace;
-use causeway::demo::network::Network;
 use causeway::demo::node;
 use causeway::demo::process::{Process, Program};
-use causeway::identity::key::Documents;
 use causeway::model::outbound::{Backend, BackendKind, HttpRoutes, Load, OutboundProtocol};
 use causeway::model::service_profile::ServiceProfile;
 use causeway::model::{Endpoint, EndpointUpdate, OutboundPolicy, Profile, ResourceRef};
-use causeway::redirect::{self, Rules};
 use causeway::tls::testing::TestCa;
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -29,21 +25,14 @@ use tonic::Status;
 
 use super::client::Kind;
 use crate::control;
-use crate::namespace::namespace;
+use crate::lone_pod::{self, ADMIN, LonePod, OUTSIDE};
 use crate::record::Seen;
 use crate::stage::{DEADLINE, Proxy};
-
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
-const POD: Ipv4Addr = Ipv4Addr::new(10, 23, 0, 2);
-const ADMIN: u16 = 4191;
-const ID: &str = "pod.demo.serviceaccount.identity.linkerd.cluster.local";
 
 pub(super) struct World {
     // Before the namespace that it lives in.
     _proxy: Process,
-    pod: Namespace,
-    outside: Namespace,
-    _network: Network,
+    lone: LonePod,
     folder: TempDir,
     known: Arc<Known>,
     serving: JoinHandle<()>,
@@ -88,15 +77,12 @@ impl World {
             eprintln!("SKIPPED, nothing was tested: LINKERD2_PROXY_BIN names no reference proxy");
             return None;
         }
-        let (outside, pod) = (namespace("outside")?, namespace("pod")?);
-        let network = Network::new().unwrap();
-        network.attach(&outside, &[OUTSIDE.into()]).unwrap();
-        network.attach(&pod, &[POD.into()]).unwrap();
-        pod.run(|| redirect::install(&Apart::here().rules(Rules::default()))).unwrap().unwrap();
+        let lone = LonePod::new()?;
         let ca = TestCa::new("policy");
-        let folder = folder();
-        let controller = listen(&pod, (Ipv4Addr::LOCALHOST, 0).into());
-        let env = environment(folder.path(), controller.local_addr().unwrap(), &ca);
+        let folder = lone_pod::folder();
+        let controller = listen(&lone.pod, (Ipv4Addr::LOCALHOST, 0).into());
+        let mut env = lone_pod::environment(folder.path(), controller.local_addr().unwrap(), &ca);
+        env.extend(lone_pod::variables(&[("DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8")]));
         let (policies, endpoints, profiles) = Default::default();
         let known = Known { ca, policies, endpoints, profiles };
         let known = Arc::new(known);
@@ -110,16 +96,16 @@ impl World {
             None => Program::causeway(launcher).args(["proxy"]),
         };
         let log = std::fs::File::create(folder.path().join("proxy.log")).unwrap();
-        let proxy = Apart::here().proxy(program.env(env).output(log)).start(&pod).unwrap();
+        let proxy = Apart::here().proxy(program.env(env).output(log)).start(&lone.pod).unwrap();
         let next = AtomicU16::new(1);
-        let world = Self { _proxy: proxy, pod, outside, _network: network, folder, known, serving, next };
+        let world = Self { _proxy: proxy, lone, folder, known, serving, next };
         world.until_ready().await;
         Some(world)
     }
 
     async fn until_ready(&self) {
         let (began, admin) = (Instant::now(), SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)));
-        while let Err(error) = node::fetch(&self.pod, admin, "/ready", DEADLINE).await {
+        while let Err(error) = node::fetch(&self.lone.pod, admin, "/ready", DEADLINE).await {
             let log = || std::fs::read_to_string(self.folder.path().join("proxy.log")).unwrap_or_default();
             assert!(began.elapsed() < 3 * DEADLINE, "the proxy is not ready: {error}\n{}", log());
             sleep(Duration::from_millis(50)).await;
@@ -158,7 +144,7 @@ pub(super) struct Scene {
 impl Scene {
     /// A connection as the pod's application opens it.
     pub(super) async fn dial(&self) -> TcpStream {
-        let connecting = self.world.pod.socket(self.service).unwrap().connect(self.service);
+        let connecting = self.world.lone.pod.socket(self.service).unwrap().connect(self.service);
         let io = tokio::time::timeout(DEADLINE, connecting).await.unwrap().unwrap();
         io.set_nodelay(true).unwrap();
         io
@@ -171,13 +157,13 @@ impl Scene {
 
     /// Where an application of this case may listen.
     pub(super) fn listen(&self) -> TcpListener {
-        listen(&self.world.outside, (OUTSIDE, 0).into())
+        listen(&self.world.lone.outside, (OUTSIDE, 0).into())
     }
 
     /// An address that nobody listens at, nor will while the socket lives.
     pub(super) fn gone(&self) -> (TcpSocket, SocketAddr) {
         let any = SocketAddr::from((OUTSIDE, 0));
-        let socket = self.world.outside.socket(any).unwrap();
+        let socket = self.world.lone.outside.socket(any).unwrap();
         socket.bind(any).unwrap();
         let addr = socket.local_addr().unwrap();
         (socket, addr)
@@ -224,44 +210,5 @@ impl Scene {
 }
 
 fn listen(namespace: &Namespace, addr: SocketAddr) -> TcpListener {
-    let listener = namespace.listen(addr).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    TcpListener::from_std(listener).unwrap()
-}
-
-/// What the injector writes into a pod (contract 1.3).
-fn environment(folder: &Path, control: SocketAddr, ca: &TestCa) -> Vec<(String, String)> {
-    let (dir, control) = (folder.to_str().unwrap(), control.to_string());
-    let workload = "{\"ns\":\"demo\", \"pod\":\"pod\"}\n";
-    let rows = [
-        ("LOG", "warn,linkerd=info"),
-        ("OUTBOUND_LISTEN_ADDRS", "127.0.0.1:4140"),
-        ("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
-        ("ADMIN_LISTEN_ADDR", "0.0.0.0:4191"),
-        ("INBOUND_IPS", &POD.to_string()),
-        ("INBOUND_DEFAULT_POLICY", "all-unauthenticated"),
-        ("POLICY_SVC_ADDR", &control),
-        ("POLICY_WORKLOAD", workload),
-        ("POLICY_CLUSTER_NETWORKS", "10.0.0.0/8"),
-        ("DESTINATION_SVC_ADDR", &control),
-        ("DESTINATION_CONTEXT", workload),
-        ("DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8"),
-        ("IDENTITY_DIR", dir),
-        ("IDENTITY_TRUST_ANCHORS", ca.root_pem()),
-        ("IDENTITY_TOKEN_FILE", &format!("{dir}/token")),
-        ("IDENTITY_SVC_ADDR", &control),
-        ("IDENTITY_LOCAL_NAME", ID),
-        ("OUTBOUND_CONNECT_TIMEOUT", "1000ms"),
-    ];
-    rows.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), value.to_string())).collect()
-}
-
-/// Files of the identity, which the proxy's user may read and add to.
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::write(folder.path().join("token"), "token").unwrap();
-    Documents::load_or_make(folder.path(), &ID.parse().unwrap()).unwrap();
-    Apart::here().give(folder.path()).unwrap();
-    folder
+    TcpListener::from_std(lone_pod::listen(namespace, addr)).unwrap()
 }
