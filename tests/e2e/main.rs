@@ -12,6 +12,8 @@ mod callers;
 mod chart;
 mod client;
 mod fickle;
+#[path = "../hello/mod.rs"]
+mod hello;
 mod log;
 mod pair;
 mod policies;

@@ -11,6 +11,8 @@
 
 mod application;
 mod client;
+#[path = "../hello/mod.rs"]
+mod hello;
 mod pair;
 mod policies;
 mod raw;
@@ -29,6 +31,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use client::{Client, Kind, empty};
+use hello::client_hello;
 use pair::Pair;
 use policies::{forward, opaque};
 use sandbox::{Pod, service_addr, within};
@@ -141,7 +144,7 @@ async fn hellos(connect: impl AsyncFn() -> TcpStream, next: &AtomicU64, until: u
                 return;
             }
             let mut io = connect().await;
-            io.write_all(&client_hello(&format!("n{n}.example"))).await.unwrap();
+            io.write_all(&client_hello(Some(&format!("n{n}.example")))).await.unwrap();
             let mut answer = [0; 8];
             let read = within("an answer", io.read(&mut answer)).await.unwrap();
             assert_eq!(&answer[..read], b"seen");
@@ -150,16 +153,6 @@ async fn hellos(connect: impl AsyncFn() -> TcpStream, next: &AtomicU64, until: u
         }
     };
     futures_util::future::join_all((0..CALLERS).map(|_| caller())).await;
-}
-
-/// A ClientHello that asks for this name, as one record.
-fn client_hello(name: &str) -> Vec<u8> {
-    let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
-    let server_name = sized(&[&[0], &sized(name.as_bytes())[..]].concat());
-    let extensions = sized(&[&[0, 0], &sized(&server_name)[..]].concat());
-    let hello = [&[3, 3][..], &[7; 32], &[0], &sized(&[0x13, 0x01]), &[1, 0], &extensions].concat();
-    let message = [&[1, 0][..], &sized(&hello)].concat();
-    [&[22, 3, 1][..], &sized(&message)].concat()
 }
 
 /// An application that answers what it reads, and ends. It keeps nothing of its connections.

@@ -14,6 +14,7 @@ use crate::application::App;
 use crate::client::{Kind, empty};
 use crate::every_kind;
 use crate::fickle::{Fickle, Reply, spoken};
+use crate::hello::client_hello;
 use crate::metrics::page;
 use crate::pair::{BB, Pair};
 use crate::policies::{add, balance, by_path, forward, opaque_route, outbound};
@@ -243,19 +244,6 @@ every_kind! {
     }
 }
 
-/// A ClientHello that asks for this name.
-fn hello(name: Option<&str>) -> Vec<u8> {
-    let sized = |bytes: Vec<u8>| [&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat();
-    let extensions = name.map_or_else(Vec::new, |name| {
-        let list = [vec![0], sized(name.as_bytes().to_vec())].concat();
-        [vec![0, 0], sized(sized(list))].concat()
-    });
-    let body =
-        [vec![3, 3], vec![7; 32], vec![0], sized(vec![0x13, 1]), vec![1, 0], sized(extensions)].concat();
-    let message = [vec![1, 0], sized(body)].concat();
-    [vec![22, 3, 1], sized(message)].concat()
-}
-
 #[tokio::test]
 async fn connections_are_routed_by_the_server_that_tls_asks_for() {
     let pair = Pair::new().await;
@@ -286,14 +274,14 @@ async fn connections_are_routed_by_the_server_that_tls_asks_for() {
     for (name, app) in
         [("one.example", "one"), ("two.example", "two"), ("OTHER.test", "two"), ("a.b.example", "one")]
     {
-        let hello = hello(Some(name));
+        let hello = client_hello(Some(name));
         assert_eq!(ask(&hello).await, Some((app.into(), hello)), "{name}");
     }
     for bytes in [
-        hello(Some("example")), // the suffix needs a label more
-        hello(Some("forbidden.example")),
-        hello(Some("elsewhere.test")),
-        hello(None),
+        client_hello(Some("example")), // the suffix needs a label more
+        client_hello(Some("forbidden.example")),
+        client_hello(Some("elsewhere.test")),
+        client_hello(None),
         b"GET / HTTP/1.1\r\nhost: one.example\r\n\r\n".to_vec(),
     ] {
         assert_eq!(ask(&bytes).await, None, "{bytes:?}");
@@ -317,7 +305,7 @@ async fn connections_are_routed_by_the_server_that_tls_asks_for() {
     let service = service_addr();
     pair.world.script().policy(service, &outbound(OutboundProtocol::Tls(routes)));
     let mut io = pair.web.connect(service).await;
-    io.write_all(&hello(Some("any.name"))).await.unwrap();
+    io.write_all(&client_hello(Some("any.name"))).await.unwrap();
     io.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut io).await[..3], *b"one", "a route without names takes all");
     let page = page(&pair.web).await;

@@ -18,6 +18,8 @@ mod cases;
 mod control;
 mod deviations;
 mod frames;
+#[path = "../hello/mod.rs"]
+mod hello;
 #[path = "../lone_pod/mod.rs"]
 mod lone_pod;
 mod messages;

@@ -17,13 +17,14 @@ use super::Case;
 use super::app::{App, Reply};
 use super::client::{Ask, Kind};
 use super::world::Scene;
+use crate::hello::client_hello;
 use crate::stage::DEADLINE;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for name in NAMES {
         let title = format!("connections::TLS for {}", name.unwrap_or("nobody"));
-        all.push(Case::new(title, move |scene| by_name(scene, hello(*name))));
+        all.push(Case::new(title, move |scene| by_name(scene, client_hello(*name))));
     }
     all.push(Case::new("connections::no TLS", |scene| by_name(scene, b"hello\n".to_vec())));
     for tls in [true, false] {
@@ -188,7 +189,7 @@ async fn egress(scene: Scene, speaks: Option<Kind>, denied: bool) {
     });
     match speaks {
         Some(kind) => Ask { watched: true, ..Ask::get("/") }.of(&scene, kind).await,
-        None => connect(&scene, &hello(Some("outside.example"))).await,
+        None => connect(&scene, &client_hello(Some("outside.example"))).await,
     }
 }
 
@@ -207,7 +208,7 @@ fn given(addr: SocketAddr) -> Backend {
 }
 
 fn first_bytes(tls: bool) -> Vec<u8> {
-    if tls { hello(Some("any.example")) } else { b"hello\n".to_vec() }
+    if tls { client_hello(Some("any.example")) } else { b"hello\n".to_vec() }
 }
 
 /// An application that answers its first bytes with its name, and ends.
@@ -239,17 +240,4 @@ async fn connect(scene: &Scene, bytes: &[u8]) {
     let ended = timeout(DEADLINE, io.read_to_end(&mut came)).await.is_ok();
     let end = if ended { "the connection ends" } else { "the connection stays" };
     scene.seen.client([format!("{:?}, {end}", String::from_utf8_lossy(&came))]);
-}
-
-/// A ClientHello that asks for this name.
-fn hello(name: Option<&str>) -> Vec<u8> {
-    let sized = |bytes: Vec<u8>| [&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat();
-    let extensions = name.map_or_else(Vec::new, |name| {
-        let list = [vec![0], sized(name.as_bytes().to_vec())].concat();
-        [vec![0, 0], sized(sized(list))].concat()
-    });
-    let body =
-        [vec![3, 3], vec![7; 32], vec![0], sized(vec![0x13, 1]), vec![1, 0], sized(extensions)].concat();
-    let message = [vec![1, 0], sized(body)].concat();
-    [vec![22, 3, 1], sized(message)].concat()
 }
