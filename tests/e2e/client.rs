@@ -1,6 +1,7 @@
 //! HTTP clients of pods, over connections that proxies take over.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,6 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::sandbox::within;
@@ -113,6 +115,30 @@ impl Client {
     pub async fn get(&mut self, path: &str) -> Answer {
         let req = self.request(path).body(empty()).unwrap();
         self.send(req).await
+    }
+
+    /// Posts so many pieces, so long one after the other, for as long as anybody takes them. Their length is not known
+    /// beforehand.
+    pub async fn upload(
+        &mut self,
+        path: &str,
+        count: usize,
+        piece: impl Into<Bytes>,
+        pause: Duration,
+    ) -> Answer {
+        let (tx, body) = pieces();
+        let req = self.request(path).method("POST").body(body).unwrap();
+        let piece = piece.into();
+        let sending = async move {
+            for _ in 0..count {
+                sleep(pause).await;
+                if tx.send(piece.clone()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let (answer, ()) = tokio::join!(self.send(req), sending);
+        answer
     }
 
     pub async fn send(&mut self, req: Request<Body>) -> Answer {

@@ -361,10 +361,8 @@ async fn where_streams_run_out_more_connections_are_opened_and_closed_when_nobod
     let pair = Pair::with(Sandbox::new().await, &[], &streams).await;
     let open = async || {
         let page = crate::metrics::page(&pair.web).await;
-        let to_endpoints = page.lines().filter(|line| {
-            line.starts_with("tcp_open_connections{direction=\"outbound\"") && line.contains("peer=\"dst\"")
-        });
-        to_endpoints.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+        let to_endpoints = ["direction=\"outbound\"", "peer=\"dst\""];
+        crate::metrics::count(&page, "tcp_open_connections", &to_endpoints)
     };
     // As long as somebody may use the service, its endpoints are kept.
     let mut client = pair.client(Kind::Http2).await;

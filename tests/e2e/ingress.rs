@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use crate::application::App;
 use crate::client::{Answer, Client, Kind, empty};
 use crate::every_kind;
-use crate::metrics::page;
+use crate::metrics::{count, page};
 use crate::pair::{BB, Pair};
 use crate::policies::{add, balance, detect, opaque, opaque_route, outbound};
 use crate::raw::read_until;
@@ -227,10 +227,8 @@ every_kind! {
         io.write_all(b"SSH-2.0-x nobody knows this\r\n").await.unwrap();
         assert_eq!(crate::raw::read_to_end(&mut io).await, b"");
         until("the detections", async || {
-            let name = "outbound_tcp_detect_http_results_total{";
-            let of = |line: &str| line.starts_with(name) && line.contains("parent_name=\"ingress\"");
             let page = page(&pair.web).await;
-            page.lines().filter(|line| of(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>() == 3
+            count(&page, "outbound_tcp_detect_http_results_total", &["parent_name=\"ingress\""]) == 3
         }).await;
     }
 }

@@ -21,7 +21,7 @@ use crate::application::App;
 use crate::client::{Answer, Kind, full};
 use crate::every_kind;
 use crate::fickle::spoken;
-use crate::metrics::page;
+use crate::metrics::{count, page};
 use crate::pair::{BB, Pair};
 use crate::policies::{add, balance, outbound};
 use crate::sandbox::{Sandbox, until};
@@ -146,13 +146,6 @@ fn get(kind: Kind) -> &'static str {
     if kind == Kind::Grpc { "POST" } else { "GET" }
 }
 
-/// The sum of a family's samples that have this label.
-fn count(page: &str, family: &str, label: &str) -> usize {
-    let name = format!("{family}{{");
-    let of = |line: &&str| line.starts_with(&name) && line.contains(label);
-    page.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
-}
-
 every_kind! {
     async fn a_request_that_is_lost_is_sent_as_often_as_its_rule_says_and_no_more(kind: Kind) {
         // With a single endpoint it is waited for.
@@ -165,9 +158,9 @@ every_kind! {
             let spoken = if kind == Kind::Grpc { "grpc" } else { "http" };
             until("its counts", async || {
                 let page = page(&droppers.pair.web).await;
-                count(&page, &format!("outbound_{spoken}_route_retry_requests_total"), "") == usize::from(limit)
-                    && count(&page, &format!("outbound_{spoken}_route_retry_limit_exceeded_total"), "") == 1
-                    && count(&page, &format!("outbound_{spoken}_route_backend_requests_total"), "") == usize::from(limit) + 1
+                count(&page, &format!("outbound_{spoken}_route_retry_requests_total"), &[]) == u64::from(limit)
+                    && count(&page, &format!("outbound_{spoken}_route_retry_limit_exceeded_total"), &[]) == 1
+                    && count(&page, &format!("outbound_{spoken}_route_backend_requests_total"), &[]) == u64::from(limit) + 1
             }).await;
         }
     }
@@ -221,8 +214,8 @@ every_kind! {
         assert_eq!(droppers.begun(), 1 + RETRIES as usize);
         until("its counts", async || {
             let page = page(&droppers.pair.web).await;
-            count(&page, "route_actual_request_total", "rt_route=\"all\"") == 1 + RETRIES as usize
-                && count(&page, "route_retryable_total", "skipped=\"no_budget\"") == 1
+            count(&page, "route_actual_request_total", &["rt_route=\"all\""]) == 1 + u64::from(RETRIES)
+                && count(&page, "route_retryable_total", &["skipped=\"no_budget\""]) == 1
         }).await;
     }
 

@@ -142,6 +142,13 @@ pub async fn page(pod: &Pod) -> String {
     String::from_utf8(page.body.to_vec()).unwrap()
 }
 
+/// The sum of a family's samples that have all of these labels.
+pub fn count(page: &str, family: &str, labels: &[&str]) -> u64 {
+    let name = format!("{family}{{");
+    let of = |line: &&str| line.starts_with(&name) && labels.iter().all(|label| line.contains(label));
+    page.lines().filter(of).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
 /// The pair with the traffic of the recorded one: HTTP/1, HTTP/2, gRPC, an unmeshed caller, and an opaque
 /// service beside it.
 async fn after_traffic() -> (Pair, App) {

@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::application::App;
-use crate::client::{Answer, Kind, full, pieces};
+use crate::client::{Answer, Kind, full};
 use crate::every_kind;
 use crate::fickle::{Fickle, Reply, is_busy};
-use crate::metrics::page;
+use crate::metrics::{count, page};
 use crate::pair::{BB, Pair};
 use crate::policies::{add, balance, http_route, outbound};
 use crate::raw::read_until;
@@ -74,13 +74,6 @@ async fn post(fickle: &Fickle, kind: Kind, body: Vec<u8>) -> Answer {
     let mut client = fickle.pair.client(kind).await;
     let req = client.request("/").method("POST").body(full(body)).unwrap();
     client.send(req).await
-}
-
-/// The sum of a family's samples that have all of these labels.
-fn count(page: &str, family: &str, labels: &[&str]) -> u64 {
-    let name = format!("{family}{{");
-    let of = |line: &&str| line.starts_with(&name) && labels.iter().all(|label| line.contains(label));
-    page.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 every_kind! {
@@ -177,15 +170,7 @@ every_kind! {
         let fickle = profiled(&profile(vec![retryable], one), &[BUSY]).await;
         let mut client = fickle.pair.client(kind).await;
         for _ in 0..3 {
-            // Its length is not known beforehand.
-            let (tx, body) = pieces();
-            let req = client.request("/").method("POST").body(body).unwrap();
-            let sending = async move {
-                for _ in 0..5 {
-                    tx.send(vec![7; 16 * 1024].into()).await.unwrap();
-                }
-            };
-            let (answer, ()) = tokio::join!(client.send(req), sending);
+            let answer = client.upload("/", 5, vec![7; 16 * 1024], Duration::ZERO).await;
             assert!(is_busy(kind, &answer), "{answer:?}");
         }
         assert_eq!(fickle.sent().len(), 3);

@@ -10,10 +10,10 @@ use causeway::model::outbound::{Distribution, HttpRule, Retry};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Answer, Client, Kind, full, pieces, with_trailers};
+use crate::client::{Answer, Client, Kind, full, with_trailers};
 use crate::every_kind;
 use crate::fickle::{Fickle, Reply, is_busy};
-use crate::metrics::page;
+use crate::metrics::{count, page};
 use crate::pair::BB;
 use crate::policies::{add, balance, forward};
 use crate::sandbox::until;
@@ -60,11 +60,7 @@ every_kind! {
         let spoken = if kind == Kind::Grpc { "grpc" } else { "http" };
         until("their counts", async || {
             let page = page(&fickle.pair.web).await;
-            let count = |what: &str, labels: &str| {
-                let name = format!("outbound_{spoken}_route_{what}{{");
-                let of = |line: &&str| line.starts_with(&name) && line.contains(labels);
-                page.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
-            };
+            let count = |what: &str, label| count(&page, &format!("outbound_{spoken}_route_{what}"), &[label]);
             count("retry_requests_total", "") == 2
                 && count("retry_successes_total", "") == 1
                 && count("request_statuses_total", "") == 1
@@ -99,15 +95,7 @@ every_kind! {
         let mut client = fickle.pair.client(kind).await;
         assert!(is_busy(kind, &post(&mut client, vec![7; 64 * 1024 + 1]).await));
         assert_eq!(fickle.sent().len(), 1);
-        // Its length is not known beforehand.
-        let (tx, body) = pieces();
-        let req = client.request("/").method("POST").body(body).unwrap();
-        let sending = async move {
-            for _ in 0..5 {
-                tx.send(vec![7; 16 * 1024].into()).await.unwrap();
-            }
-        };
-        let (answer, ()) = tokio::join!(client.send(req), sending);
+        let answer = client.upload("/", 5, vec![7; 16 * 1024], Duration::ZERO).await;
         assert!(is_busy(kind, &answer), "{answer:?}");
         assert_eq!(fickle.sent().len(), 1);
         // The limit itself.
@@ -161,11 +149,7 @@ every_kind! {
 
     async fn an_attempt_counts_once_at_its_backend_whatever_comes_after_it(kind: Kind) {
         let spoken = if kind == Kind::Grpc { "grpc" } else { "http" };
-        let sum = |page: &str, what: &str, label: &str| {
-            let name = format!("outbound_{spoken}_route_{what}_total{{");
-            let of = |line: &&str| line.starts_with(&name) && line.contains(label);
-            page.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
-        };
+        let sum = |page: &str, what: &str, label| count(page, &format!("outbound_{spoken}_route_{what}_total"), &[label]);
         // A filter answers every other attempt.
         const REQUESTS: u64 = 30;
         let fickle = Fickle::new(&[BUSY]).await;
@@ -213,12 +197,8 @@ every_kind! {
         let backoff = Some(Backoff::new(5_000 * MS, 5_000 * MS, 0.0).unwrap());
         let fickle = retried(kind, Retry { backoff, max_body: 1_000, ..retry(kind, 2) }, &[BUSY]).await;
         let mut client = fickle.pair.client(kind).await;
-        // Its length is not known beforehand.
-        let (tx, body) = pieces();
-        let req = client.request("/").method("POST").body(body).unwrap();
-        let sending = async move { tx.send(vec![7; 1_001].into()).await.unwrap() };
         let began = Instant::now();
-        let (answer, ()) = tokio::join!(client.send(req), sending);
+        let answer = client.upload("/", 1, vec![7; 1_001], Duration::ZERO).await;
         assert!(is_busy(kind, &answer), "{answer:?}");
         assert!(began.elapsed() < 3_000 * MS, "{:?}", began.elapsed());
     }

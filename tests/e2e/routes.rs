@@ -15,7 +15,7 @@ use crate::client::{Kind, empty};
 use crate::every_kind;
 use crate::fickle::{Fickle, Reply, spoken};
 use crate::hello::client_hello;
-use crate::metrics::page;
+use crate::metrics::{count, page};
 use crate::pair::{BB, Pair};
 use crate::policies::{add, balance, by_path, forward, opaque_route, outbound};
 use crate::raw::read_to_end;
@@ -288,16 +288,9 @@ async fn connections_are_routed_by_the_server_that_tls_asks_for() {
     }
     until("their counts", async || {
         let page = page(&pair.web).await;
-        let count = |family: &str, rest: &str| {
-            let of = |line: &&str| line.starts_with(family) && line.contains(rest);
-            page.lines()
-                .filter(of)
-                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-                .sum::<u64>()
-        };
-        count("outbound_tls_route_open_total{", "") == 5
-            && count("outbound_tls_route_close_total{", "error=\"forbidden\"") == 1
-            && count("causeway_faults_total{", "no-server-name") == 2
+        count(&page, "outbound_tls_route_open_total", &[]) == 5
+            && count(&page, "outbound_tls_route_close_total", &["error=\"forbidden\""]) == 1
+            && count(&page, "causeway_faults_total", &["no-server-name"]) == 2
     })
     .await;
     pair.world.script().endpoints(BB, &add(vec![Endpoint::plain(one.addr)]));

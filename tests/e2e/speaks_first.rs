@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::application::App;
 use crate::client::{Client, Kind};
 use crate::every_kind;
-use crate::metrics::page;
+use crate::metrics::{count, page};
 use crate::pair::{BB, Pair};
 use crate::policies::{
     Speaks, add, balance, detect, everyone, http_route, identified, opaque_route, outbound, routed, server,
@@ -52,9 +52,7 @@ async fn greeting(pod: &Pod) -> App {
 
 /// How often the application's side counted something, over all labels.
 async fn counted(pod: &Pod, family: &str, label: &str) -> u64 {
-    let page = page(pod).await;
-    let lines = page.lines().filter(|line| line.starts_with(&format!("{family}{{")) && line.contains(label));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    count(&page(pod).await, family, &[label])
 }
 
 /// Connections to the application's port that were let in as opaque, or not.

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use causeway::model::outbound::{Distribution, HttpRule, Timeouts};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::client::{Client, Kind, pieces};
+use crate::client::{Client, Kind};
 use crate::every_kind;
 use crate::fickle::{Fickle, Reply};
 use crate::metrics::page;
@@ -29,22 +28,6 @@ async fn limited(kind: Kind, timeouts: Timeouts, replies: &[Reply]) -> Fickle {
     rule.terms.timeouts = timeouts;
     fickle.rule(kind, rule);
     fickle
-}
-
-/// Sends a request in so many pieces, so long one after the other.
-async fn upload(client: &mut Client, path: &str, count: usize, pause: Duration) -> crate::client::Answer {
-    let (tx, body) = pieces();
-    let req = client.request(path).method("POST").body(body).unwrap();
-    let sending = async move {
-        for _ in 0..count {
-            sleep(pause).await;
-            if tx.send(Bytes::from_static(b"piece")).await.is_err() {
-                return;
-            }
-        }
-    };
-    let (answer, ()) = tokio::join!(client.send(req), sending);
-    answer
 }
 
 /// How an answer ends whose head and first piece have come: the code in trailers, or none where it broke.
@@ -87,10 +70,10 @@ every_kind! {
         let fickle = limited(kind, limits(None, Some(LIMIT), None), &[Reply::Echo]).await;
         let mut client = fickle.pair.client(kind).await;
         // Longer than the limit in all.
-        upload(&mut client, "/", 5, LIMIT / 4).await.assert_answered();
+        client.upload("/", 5, "piece", LIMIT / 4).await.assert_answered();
         let fickle = limited(kind, limits(Some(LIMIT), None, None), &[Reply::Echo]).await;
         let mut client = fickle.pair.client(kind).await;
-        upload(&mut client, "/", 5, LIMIT / 4).await.assert_refused(kind, 504, "4");
+        client.upload("/", 5, "piece", LIMIT / 4).await.assert_refused(kind, 504, "4");
         assert_eq!(fickle.sent().len(), 0);
     }
 
@@ -117,9 +100,9 @@ every_kind! {
         let began = Instant::now();
         assert!(ending(&mut client, "/").await.is_ok());
         assert!(began.elapsed() > LIMIT);
-        upload(&mut client, "/", 6, LIMIT / 4).await.assert_answered();
+        client.upload("/", 6, "piece", LIMIT / 4).await.assert_answered();
         // A request that stops in the middle.
-        let answer = upload(&mut client, "/", 2, 3 * LIMIT).await;
+        let answer = client.upload("/", 2, "piece", 3 * LIMIT).await;
         answer.assert_refused(kind, 504, "4");
         assert_eq!(answer.header("causeway-reason"), Some("idle-timeout"));
     }
