@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use tokio::task::JoinHandle;
 
+use crate::idle::deployment;
 use crate::load::{Kind, Load, Tally};
 use crate::mesh::Mesh;
 
@@ -29,17 +30,7 @@ pub(crate) fn dead() -> Duration {
 }
 
 /// Where the requests come from.
-pub(crate) const CALLER: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: caller, namespace: mc-demo}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: caller}}
-  template:
-    metadata: {labels: {app: caller}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
-";
+pub(crate) const CALLER: &str = deployment!("caller", 1);
 
 /// Requests of both methods that run, at a rate each.
 pub(crate) struct Calls(Vec<(Arc<Load>, JoinHandle<Tally>)>);

@@ -1,67 +1,39 @@
 //! Proxies that are told to end while requests pass: none that was accepted fails.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use causeway::demo::cluster::Plan;
 use causeway::demo::kubelet::PROXY;
-use causeway::demo::manifests::Manifests;
 use causeway::demo::world::Running;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
+use crate::idle::{deployment, service};
 use crate::load::{Kind, Load, RATE, STUCK, Seen, Sender, Tally, serve};
-use crate::mesh::{DEADLINE, Mesh, network};
+use crate::mesh::{DEADLINE, Files, Mesh, plan};
 
 const PORT: u16 = 9001;
 
 /// As the pods' annotation says.
 const GRACE: Duration = Duration::from_secs(4);
 
-const MANIFESTS: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: drained, namespace: mc-demo}
-spec:
-  replicas: 4
-  selector: {matchLabels: {app: drained}}
-  template:
-    metadata: {labels: {app: drained}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: caller, namespace: mc-demo}
-spec:
-  replicas: 5
-  selector: {matchLabels: {app: caller}}
-  template:
-    metadata: {labels: {app: caller}, annotations: {config.linkerd.io/shutdown-grace-period: 4s}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: drained, namespace: mc-demo}
-spec:
-  ports: [{name: http, port: 9001, targetPort: 9001}]
-  selector: {app: drained}
-";
-
-const EAST: &[(&str, &str)] = &[
+const EAST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
-    ("02-drained.yaml", MANIFESTS),
+    ("02-drained.yaml", deployment!("drained", 4)),
+    ("03-service.yaml", service!("drained")),
+    (
+        "04-caller.yaml",
+        deployment!("caller", 5, "annotations: {config.linkerd.io/shutdown-grace-period: 4s}"),
+    ),
 ];
 
 const KINDS: [Kind; 3] = [Kind::Http1, Kind::Http2, Kind::Grpc];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_accepted_request_fails_when_either_proxy_is_told_to_end() {
-    let manifests = Manifests { cluster: "east", files: EAST };
-    let control = Ipv4Addr::new(172, 31, 255, 11).into();
-    let plan = Plan { manifests, control, pods: network(22), services: network(23) };
-    let Some(mut mesh) = Mesh::of(&[plan], |_| None).await else { return };
+    let Some(mut mesh) = Mesh::of(&[plan(EAST)], |_| None).await else { return };
     let seen = Seen::default();
     for (number, pod) in pods(&mesh, "drained").enumerate() {
         serve(pod.pod.namespace(), number, PORT, &seen);

@@ -1,15 +1,13 @@
 //! A policy that is put into the folder, changed and taken away again: how soon the application is behind it, and what
 //! `causeway explain` says of it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
-use causeway::demo::cluster::Plan;
-use causeway::demo::manifests::Manifests;
 use tokio::time::Instant;
 
-use crate::mesh::{Mesh, network, request, serve_http};
+use crate::mesh::{Mesh, plan, request, serve_http};
 use crate::rotation::EAST;
 
 const HTTP: u16 = 9001;
@@ -39,10 +37,7 @@ spec:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_of_the_folder_is_in_force_within_a_second_and_explained() {
-    let manifests = Manifests { cluster: "east", files: EAST };
-    let control = Ipv4Addr::new(172, 31, 255, 11).into();
-    let plan = Plan { manifests, control, pods: network(22), services: network(23) };
-    let Some(mut mesh) = Mesh::of(&[plan], |_| None).await else { return };
+    let Some(mut mesh) = Mesh::of(&[plan(EAST)], |_| None).await else { return };
     let asked: Vec<_> = mesh.world.pods().iter().filter(|pod| pod.listed.owner.name == "asked").collect();
     let _apps: Vec<_> = asked.iter().map(|pod| serve_http(pod.pod.namespace(), HTTP, "answered")).collect();
     let first = mesh.world.pods().iter().position(|pod| pod.listed.owner.name == "asked").unwrap();

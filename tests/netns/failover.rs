@@ -4,44 +4,25 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use causeway::demo::cluster::Plan;
 use causeway::demo::kubelet::PROXY;
-use causeway::demo::manifests::Manifests;
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::deaths::{CALLER, Calls, LAST_FAILURE, busy, dead, in_full};
+use crate::idle::{deployment, service};
 use crate::load::{Kind, RATE, Seen, Tally, serve_at_once};
-use crate::mesh::{Mesh, network, reference};
+use crate::mesh::{Files, Mesh, plan, reference};
 
 const PORT: u16 = 9001;
 
 /// It is used so soon after its return.
 const USED_AGAIN: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(2);
-const SERVER: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: server, namespace: mc-demo}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: server}}
-  template:
-    metadata: {labels: {app: server}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: server, namespace: mc-demo}
-spec:
-  ports: [{name: http, port: 9001, targetPort: 9001}]
-  selector: {app: server}
-";
-
-const EAST: &[(&str, &str)] = &[
+const EAST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
-    ("02-server.yaml", SERVER),
-    ("03-caller.yaml", CALLER),
+    ("02-server.yaml", deployment!("server", 3)),
+    ("03-service.yaml", service!("server")),
+    ("04-caller.yaml", CALLER),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -88,10 +69,7 @@ struct Stage {
 
 impl Stage {
     async fn set(proxy: Option<PathBuf>) -> Option<Self> {
-        let manifests = Manifests { cluster: "east", files: EAST };
-        let control = Ipv4Addr::new(172, 31, 255, 11).into();
-        let plan = Plan { manifests, control, pods: network(22), services: network(23) };
-        let mesh = Mesh::of(&[plan], |_| proxy.clone()).await?;
+        let mesh = Mesh::of(&[plan(EAST)], |_| proxy.clone()).await?;
         let seen = Seen::default();
         let servers = mesh.world.pods().iter().filter(|running| running.listed.owner.name == "server");
         let mut pods = Vec::new();

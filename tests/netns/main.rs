@@ -14,6 +14,7 @@ mod drain;
 mod explain;
 mod failover;
 mod gateway;
+mod idle;
 mod ingress;
 mod injected;
 mod iptables;

@@ -197,13 +197,16 @@ pub(crate) fn launcher(folder: &Path) -> PathBuf {
 
 /// East and west with these manifests.
 pub(crate) fn plans(east: Files, west: Files) -> [Plan; 2] {
-    let control = |last: u8| IpAddr::from(Ipv4Addr::new(172, 31, 255, last));
-    let east = Manifests { cluster: "east", files: east };
-    let west = Manifests { cluster: "west", files: west };
-    [
-        Plan { manifests: east, control: control(11), pods: network(22), services: network(23) },
-        Plan { manifests: west, control: control(12), pods: network(42), services: network(43) },
-    ]
+    let control = Ipv4Addr::new(172, 31, 255, 12).into();
+    let manifests = Manifests { cluster: "west", files: west };
+    [plan(east), Plan { manifests, control, pods: network(42), services: network(43) }]
+}
+
+/// East alone.
+pub(crate) fn plan(east: Files) -> Plan {
+    let control = Ipv4Addr::new(172, 31, 255, 11).into();
+    let manifests = Manifests { cluster: "east", files: east };
+    Plan { manifests, control, pods: network(22), services: network(23) }
 }
 
 /// The reference proxy, where one is named and can run.

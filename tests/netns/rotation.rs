@@ -4,15 +4,13 @@
 //! Ordinarily leaves are renewed every two seconds for some seconds; with `CAUSEWAY_ROTATION=full` every 30 s for three
 //! minutes, and the last streams of the refused peer are waited for.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use causeway::control::ca::{Anchor, Authority};
-use causeway::demo::cluster::Plan;
 use causeway::demo::kubelet::PROXY;
-use causeway::demo::manifests::Manifests;
 use causeway::demo::node::{self, ADMIN};
 use causeway::demo::world::Running;
 use causeway::model::WorkloadId;
@@ -27,46 +25,21 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::drain::within;
+use crate::idle::{deployment, service};
 use crate::load::{Kind, Load, Seen, serve};
-use crate::mesh::{DEADLINE, Mesh, network, serve_echo};
+use crate::mesh::{DEADLINE, Files, Mesh, plan, serve_echo};
 
 const HTTP: u16 = 9001;
 const OPAQUE: u16 = 9002;
 /// The proxies' own.
 const DIRECT: u16 = 4143;
 
-const MANIFESTS: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: asked, namespace: mc-demo}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: asked}}
-  template:
-    metadata: {labels: {app: asked}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: caller, namespace: mc-demo}
-spec:
-  selector: {matchLabels: {app: caller}}
-  template:
-    metadata: {labels: {app: caller}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: asked, namespace: mc-demo}
-spec:
-  ports: [{name: http, port: 9001, targetPort: 9001}]
-  selector: {app: asked}
-";
-
 /// Two pods that are asked, one that asks, and no policy of their own.
-pub(crate) const EAST: &[(&str, &str)] = &[
+pub(crate) const EAST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
-    ("02-asked.yaml", MANIFESTS),
+    ("02-asked.yaml", deployment!("asked", 2)),
+    ("03-service.yaml", service!("asked")),
+    ("04-caller.yaml", deployment!("caller", 1)),
 ];
 
 /// How often leaves are renewed, and for how long that goes on before the issuer is replaced.
@@ -79,9 +52,6 @@ fn pace() -> (Duration, Duration, bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_issuer_and_anchor_rotate_under_load_and_who_has_no_anchor_has_to_go() {
     let (every, first, full) = pace();
-    let manifests = Manifests { cluster: "east", files: EAST };
-    let control = Ipv4Addr::new(172, 31, 255, 11).into();
-    let plan = Plan { manifests, control, pods: network(22), services: network(23) };
     let env = |folder: &Path| {
         let refresh = format!("{}s", every.as_secs());
         vec![
@@ -90,7 +60,7 @@ async fn certificates_issuer_and_anchor_rotate_under_load_and_who_has_no_anchor_
             ("LINKERD2_PROXY_IDENTITY_MAX_REFRESH".to_owned(), refresh),
         ]
     };
-    let Some(mesh) = Mesh::with_env(&[plan], env).await else { return };
+    let Some(mesh) = Mesh::with_env(&[plan(EAST)], env).await else { return };
     let certs = Certs::new(mesh.folder());
     let proxies = processes(&mesh).await;
     assert_eq!(proxies.len(), 3);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::deaths::{CALLER, Calls, LAST_FAILURE, busy, dead, in_full};
+use crate::idle::{deployment, service};
 use crate::load::{Failure, Kind, RATE, Seen, Tally, serve_at_once};
 use crate::mesh::{Files, Mesh, plans, reference};
 
@@ -29,24 +30,8 @@ const SHIFTED: Duration = Duration::from_secs(5);
 const BACK: Duration = Duration::from_secs(15);
 
 /// The same in both clusters.
-const SERVER: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: server, namespace: mc-demo}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: server}}
-  template:
-    metadata: {labels: {app: server}}
-    spec: {containers: [{name: idle, image: 'buoyantio/bb:v0.0.6', args: [terminus, '--h1-server-port=8080']}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: server, namespace: mc-demo, labels: {mirror.linkerd.io/exported: remote-discovery}}
-spec:
-  ports: [{name: http, port: 9001, targetPort: 9001}]
-  selector: {app: server}
-";
+const SERVER: &str = deployment!("server", 1);
+const SERVICE: &str = service!("server", "labels: {mirror.linkerd.io/exported: remote-discovery}");
 
 const CANARY: &str = "
 apiVersion: gateway.networking.k8s.io/v1
@@ -63,13 +48,15 @@ spec:
 const IN_EAST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
     ("02-server.yaml", SERVER),
+    ("03-service.yaml", SERVICE),
 ];
 
 const IN_WEST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/west/01-namespace.yaml")),
     ("02-link.yaml", include_str!("../../examples/guide/west/02-link.yaml")),
     ("03-server.yaml", SERVER),
-    ("04-caller.yaml", CALLER),
+    ("04-service.yaml", SERVICE),
+    ("05-caller.yaml", CALLER),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +133,7 @@ impl Stage {
     /// Writes the route anew, for the other requests as they come.
     fn weigh(&self, here: u32, there: u32) {
         let route = CANARY.replace("LOCAL", &here.to_string()).replace("REMOTE", &there.to_string());
-        std::fs::write(self.mesh.world.manifests("west").join("05-canary.yaml"), route).unwrap();
+        std::fs::write(self.mesh.world.manifests("west").join("06-canary.yaml"), route).unwrap();
     }
 
     async fn until_back(&self) -> Option<Duration> {
