@@ -245,9 +245,10 @@ pub(crate) fn step_back() {
     rustix::process::nice(19).unwrap();
 }
 
-/// How long latencies are gathered before an attack, and in a whole run at least during it.
+/// How long latencies are gathered before an attack, and in a whole run at least during it. An ordinary run is judged by
+/// [`noise`], and only warms up meanwhile.
 fn calm() -> Duration {
-    Duration::from_secs(if full() { 5 } else { 2 })
+    Duration::from_millis(if full() { 5_000 } else { 500 })
 }
 
 /// Latencies below this say nothing where application, honest neighbour and attackers share a processor; nor do higher

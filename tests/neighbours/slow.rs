@@ -45,7 +45,7 @@ fn slow(name: &str, path: &str, window: u32) {
 
 /// Those who have asked read little, and stay for a while.
 fn besiege(name: &str, side: Side, begin: impl AsyncFn(&World) -> Vec<TcpStream> + Sync) {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     let direction = if side == Side::Outbound { "outbound" } else { "inbound" };
     let (name, counted) = (format!("{name} ({direction})"), &[(direction, "answer-unread")]);
     Siege::new(&name, side, counted).over_http2().run(&world, |world| {
@@ -99,7 +99,7 @@ fn http1_answers_that_are_read_slowly() {
 /// The body of such a request may be under way still: that must not keep the stream.
 #[test]
 fn who_is_given_up_while_asking_is_told() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     for side in [Side::Inbound, Side::Outbound] {
         let resets = Arc::<AtomicUsize>::default();
         world.runtime.block_on(async {

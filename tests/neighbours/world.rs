@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::app;
 use crate::control;
@@ -48,11 +48,33 @@ pub(crate) struct World {
     lone: LonePod,
     folder: TempDir,
     changes: Vec<(String, String)>,
-    /// Tests measure, so they run one after the other. A decoy is part of its test.
-    _alone: Option<MutexGuard<'static, ()>>,
+    /// A decoy is part of its test.
+    _turn: Option<Turn>,
 }
 
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Tests measure, so they take turns.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+/// Lasts for as long as it is kept.
+enum Turn {
+    Alone {
+        _turn: RwLockWriteGuard<'static, ()>,
+    },
+    /// Others of this kind run meanwhile.
+    Shared {
+        _turn: RwLockReadGuard<'static, ()>,
+    },
+}
+
+impl Turn {
+    fn alone() -> Self {
+        Self::Alone { _turn: TURNS.blocking_write() }
+    }
+
+    fn shared() -> Self {
+        Self::Shared { _turn: TURNS.blocking_read() }
+    }
+}
 
 /// Whether everything is to be run as large as it is meant, which takes minutes.
 pub(crate) fn full() -> bool {
@@ -75,13 +97,21 @@ impl World {
         Self::with(None, &[])
     }
 
+    /// For attacks that wait nearly all of their time: in an ordinary run others like it may go on meanwhile.
+    pub(crate) fn beside_others() -> Option<Self> {
+        if full() { Self::new() } else { Self::begin(Turn::shared(), None, &[]) }
+    }
+
     /// A proxy with so few descriptors, and some variables set otherwise.
     pub(crate) fn with(descriptors: Option<usize>, changes: &[(&str, &str)]) -> Option<Self> {
-        let alone = Some(ALONE.blocking_lock());
+        Self::begin(Turn::alone(), descriptors, changes)
+    }
+
+    fn begin(turn: Turn, descriptors: Option<usize>, changes: &[(&str, &str)]) -> Option<Self> {
         // Everybody else is on another machine.
         stay_on(Pid::from_raw(0), LAST);
         let changes = changes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let world = Self::start(descriptors, changes, alone, None)?;
+        let world = Self::start(descriptors, changes, Some(turn), None)?;
         stay_on(Pid::from_raw(world.proxy.id().cast_signed()), FIRST);
         Some(world)
     }
@@ -98,7 +128,7 @@ impl World {
     fn start(
         descriptors: Option<usize>,
         changes: Vec<(String, String)>,
-        alone: Option<MutexGuard<'static, ()>>,
+        turn: Option<Turn>,
         far_side: Option<Handle>,
     ) -> Option<Self> {
         let lone = LonePod::new()?;
@@ -120,7 +150,7 @@ impl World {
         let attackers =
             Builder::new_multi_thread().worker_threads(2).on_thread_start(step_back).enable_all().build();
         let runtime = attackers.unwrap();
-        let world = Self { proxy, runtime, far_side, ca, lone, folder, changes, _alone: alone };
+        let world = Self { proxy, runtime, far_side, ca, lone, folder, changes, _turn: turn };
         world.until("the proxy serves", || world.try_get(Side::Inbound) && world.try_get(Side::Outbound));
         Some(world)
     }
