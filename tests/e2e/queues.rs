@@ -12,31 +12,29 @@ use crate::pair::{BB, Pair};
 use crate::policies::{add, none};
 use crate::sandbox::{Sandbox, within};
 
+/// While one request waits for its answer another is refused, and after it none is.
+async fn waits_alone(pair: &Pair, kind: Kind) {
+    let (mut first, mut second) = (pair.client(kind).await, pair.client(kind).await);
+    let (held, ()) = tokio::join!(first.get("/held"), async {
+        within("the first request", pair.app.state.held.notified()).await;
+        second.get("/").await.assert_refused(kind, 503, "14");
+        pair.app.state.release.notify_one();
+    });
+    held.assert_answered();
+    pair.get(kind).await.assert_answered();
+}
+
 every_kind! {
     async fn no_more_outbound_requests_wait_for_answers_than_allowed(kind: Kind) {
         let limit = [("LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT", "1")];
         let pair = Pair::with(Sandbox::new().await, &limit, &[]).await;
-        let (mut first, mut second) = (pair.client(kind).await, pair.client(kind).await);
-        let (held, ()) = tokio::join!(first.get("/held"), async {
-            within("the first request", pair.app.state.held.notified()).await;
-            second.get("/").await.assert_refused(kind, 503, "14");
-            pair.app.state.release.notify_one();
-        });
-        held.assert_answered();
-        pair.get(kind).await.assert_answered();
+        waits_alone(&pair, kind).await;
     }
 
     async fn no_more_inbound_requests_wait_for_answers_than_allowed(kind: Kind) {
         let limit = [("LINKERD2_PROXY_INBOUND_MAX_IN_FLIGHT", "1")];
         let pair = Pair::with(Sandbox::new().await, &[], &limit).await;
-        let (mut first, mut second) = (pair.client(kind).await, pair.client(kind).await);
-        let (held, ()) = tokio::join!(first.get("/held"), async {
-            within("the first request", pair.app.state.held.notified()).await;
-            second.get("/").await.assert_refused(kind, 503, "14");
-            pair.app.state.release.notify_one();
-        });
-        held.assert_answered();
-        pair.get(kind).await.assert_answered();
+        waits_alone(&pair, kind).await;
     }
 
     async fn no_more_requests_wait_for_an_endpoint_than_the_queue_holds(kind: Kind) {
