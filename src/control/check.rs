@@ -13,8 +13,10 @@ use super::index::{ObjectName, Settings, Snapshot};
 use super::manifest::{Assembled, Link, Meta, Note, Object, Problem};
 
 mod clients;
+mod exports;
 mod extent;
 mod links;
+mod networks;
 mod policy;
 pub mod trust;
 
@@ -106,7 +108,7 @@ checks! {
     NETWORKS: "pod-networks", Error, Folders, "pods of linked clusters have addresses of their own",
         "give the clusters pod networks that do not overlap (causeway control --pod-network), or mirror through the \
          gateway only";
-    EXPORTS: "export-namespace", Warning, Folders, "exported Services have their namespace everywhere",
+    EXPORTS: "export-namespace", Error, Folders, "exported Services have their namespace everywhere",
         "make the namespace in the cluster that mirrors, or let it be made: --enable-namespace-creation";
     CLIENTS: "client-meshed", Error, Folders, "clients of pod-to-pod Services are meshed",
         "inject the client: annotation linkerd.io/inject: enabled";
@@ -158,6 +160,12 @@ pub struct Cluster {
     pub asked: bool,
     pub assembled: Assembled,
     pub settings: Settings,
+    /// How many files with manifests it holds.
+    pub files: usize,
+    /// Whether its control plane is known to have run: it answers, or has given out addresses.
+    pub ran: bool,
+    /// Why those addresses cannot be read.
+    pub unknown: Option<Problem>,
     pub facts: Facts,
     /// `None` with problems, and where it was not asked about.
     pub snapshot: Option<Arc<Snapshot>>,
@@ -196,16 +204,17 @@ pub fn run(clusters: &[Cluster], now: std::time::SystemTime, extent: &mut Extent
         links::agree(cluster, &mut findings);
         clients::meshed(cluster, extent, &mut findings);
     }
+    if clusters.iter().any(|cluster| cluster.asked) {
+        extent.compared(LINK);
+    }
     let joined: Vec<Joined<'_>> = asked().flat_map(|cluster| joined(cluster, clusters)).collect();
     for joined in &joined {
-        for check in [NAMESPACES, EXPORTS] {
-            extent.compared(check);
-        }
+        links::addressed(joined, extent, &mut findings);
         links::agree_with_target(joined, &mut findings);
-        links::control_namespaces(joined, &mut findings);
-        links::namespaces(joined, &mut findings);
+        links::control_namespaces(joined, extent, &mut findings);
+        exports::namespaces(joined, extent, &mut findings);
     }
-    links::networks(&joined, extent, &mut findings);
+    networks::apart(&joined, extent, &mut findings);
     trust::anchors(&joined, extent, &mut findings);
     trust::issuers(clusters, now, extent, &mut findings);
     findings
@@ -239,6 +248,9 @@ fn joined<'a>(source: &'a Cluster, clusters: &'a [Cluster]) -> Vec<Joined<'a>> {
         let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
         let remote = documents.secrets.get(&secret)?.1.remote.as_ref()?;
         let target = clusters.get(*source.targets.get(&remote.value)?.as_ref().ok()?)?;
+        if std::ptr::eq(target, source) {
+            return None;
+        }
         Some(Joined { source, meta, link, target })
     });
     found.collect()

@@ -96,6 +96,8 @@ pub struct Reading {
     pub assembled: Assembled,
     /// `None` until the cluster's control plane has given out addresses, or where they cannot be read.
     pub allocations: Option<Allocations>,
+    /// Why they cannot be read.
+    pub unknown: Option<Problem>,
     /// How many files were read.
     pub files: usize,
 }
@@ -104,8 +106,11 @@ pub struct Reading {
 pub fn read(folder: &Path, mirror_namespace: &str) -> io::Result<Reading> {
     let mut tree = tree::Tree::new(folder.to_owned());
     tree.refresh(&BTreeSet::new())?;
-    let allocations = store::load(folder).unwrap_or_default();
-    Ok(Reading { assembled: tree.assemble(mirror_namespace), allocations, files: tree.files() })
+    let (allocations, unknown) = match store::load(folder) {
+        Ok(allocations) => (allocations, None),
+        Err(error) => (None, Some(look::addresses_problem(folder, &error))),
+    };
+    Ok(Reading { assembled: tree.assemble(mirror_namespace), allocations, unknown, files: tree.files() })
 }
 
 /// A folder that is followed until this is dropped.

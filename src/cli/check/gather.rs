@@ -74,11 +74,13 @@ fn asked(
     });
     let mut cluster = unasked(path, reading, settings);
     let facts = told.map(|told| told.facts.clone()).unwrap_or(cluster.facts);
-    cluster = Cluster { name, asked: true, facts, snapshot, trust, ..cluster };
+    let ran = cluster.ran || told.is_some();
+    cluster = Cluster { name, asked: true, ran, facts, snapshot, trust, ..cluster };
     Some(cluster)
 }
 
 fn unasked(path: &Path, reading: Reading, settings: Settings) -> Cluster {
+    let ran = reading.allocations.is_some() || reading.unknown.is_some();
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     let facts = reading.allocations.map_or_else(Facts::default, |told| Facts {
         control_namespace: text(&told.control_namespace),
@@ -92,6 +94,9 @@ fn unasked(path: &Path, reading: Reading, settings: Settings) -> Cluster {
         asked: false,
         assembled: reading.assembled,
         settings,
+        files: reading.files,
+        ran,
+        unknown: reading.unknown,
         facts,
         snapshot: None,
         targets: BTreeMap::new(),

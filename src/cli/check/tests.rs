@@ -104,13 +104,13 @@ async fn findings_are_printed_with_name_place_and_remedy_and_as_json() {
 #[tokio::test]
 async fn warnings_count_only_if_asked_to() {
     let guide = Guide::new();
-    guide.spoil("west/01-namespace.yaml", "name: mc-demo", "name: other");
-    guide.spoil("west/03-slow-cooker.yaml", "namespace: mc-demo", "namespace: other");
-    guide.spoil("west/04-slow-cooker-evil.yaml", "namespace: mc-demo", "namespace: other");
-    guide.one("export-namespace", Warning, &["mc-demo/bb", "--enable-namespace-creation"]).await;
+    let link = fs::read_to_string(guide.path("west/02-link.yaml")).unwrap();
+    let discovery = link.split("---\n").nth(1).unwrap();
+    let old = discovery.replace("-target", "-old").replace("cluster-name: target", "cluster-name: old");
+    fs::write(guide.path("west/old.yaml"), old).unwrap();
+    guide.one("link-agrees", Warning, &["no Link with the targetClusterName old"]).await;
     assert!(printed(&guide.args(&[])).await.0);
     assert!(!printed(&guide.args(&["--strict"])).await.0);
-    assert_eq!(guide.found(&["--enable-namespace-creation"]).await, []);
 }
 
 #[tokio::test]

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    AGREES, Cluster, EXPORTS, Extent, Finding, Joined, LINK, MANIFESTS, NAMESPACES, NETWORKS, is_counting,
-};
-use crate::control::index::{self, ObjectName};
+use super::{AGREES, Cluster, Extent, Finding, Joined, LINK, MANIFESTS, NAMESPACES, exports, is_counting};
+use crate::control::index::ObjectName;
 use crate::control::manifest::workload::At;
 use crate::control::manifest::{Link, Meta, Secret};
 
@@ -13,23 +11,55 @@ const CLUSTER_NAME: &str = "multicluster.linkerd.io/cluster-name";
 const TRUST_DOMAIN: &str = "multicluster.linkerd.io/trust-domain";
 const CLUSTER_DOMAIN: &str = "multicluster.linkerd.io/cluster-domain";
 
-/// Credentials that lead nowhere, or to a folder whose manifests cannot take effect.
+/// Credentials that lead nowhere, to no cluster, or to a folder whose manifests cannot take effect.
 pub(super) fn reachable(cluster: &Cluster, clusters: &[Cluster], findings: &mut Vec<Finding>) {
     let mut told = BTreeSet::new();
     for remote in remotes(cluster) {
-        match cluster.targets.get(&remote.value) {
+        let mut wrong = |why: &str| {
+            let found = format!("the kubeconfig's server {} leads {why}", remote.value);
+            findings.push(LINK.finding(found, &remote.at));
+        };
+        let target = match cluster.targets.get(&remote.value) {
             Some(Err(why)) => {
-                let found = format!("the kubeconfig's server {} leads nowhere: {why}", remote.value);
-                findings.push(LINK.finding(found, &remote.at));
+                wrong(&format!("nowhere: {why}"));
+                continue;
             }
-            // One that was asked about tells its problems itself.
-            Some(Ok(target)) if !clusters[*target].asked && told.insert(*target) => {
-                let problems = &clusters[*target].assembled.problems;
-                findings.extend(problems.iter().map(|problem| MANIFESTS.problem(problem)));
-            }
-            _ => {}
+            Some(Ok(target)) if told.insert(*target) => &clusters[*target],
+            _ => continue,
+        };
+        if std::ptr::eq(target, cluster) {
+            wrong("to the cluster's own folder");
+        } else if target.asked {
+            // It tells its problems itself.
+        } else if target.files == 0 {
+            wrong(&format!("to no cluster: {} holds no manifests", target.folder.display()));
+        } else {
+            let problems = target.assembled.problems.iter().chain(&target.unknown);
+            findings.extend(problems.map(|problem| MANIFESTS.problem(problem)));
         }
     }
+}
+
+/// Pods have addresses once their control plane has given out some. Where no other one has run yet either, nothing is
+/// the matter with that.
+pub(super) fn addressed(joined: &Joined<'_>, extent: &mut Extent, findings: &mut Vec<Finding>) {
+    let Joined { source, meta, target, .. } = joined;
+    if target.ran || !exports::is_flat(joined) || !wants_addresses(target) {
+        return;
+    }
+    let found = format!("the pods of {} have no addresses yet: its control plane never ran", target.name);
+    if !source.ran {
+        return extent.missing(LINK, found);
+    }
+    let remedy = format!("start it: causeway control {}", target.folder.display());
+    findings.push(Finding { remedy, ..LINK.warning(found, &meta.at) });
+}
+
+/// Whether there are pods, and none has an address by its manifest, as those that an API server printed do.
+fn wants_addresses(cluster: &Cluster) -> bool {
+    let documents = &cluster.assembled.documents;
+    let any = !documents.pods.is_empty() || documents.workloads().next().is_some();
+    any && documents.pods.values().all(|(_, pod)| pod.status.ips.is_empty())
 }
 
 fn remotes(cluster: &Cluster) -> impl Iterator<Item = &At<String>> {
@@ -50,8 +80,8 @@ fn discovery<'a>(cluster: &'a Cluster, name: &str) -> Vec<(&'a Meta, &'a Secret)
         .collect()
 }
 
-/// Whether pods are reached without the gateway.
-fn is_flat(link: &Link) -> bool {
+/// Whether pods may be reached without the gateway.
+fn asks_for_flat(link: &Link) -> bool {
     !link.remote_discovery_selector.is_empty() || !link.federated_selector.is_empty()
 }
 
@@ -66,7 +96,7 @@ pub(super) fn agree(cluster: &Cluster, findings: &mut Vec<Finding>) {
             findings.push(AGREES.finding(found, &meta.at));
         }
         let secrets = discovery(cluster, name);
-        if secrets.is_empty() && is_flat(link) {
+        if secrets.is_empty() && asks_for_flat(link) {
             let found = format!(
                 "Link {} has no credentials for discovery: no Secret in namespace {} has the label \
                  {CLUSTER_NAME}: {name}, so its pods are never found",
@@ -77,37 +107,40 @@ pub(super) fn agree(cluster: &Cluster, findings: &mut Vec<Finding>) {
         let mirror = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
         let mirror = documents.secrets.get(&mirror).and_then(|(_, secret)| secret.remote.as_ref());
         for (secret_meta, secret) in secrets {
-            findings.extend(compare(meta, link, mirror, secret_meta, secret));
+            let name = &meta.name.name;
+            findings.extend(compare(name, link, secret_meta));
+            if let (Some(mirror), Some(remote)) = (mirror, &secret.remote)
+                && !is_one_folder(cluster, mirror, remote)
+            {
+                let found = format!(
+                    "Link {name} mirrors {}, and its pods are looked for in {}",
+                    mirror.value, remote.value
+                );
+                findings.push(AGREES.finding(found, &remote.at));
+            }
         }
     }
     stale(cluster, &names, findings);
 }
 
-fn compare(
-    meta: &Meta,
-    link: &Link,
-    mirror: Option<&At<String>>,
-    secret_meta: &Meta,
-    secret: &Secret,
-) -> Vec<Finding> {
+/// A folder may be spelled in many ways.
+fn is_one_folder(cluster: &Cluster, one: &At<String>, other: &At<String>) -> bool {
+    let target = |url: &At<String>| cluster.targets.get(&url.value).and_then(|target| target.as_ref().ok());
+    one.value == other.value || target(one).is_some_and(|found| target(other) == Some(found))
+}
+
+/// What the Secret for discovery says, and what the Link does.
+fn compare(name: &str, link: &Link, secret: &Meta) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let name = &meta.name.name;
-    if let (Some(mirror), Some(remote)) = (mirror, &secret.remote)
-        && mirror.value != remote.value
-    {
-        let found =
-            format!("Link {name} mirrors {}, and its pods are looked for in {}", mirror.value, remote.value);
-        findings.push(AGREES.finding(found, &remote.at));
-    }
     for (key, agrees_with) in [(CLUSTER_DOMAIN, Some(&link.target_cluster_domain)), (TRUST_DOMAIN, None)] {
-        let found = match (secret_meta.annotations.get(key), agrees_with) {
+        let found = match (secret.annotations.get(key), agrees_with) {
             (None, _) => format!("the Secret lacks the annotation {key}: without it, it does not count"),
             (Some(said), Some(domain)) if said != domain => {
                 format!("Link {name} has the targetClusterDomain {domain}, its Secret for discovery {said}")
             }
             _ => continue,
         };
-        findings.push(AGREES.finding(found, &secret_meta.at));
+        findings.push(AGREES.finding(found, &secret.at));
     }
     findings
 }
@@ -142,9 +175,13 @@ pub(super) fn agree_with_target(joined: &Joined<'_>, findings: &mut Vec<Finding>
 }
 
 /// A pod is meshed if its label names our control plane's namespace; another name means plaintext
-/// (controlplane 8.22).
-pub(super) fn control_namespaces(joined: &Joined<'_>, findings: &mut Vec<Finding>) {
+/// (controlplane 8.22). Who is behind a gateway nobody asks.
+pub(super) fn control_namespaces(joined: &Joined<'_>, extent: &mut Extent, findings: &mut Vec<Finding>) {
     let Joined { source, meta, link, target } = joined;
+    if !exports::is_flat(joined) {
+        return extent.missing(NAMESPACES, exports::nothing_flat(joined));
+    }
+    extent.compared(NAMESPACES);
     let own = &source.settings.control_namespace;
     let said = &link.target_control_namespace;
     let real = target.facts.control_namespace.as_ref().unwrap_or(said);
@@ -159,65 +196,4 @@ pub(super) fn control_namespaces(joined: &Joined<'_>, findings: &mut Vec<Finding
         return;
     };
     findings.push(NAMESPACES.finding(found, &meta.at));
-}
-
-/// Services that a Link selects and that find no namespace to be mirrored into (controlplane 1.7).
-pub(super) fn namespaces(joined: &Joined<'_>, findings: &mut Vec<Finding>) {
-    let Joined { source, meta, link, target } = joined;
-    if source.settings.enable_namespace_creation {
-        return;
-    }
-    let there = index::namespaces(&source.assembled.documents, &source.settings);
-    let selectors = [&link.selector, &link.remote_discovery_selector, &link.federated_selector];
-    for (service, _) in target.assembled.documents.services.values() {
-        let exported = selectors.iter().any(|selector| selector.chooses(&service.labels));
-        if exported && !there.contains(&*service.name.namespace) {
-            let found = format!(
-                "{} exports {}, and {} has no namespace {}: it is not mirrored by Link {}",
-                target.name, service.name, source.name, service.name.namespace, meta.name.name
-            );
-            findings.push(EXPORTS.finding(found, &service.at));
-        }
-    }
-}
-
-/// Only where pods are reached directly; each pair once. Where networks are not known, addresses that both
-/// clusters' manifests give are compared.
-pub(super) fn networks(joined: &[Joined<'_>], extent: &mut Extent, findings: &mut Vec<Finding>) {
-    let mut told = BTreeSet::new();
-    for Joined { source, meta, link, target } in joined {
-        let mut pair = [&source.folder, &target.folder];
-        pair.sort();
-        if !is_flat(link) || !told.insert(pair) {
-            continue;
-        }
-        if let (Some(a), Some(b)) = (source.facts.pod_network, target.facts.pod_network) {
-            extent.compared(NETWORKS);
-            if a.contains(&b) || b.contains(&a) {
-                let found = format!("pods of {} are in {a}, those of {} in {b}", source.name, target.name);
-                findings.push(NETWORKS.finding(found, &meta.at));
-            }
-            continue;
-        }
-        let addresses = |cluster: &Cluster| -> BTreeSet<_> {
-            cluster
-                .assembled
-                .documents
-                .pods
-                .values()
-                .flat_map(|(_, pod)| pod.status.ips.iter().copied())
-                .collect()
-        };
-        let (ours, theirs) = (addresses(source), addresses(target));
-        if ours.is_empty() || theirs.is_empty() {
-            let why = format!("the pod networks of {} and {} are not both known", source.name, target.name);
-            extent.missing(NETWORKS, why);
-            continue;
-        }
-        extent.compared(NETWORKS);
-        if let Some(both) = ours.intersection(&theirs).next() {
-            let found = format!("{both} is a pod of {} and a pod of {}", source.name, target.name);
-            findings.push(NETWORKS.finding(found, &meta.at));
-        }
-    }
 }

@@ -155,7 +155,7 @@ impl Looker {
     }
 }
 
-fn addresses_problem(folder: &Path, error: &io::Error) -> Problem {
+pub(super) fn addresses_problem(folder: &Path, error: &io::Error) -> Problem {
     Problem {
         at: Place { file: Arc::from(folder.join(store::ALLOCATIONS)), line: 1, column: 1 },
         message: format!("the cluster's addresses cannot be read: {error}"),

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::reader::Reader;
 use super::yaml::Node as Tree;
 
@@ -11,6 +13,8 @@ use super::yaml::Node as Tree;
 pub struct Node {
     /// Its addresses of type `InternalIP`.
     pub ips: Arc<[IpAddr]>,
+    /// Where its pods have theirs: `podCIDRs`.
+    pub pod_networks: Arc<[IpNet]>,
 }
 
 pub(super) fn read(reader: &mut Reader, node: &Tree) -> Node {
@@ -22,5 +26,11 @@ pub(super) fn read(reader: &mut Reader, node: &Tree) -> Node {
             }
         }
     }
-    Node { ips: ips.into() }
+    // Nothing is given out by them, so that what is none hinders nothing.
+    let mut networks = Vec::new();
+    if let Some(spec) = reader.mapping(node, "spec") {
+        let texts = reader.text(spec, "podCIDR").into_iter().chain(reader.texts(spec, "podCIDRs"));
+        networks.extend(texts.filter_map(|text| text.parse::<IpNet>().ok()));
+    }
+    Node { ips: ips.into(), pod_networks: networks.into() }
 }

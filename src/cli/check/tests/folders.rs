@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::ca::{Anchor, folder};
-use crate::control::files::Folder;
+use crate::control::files::{ALLOCATIONS, Folder};
 
 #[tokio::test]
 async fn differing_trust_anchors() {
@@ -105,8 +105,101 @@ async fn a_link_and_credentials_that_disagree() {
     );
 }
 
+/// A folder is not yet a cluster.
+#[tokio::test]
+async fn a_link_to_a_folder_that_is_no_cluster_and_to_its_own() {
+    let guide = Guide::new();
+    let north = guide.path("north");
+    fs::create_dir(&north).unwrap();
+    fs::write(north.join("readme.txt"), "not here").unwrap();
+    guide.spoil("west/02-link.yaml", "file://../east", "file://../north");
+    let words = ["leads to no cluster", "holds no manifests", "02-link.yaml:", "causeway link"];
+    guide.one("link-reachable", Error, &words).await;
+    guide.spoil("west/02-link.yaml", "file://../north", "file://../west");
+    guide.one("link-reachable", Error, &["leads to the cluster's own folder"]).await;
+}
+
+#[tokio::test]
+async fn a_linked_cluster_whose_control_plane_never_ran() {
+    let guide = Guide::new();
+    let (_, out) = printed(&guide.args(&[])).await;
+    let gap = "skipped: the pods of east have no addresses yet";
+    assert!(out.contains(gap), "nobody's did: {out}");
+    serve_once(&guide, "west", Settings::default());
+    let words = ["pods of east have no addresses", "never ran", "start it: causeway control", "02-link.yaml"];
+    guide.one("link-reachable", Warning, &words).await;
+    // What is mirrored through a gateway alone is asked for by the gateway.
+    guide.spoil("east/02-bb.yaml", "exported: remote-discovery", "exported: 'true'");
+    guide.spoil("west/03-slow-cooker.yaml", "http://bb-target:8080", "http://bb");
+    assert_eq!(guide.found(&[]).await, []);
+    guide.spoil("east/02-bb.yaml", "exported: 'true'", "exported: remote-discovery");
+    fs::write(guide.path("east").join(ALLOCATIONS), "{").unwrap();
+    let west = guide.path("west");
+    let alone = Cli::parse_from(["check", west.to_str().unwrap()]).args;
+    let found = find(&alone).await.findings;
+    let [finding] = found.as_slice() else { panic!("{found:#?}") };
+    assert_eq!((finding.check, finding.severity), ("manifests", Error));
+    assert!(finding.found.contains("addresses cannot be read") && finding.at.contains(ALLOCATIONS));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_spelled_in_two_ways_is_one() {
+    let guide = Guide::new();
+    let whole = fs::read_to_string(guide.path("west/02-link.yaml")).unwrap();
+    let (mirror, rest) = whole.split_once("---").unwrap();
+    let absolute = format!("file://{}/", guide.path("east").display());
+    for other in ["file://../east/", "file://../west/../east", &absolute] {
+        let spelled = format!("{mirror}---{}", rest.replace("file://../east", other));
+        fs::write(guide.path("west/02-link.yaml"), spelled).unwrap();
+        assert_eq!(guide.found(&[]).await, [], "{other}");
+    }
+}
+
+impl Guide {
+    /// Everything through a gateway, as `causeway link` would have it; nothing is exported otherwise.
+    fn by_gateway_alone(&self) {
+        let selector = "  selector:\n    matchLabels:\n      mirror.linkerd.io/exported: 'true'\n";
+        self.spoil("west/02-link.yaml", "  targetClusterDomain", &format!("{selector}  targetClusterDomain"));
+        self.spoil("east/02-bb.yaml", "exported: remote-discovery", "exported: 'true'");
+    }
+}
+
+#[tokio::test]
+async fn what_only_flat_mirrors_need_is_not_asked_of_gateways() {
+    let guide = Guide::new();
+    serve_once(&guide, "west", Settings::default());
+    serve_once(&guide, "east", Settings { control_namespace: "mesh".into(), ..Settings::default() });
+    let found = guide.found(&[]).await;
+    let names: Vec<_> = found.iter().map(|finding| finding.check).collect();
+    assert_eq!(names, ["control-namespaces", "pod-networks"], "{found:#?}");
+    guide.by_gateway_alone();
+    assert_eq!(guide.found(&[]).await, []);
+    let (_, out) = printed(&guide.args(&[])).await;
+    for check in ["control-namespaces", "pod-networks"] {
+        let told = |line: &str| {
+            line.starts_with(&format!("skipped  {check} "))
+                && line.ends_with("nothing of east is reached pod to pod from west")
+        };
+        assert!(out.lines().any(told), "{out}");
+    }
+}
+
+#[tokio::test]
+async fn an_exported_service_whose_namespace_is_missing() {
+    let guide = Guide::new();
+    guide.spoil("west/01-namespace.yaml", "name: mc-demo", "name: other");
+    guide.spoil("west/03-slow-cooker.yaml", "namespace: mc-demo", "namespace: other");
+    guide.spoil("west/04-slow-cooker-evil.yaml", "namespace: mc-demo", "namespace: other");
+    guide.one("export-namespace", Error, &["mc-demo/bb", "--enable-namespace-creation"]).await;
+    assert_eq!(guide.found(&["--enable-namespace-creation"]).await, []);
+    // What is mirrored in no mode needs none.
+    let external = "  type: ExternalName\n  externalName: bb.example\n  ports:\n";
+    guide.spoil("east/02-bb.yaml", "  ports:\n  - name: http", &format!("{external}  - name: http"));
+    assert_eq!(guide.found(&[]).await, []);
+}
+
 /// Serves a cluster once, so that its folder tells what it is.
-fn serve_once(guide: &Guide, cluster: &str, settings: Settings) {
+pub(super) fn serve_once(guide: &Guide, cluster: &str, settings: Settings) {
     drop(Folder::open(&guide.path(cluster), &settings).unwrap());
 }
 
@@ -146,6 +239,51 @@ async fn overlapping_pod_networks() {
         Settings { pod_network: "10.23.0.0/16".parse().unwrap(), ..Settings::default() },
     );
     assert_eq!(guide.found(&[]).await, []);
+}
+
+impl Guide {
+    /// A pod and a Node as an API server prints them.
+    fn give_pod(&self, cluster: &str, ip: &str, phase: &str, network: &str) {
+        let text = format!(
+            "apiVersion: v1
+kind: Pod
+metadata: {{name: given, namespace: mc-demo}}
+spec: {{containers: [{{name: a, image: a}}]}}
+status: {{phase: {phase}, podIP: {ip}}}
+---
+apiVersion: v1
+kind: Node
+metadata: {{name: node}}
+spec: {{podCIDR: {network}}}
+"
+        );
+        fs::write(self.path(cluster).join("given.yaml"), text).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn pods_with_addresses_of_another_clusters_pods() {
+    let guide = Guide::new();
+    let network = |cluster, network: &str| {
+        let settings = Settings { pod_network: network.parse().unwrap(), ..Settings::default() };
+        serve_once(&guide, cluster, settings);
+    };
+    network("west", "10.42.0.0/16");
+    network("east", "10.23.0.0/16");
+    guide.give_pod("west", "10.5.0.9", "Running", "10.6.0.0/24");
+    guide.give_pod("east", "10.5.0.9", "Running", "10.7.0.0/24");
+    guide.one("pod-networks", Error, &["10.5.0.9 is a pod of west and a pod of east"]).await;
+    guide.give_pod("east", "10.42.7.7", "Running", "10.7.0.0/24");
+    guide.one("pod-networks", Error, &["10.42.7.7 is a pod of east, and pods of west are in 10.42."]).await;
+    guide.give_pod("east", "10.42.7.7", "Succeeded", "10.6.0.0/24");
+    guide.one("pod-networks", Error, &["10.6.0.0/24, those of east in 10.6.0.0/24"]).await;
+    guide.give_pod("east", "10.42.7.7", "Succeeded", "10.7.0.0/24");
+    assert_eq!(guide.found(&[]).await, [], "its address is free again");
+    // A network of one of them is enough to be compared with.
+    guide.give_pod("east", "10.42.7.7", "Running", "10.7.0.0/24");
+    fs::remove_file(guide.path("east").join(ALLOCATIONS)).unwrap();
+    let found = guide.found(&[]).await;
+    assert!(found.iter().any(|finding| finding.check == "pod-networks"), "{found:#?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::folders::serve_once;
 use super::*;
+use crate::control::files::ALLOCATIONS;
 
 /// Answers every request with this, until the test ends.
 async fn answering(answer: impl Fn(&str) -> String + Send + 'static) -> String {
@@ -35,6 +37,8 @@ fn http_date(time: SystemTime) -> String {
 impl Guide {
     /// A control plane of west whose clock shows this, with this page of metrics.
     async fn pretended(&self, clock: impl Fn() -> SystemTime + Send + 'static, page: &str) -> String {
+        let settings = Settings { pod_network: "10.23.0.0/16".parse().unwrap(), ..Settings::default() };
+        serve_once(self, "east", settings);
         let page = page.to_owned();
         let metrics = answering(move |_| ok(&page, SystemTime::now())).await;
         let read = |name: &str| fs::read_to_string(self.path(name)).unwrap();
@@ -217,6 +221,7 @@ async fn a_check_that_could_compare_nothing_is_skipped_with_the_reason() {
     // One of two: its own issuer is known, and nothing of the other's to compare with.
     let guide = Guide::new();
     let control = guide.pretended(SystemTime::now, "").await;
+    fs::remove_file(guide.path("east").join(ALLOCATIONS)).unwrap();
     let (sound, out) = printed(&Cli::parse_from(["check", "--control", &control]).args).await;
     assert!(sound && out.contains("ok       issuer "), "{out}");
     for (check, why) in [
