@@ -1,7 +1,7 @@
 //! YAML to typed documents: what each manifest says, and everything that is wrong with it.
 //!
-//! Fields that are not used are ignored, as Kubernetes ignores them; kinds that are not used are
-//! noted. What `kubectl get -o yaml` prints is valid input, `kind: List` included.
+//! Fields that are not used are ignored, as Kubernetes ignores them, but in label selectors, which would
+//! select more without them; kinds that are not used are noted. What `kubectl get -o yaml` prints is valid input, `kind: List` included.
 
 use std::fmt;
 use std::path::Path;

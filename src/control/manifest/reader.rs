@@ -40,6 +40,20 @@ impl Reader {
         self.notes.push(Note { at, message: message.into() });
     }
 
+    /// Refuses every other key, where passing over one would change what the mapping says.
+    pub(super) fn only(&mut self, node: &Node, known: [&str; 2]) {
+        let Value::Map(entries) = &node.value else { return };
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            let at = Place { file: self.file.clone(), line: key.line.max(1), column: key.column.max(1) };
+            let message = format!("there is no {:?} here", key.text);
+            self.problems.push(Problem {
+                at,
+                message,
+                expected: known.map(|key| format!("`{key}`")).join(" or "),
+            });
+        }
+    }
+
     /// The field, or a problem at its parent.
     pub(super) fn required<'n>(&mut self, parent: &'n Node, key: &str) -> Option<&'n Node> {
         let found = parent.get(key);

@@ -61,7 +61,9 @@ impl Expression {
     }
 }
 
+/// A term that is misspelled must not be passed over: the selector would take what it keeps out.
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Selector {
+    reader.only(node, ["matchLabels", "matchExpressions"]);
     let mut selector =
         Selector { labels: document::read_labels(reader, node, "matchLabels"), expressions: Vec::new() };
     for term in reader.mappings(node, "matchExpressions") {

@@ -2,6 +2,7 @@ use super::*;
 use links::LINK;
 
 mod links;
+mod mistakes;
 mod policies;
 
 fn read(text: &str) -> Assembled {

@@ -1,0 +1,48 @@
+//! What is said of mistakes: where, what is there, and what was expected.
+
+use super::*;
+
+#[test]
+fn a_misspelled_term_is_a_problem_wherever_a_selector_is_read() {
+    let template = "{metadata: {labels: {app: bb}}, spec: {containers: [{name: c, image: i}]}}";
+    let workload = |kind: &str| format!("apiVersion: apps/v1\nkind: {kind}\nspec:\n  template: {template}\n");
+    let server =
+        |version: &str| format!("apiVersion: policy.linkerd.io/{version}\nkind: Server\nspec:\n  port: 80\n");
+    let (_, link) = LINK.split_once("---\n").unwrap();
+    let link = format!(
+        "{link}---\napiVersion: multicluster.linkerd.io/v1alpha3\nkind: Link\n\
+         spec:\n  targetClusterName: target\n  clusterCredentialsSecret: cluster-credentials-target\n"
+    );
+    let meta = "metadata: {name: bb, namespace: linkerd-multicluster}\n";
+    let all = [
+        (server("v1beta1"), "podSelector"),
+        (server("v1beta3"), "externalWorkloadSelector"),
+        (link.clone(), "selector"),
+        (link.clone(), "remoteDiscoverySelector"),
+        (link, "federatedServiceSelector"),
+        (workload("Deployment"), "selector"),
+        (workload("ReplicaSet"), "selector"),
+        (workload("DaemonSet"), "selector"),
+        (workload("StatefulSet"), "selector"),
+        (workload("Job").replace("apps/", "batch/"), "selector"),
+    ];
+    for (head, field) in all {
+        let line = head.lines().count() + 1;
+        let column = 5 + field.len();
+        let selector =
+            format!("  {field}: {{matchLabel: {{a: b}}, matchLabels: {{app: bb}}, matchexpressions: }}\n");
+        let found = problems(&format!("{head}{selector}{meta}"));
+        let expected = "expected `matchLabels` or `matchExpressions`";
+        let second = column + "{matchLabel: {a: b}, matchLabels: {app: bb}, ".len();
+        let one = format!("m.yaml:{line}:{}: there is no \"matchLabel\" here; {expected}", column + 1);
+        let other = format!("m.yaml:{line}:{second}: there is no \"matchexpressions\" here; {expected}");
+        assert_eq!(found, [one, other], "{head}{selector}");
+    }
+    let authorization = "apiVersion: policy.linkerd.io/v1beta1\nkind: ServerAuthorization\nmetadata: {name: a}\n\
+                         spec: {server: {selector: {app: bb}}, client: {unauthenticated: true}}\n";
+    let found = problems(authorization);
+    assert_eq!(
+        found,
+        ["m.yaml:4:28: there is no \"app\" here; expected `matchLabels` or `matchExpressions`"]
+    );
+}
