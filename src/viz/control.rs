@@ -13,6 +13,8 @@ pub struct Linked {
     pub clusters: BTreeMap<String, Cluster>,
     /// By target cluster. One that is not probed is here too, and not enabled.
     pub gateways: BTreeMap<String, Gateway>,
+    /// What lies in its issuer's folder cannot be used; an older one is in force.
+    pub issuer_stale: bool,
 }
 
 /// How old what a control plane knows of a cluster is, its own or a linked one.
@@ -50,6 +52,8 @@ impl Linked {
                     ("causeway_cluster_stale", _) => cluster.stale = *value == 1.0,
                     _ => {}
                 }
+            } else if name == "causeway_issuer_stale" {
+                linked.issuer_stale = *value == 1.0;
             } else if let "gateway_enabled" | "gateway_alive" | "gateway_latency" = name.as_str() {
                 let gateway =
                     linked.gateways.entry(labels.get("target_cluster_name").to_owned()).or_default();
@@ -86,6 +90,7 @@ gateway_enabled{target_cluster_name="east"} 1
 gateway_alive{target_cluster_name="east"} 1
 gateway_latency{target_cluster_name="east"} 12
 gateway_enabled{target_cluster_name="north"} 0
+causeway_issuer_stale 1
 other NaN
 "#;
         let linked = Linked::read(&scrape::parse(page).unwrap());
@@ -103,5 +108,6 @@ other NaN
         let latency = Some(Duration::from_millis(12));
         assert_eq!(linked.gateways["east"], Gateway { enabled: true, alive: true, latency });
         assert_eq!(linked.gateways["north"], Gateway::default());
+        assert!(linked.issuer_stale);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::CheckArgs;
 use super::live::Told;
@@ -63,7 +64,10 @@ fn asked(
         let certs = certs?;
         match folder::certificates(certs, &name) {
             Ok((anchors, issuer)) => {
-                Some(Trust::from_pem(&anchors, &issuer, certs.join(&name).display().to_string()))
+                let trust = Trust::from_pem(&anchors, &issuer, certs.join(&name).display().to_string());
+                // As `causeway control` opens it.
+                let refused = folder::open(certs, &name, SystemTime::now()).err();
+                Some(Trust { refused: refused.map(|error| error.to_string()), ..trust })
             }
             Err(error) => {
                 let remedy = "make them: causeway certs create, or name the cluster: --cluster-name".into();

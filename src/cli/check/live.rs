@@ -162,6 +162,7 @@ pub(super) async fn metrics(told: &[Told], extent: &mut Extent, findings: &mut V
                     false => extent.compared(AGE),
                 }
                 findings.extend(ages(&told.name, &linked));
+                findings.extend(linked.issuer_stale.then(|| trust::stale(&told.name, &told.admin)));
                 known.insert(told.name.clone(), linked);
             }
             Err(why) => {

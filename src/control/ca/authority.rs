@@ -40,12 +40,14 @@ pub struct Authority {
 /// Why an issuer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAuthority {
-    #[error("trust anchors: {0}")]
+    #[error("trust anchors: expected a PEM bundle of certificates, each of them whole")]
     Anchors(#[from] crate::tls::InvalidAnchors),
     #[error("issuer certificate: expected a chain of certificates in PEM")]
     Certificate,
     #[error("issuer certificate and key: {0}")]
     Pair(rcgen::Error),
+    #[error("the key is not the one of the issuer certificate")]
+    OtherKey,
     #[error("the issuer does not verify against the trust anchors: {0}")]
     Untrusted(rustls::Error),
 }
@@ -65,6 +67,9 @@ impl Authority {
         let first = chain.first().ok_or(InvalidAuthority::Certificate)?;
         let not_after = first_expiry(&chain).ok_or(InvalidAuthority::Certificate)?;
         let key = KeyPair::from_pem(key).map_err(InvalidAuthority::Pair)?;
+        if !certifies(first, key.public_key_raw()) {
+            return Err(InvalidAuthority::OtherKey);
+        }
         let issuer = Issuer::from_ca_cert_der(first, key).map_err(InvalidAuthority::Pair)?;
         let params = leaf_params("probe.invalid", false, UNIX_EPOCH, not_after);
         let probe = params.and_then(|params| params.signed_by(&KeyPair::generate()?, &issuer));
@@ -174,6 +179,11 @@ fn leaf_params(
     params.serial_number = Some(serial());
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+fn certifies(certificate: &CertificateDer<'_>, key: &[u8]) -> bool {
+    let parsed = x509_parser::parse_x509_certificate(certificate);
+    parsed.is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *key)
 }
 
 /// Certificates carry whole seconds; what is announced must not lie beyond them.

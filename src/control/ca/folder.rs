@@ -51,23 +51,28 @@ pub struct Material {
     issuer: String,
     key: String,
     path: PathBuf,
+    bundle: PathBuf,
 }
 
 impl Material {
     /// The issuer; it must verify at `now`.
     pub fn authority(&self, now: SystemTime) -> Result<Authority, FolderError> {
         Authority::from_pem(&self.issuer, &self.key, &self.anchors, now)
-            .map_err(|error| FolderError::Authority { path: self.path.clone(), error })
+            .map_err(|error| FolderError::Authority { path: self.blamed(&error).to_owned(), error })
+    }
+
+    fn blamed(&self, error: &InvalidAuthority) -> &Path {
+        if matches!(error, InvalidAuthority::Anchors(_)) { &self.bundle } else { &self.path }
     }
 }
 
 /// Reads what one cluster's issuer is made of, and verifies nothing.
 pub fn material(dir: &Path, cluster: &str) -> Result<Material, FolderError> {
     check_name(cluster)?;
-    let anchors = read(&dir.join("ca-bundle.crt"))?;
+    let bundle = dir.join("ca-bundle.crt");
     let path = dir.join(cluster).join("issuer.crt");
     let key = read(&dir.join(cluster).join("issuer.key"))?;
-    Ok(Material { anchors, issuer: read(&path)?, key, path })
+    Ok(Material { anchors: read(&bundle)?, issuer: read(&path)?, key, path, bundle })
 }
 
 /// Makes what is missing for these clusters, and returns the files that were written. An anchor

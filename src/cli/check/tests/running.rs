@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 
 use super::folders::serve_once;
 use super::*;
+use crate::control::ca::folder;
 use crate::control::files::ALLOCATIONS;
 
 /// Answers every request with this, until the test ends.
@@ -84,6 +85,34 @@ async fn a_cluster_that_is_known_by_old_data() {
     let control = guide.pretended(SystemTime::now, page).await;
     let words = ["west knows target by old data", "2m 5s ago", "2 problems"];
     guide.one_with(&["--control", &control], "data-age", Error, &words).await;
+}
+
+/// What it serves is sound, and what it would start with is not.
+#[tokio::test]
+async fn a_control_plane_with_an_issuer_that_cannot_replace_its_own() {
+    let guide = Guide::new();
+    let control = guide.pretended(SystemTime::now, "causeway_issuer_stale 1\n").await;
+    let words = ["in the folder of west cannot be used", "would not start again", "--certs DIR"];
+    guide.one_with(&["--control", &control], "issuer", Warning, &words).await;
+    let control = guide.pretended(SystemTime::now, "causeway_issuer_stale 0\n").await;
+    assert_eq!(guide.found(&["--control", &control]).await, []);
+}
+
+/// Without keys: an issuer may come with certificates that have nothing to do with it.
+#[tokio::test]
+async fn an_issuer_in_force_must_lead_to_an_anchor() {
+    let guide = Guide::new();
+    let read = |name: &str| fs::read_to_string(guide.path(name)).unwrap();
+    let (own, other) = (read("certs/west/issuer.crt"), read("certs/east/issuer.crt"));
+    fs::write(guide.path("certs/west/issuer.crt"), format!("{own}{other}")).unwrap();
+    let control = guide.pretended(SystemTime::now, "").await;
+    assert_eq!(guide.found(&["--control", &control]).await, []);
+    let elsewhere = guide.path("other");
+    folder::create(&elsewhere, &["west"], SystemTime::now()).unwrap();
+    fs::copy(elsewhere.join("west/issuer.crt"), guide.path("certs/west/issuer.crt")).unwrap();
+    let control = guide.pretended(SystemTime::now, "").await;
+    let words = ["the issuer of west is signed by none of its trust anchors"];
+    guide.one_with(&["--control", &control], "issuer", Error, &words).await;
 }
 
 #[tokio::test]
