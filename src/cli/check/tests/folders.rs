@@ -63,7 +63,7 @@ fn issued(guide: &Guide, from_the_top: &[IsCa]) -> (String, String) {
     let (mut chain, mut last) = (String::new(), String::new());
     for (place, is_ca) in from_the_top.iter().enumerate() {
         let mut params = CertificateParams::default();
-        params.is_ca = is_ca.clone();
+        params.is_ca = *is_ca;
         params.distinguished_name.push(DnType::CommonName, format!("certificate {place}"));
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
