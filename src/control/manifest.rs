@@ -136,7 +136,7 @@ fn read_object(reader: &mut Reader, node: &Node, documents: &mut Vec<Document>) 
     if !matches!(node.value, Value::Map(_)) {
         reader.problem(
             node,
-            format!("this document is {}", node.what()),
+            format!("this document is {}", node.sort()),
             "a mapping with apiVersion and kind",
         );
         return;

@@ -135,11 +135,10 @@ pub(super) fn read_secret(reader: &mut Reader, node: &Node) -> Option<Secret> {
 
 /// The key `kubeconfig`: plain under `stringData`, which wins, or in base64 under `data`.
 fn kubeconfig_text<'n>(reader: &mut Reader, node: &'n Node) -> Option<(&'n Node, String)> {
-    if let Some(at) = node.get("stringData").and_then(|data| data.get("kubeconfig")) {
-        return match &at.value {
-            Value::Text(text) => Some((at, text.clone())),
-            _ => reader.wrong(at, "kubeconfig", "text"),
-        };
+    if let Some(data) = node.get("stringData")
+        && let Some(at) = data.get("kubeconfig")
+    {
+        return reader.secret_text(data, "kubeconfig").map(|text| (at, text));
     }
     let Some(at) = node.get("data").and_then(|data| data.get("kubeconfig")) else {
         reader.problem(

@@ -114,7 +114,7 @@ fn read_override(reader: &mut Reader, node: &Node) -> Option<Override> {
     let weight = reader.required(node, "weight").and_then(|at| {
         let weight = quantity(&at.value);
         if weight.is_none() {
-            reader.problem(at, "`weight` is no quantity", "a number such as 1 or 500m");
+            reader.wrong::<()>(at, "weight", "a number such as 1 or 500m");
         }
         weight
     });
@@ -159,7 +159,7 @@ fn read_budget(reader: &mut Reader, node: &Node) -> RetryBudget {
         };
         let ratio = ratio.filter(|ratio| (0.0..=1000.0).contains(ratio));
         if ratio.is_none() {
-            reader.problem(at, "`retryRatio` is no ratio", "a number from 0 to 1000, such as 0.2");
+            reader.wrong::<()>(at, "retryRatio", "a number from 0 to 1000, such as 0.2");
         }
         ratio
     });

@@ -9,6 +9,8 @@ use super::labelled::Labels;
 use super::yaml::{Node, Value};
 use super::{Note, Place, Problem};
 
+const TEXT_FORM: &str = "text (put it in quotes if it looks like a number or a boolean)";
+
 /// Reads the fields of one document and gathers what is wrong with them.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -107,8 +109,18 @@ impl Reader {
         let node = parent.get(key)?;
         match &node.value {
             Value::Text(text) => Some(text.clone()),
-            _ => self.wrong(node, key, "text (put it in quotes if it looks like a number or a boolean)"),
+            _ => self.wrong(node, key, TEXT_FORM),
         }
+    }
+
+    /// The same of what may be a secret: no problem shows the value.
+    pub(super) fn secret_text(&mut self, parent: &Node, key: &str) -> Option<String> {
+        let node = parent.get(key)?;
+        if let Value::Text(text) = &node.value {
+            return Some(text.clone());
+        }
+        self.problem(node, format!("`{key}` is {}", node.sort()), TEXT_FORM);
+        None
     }
 
     /// Text that must be there and not be empty.

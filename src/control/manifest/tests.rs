@@ -101,7 +101,7 @@ fn every_mistake_of_every_document_is_reported_at_once() {
 fn wrong_types_and_missing_fields_are_placed() {
     let found =
         problems("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  ports:\n  - port: http\n");
-    assert_eq!(found, ["m.yaml:7:11: `port` is text; expected a number from 1 to 65535"]);
+    assert_eq!(found, ["m.yaml:7:11: `port` is the text \"http\"; expected a number from 1 to 65535"]);
     let found = problems("apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n");
     assert_eq!(found, ["m.yaml:1:1: the field `spec` is missing; expected `spec: …` here"]);
     let found = problems("kind: Service\n");
@@ -113,7 +113,7 @@ fn wrong_types_and_missing_fields_are_placed() {
 #[test]
 fn labels_must_be_text() {
     let text = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  labels:\n    x: true\n";
-    assert!(problems(text)[0].starts_with("m.yaml:6:8: `x` is true or false; expected text"));
+    assert!(problems(text)[0].starts_with("m.yaml:6:8: `x` is the boolean true; expected text"));
 }
 
 #[test]
@@ -284,8 +284,8 @@ spec:
         "14:55: `timeout` is \"soon\"",
         "15:47: \"/a(\" cannot be used",
         "16:30: \"a:b\" is no authority",
-        "16:45: `weight` is no quantity",
-        "17:29: `retryRatio` is no ratio",
+        "16:45: `weight` is the text \"heavy\"",
+        "17:29: `retryRatio` is the number -1",
         "17:62: `ttl` is 120s",
     ];
     for text in expected {

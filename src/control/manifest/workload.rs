@@ -275,7 +275,7 @@ fn read_env(reader: &mut Reader, container: &Node) -> Vec<EnvVar> {
     for node in reader.mappings(container, "env") {
         let Some(name) = reader.required_text(node, "name") else { continue };
         let value = match node.get("valueFrom") {
-            None => EnvValue::Literal(reader.text(node, "value").unwrap_or_default()),
+            None => EnvValue::Literal(reader.secret_text(node, "value").unwrap_or_default()),
             Some(from) => match from.get("fieldRef").and_then(|field| reader.text(field, "fieldPath")) {
                 Some(path) => EnvValue::Field(path),
                 None => EnvValue::Elsewhere,

@@ -130,11 +130,22 @@ impl Node {
         found.filter(|node| node.value != Value::Null)
     }
 
-    /// What the value is, in words.
-    pub(super) fn what(&self) -> &'static str {
+    /// What the value is, in words; of a scalar the value itself.
+    pub(super) fn what(&self) -> String {
+        match &self.value {
+            Value::Bool(value) => format!("the boolean {value}"),
+            Value::Int(value) => format!("the number {value}"),
+            Value::Float(value) => format!("the number {value:?}"),
+            Value::Text(text) => format!("the text {}", quoted(text)),
+            Value::Null | Value::List(_) | Value::Map(_) => self.sort().to_owned(),
+        }
+    }
+
+    /// The same without the value, where that may be a secret.
+    pub(super) fn sort(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
-            Value::Bool(_) => "true or false",
+            Value::Bool(_) => "a boolean",
             Value::Int(_) | Value::Float(_) => "a number",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
@@ -188,6 +199,15 @@ impl Node {
             }),
             _ => {}
         }
+    }
+}
+
+/// No more of a text than fits beside what was expected instead.
+fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
     }
 }
 

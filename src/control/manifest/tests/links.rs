@@ -91,11 +91,15 @@ fn a_link_of_an_older_version_lacks_the_newer_fields_and_says_so() {
 #[test]
 fn what_is_wrong_in_a_link_stands_at_its_place() {
     let wrong = [
-        ("gatewayPort: '4143'", "gatewayPort: 4143", "10:16: `gatewayPort` is a number; expected text"),
+        (
+            "gatewayPort: '4143'",
+            "gatewayPort: 4143",
+            "10:16: `gatewayPort` is the number 4143; expected text",
+        ),
         ("gatewayPort: '4143'", "gatewayPort: '0'", "10:16: `gatewayPort` is \"0\"; expected a port"),
         ("  gatewayPort: '4143'\n", "", "5:3: the gateway has no port"),
         ("10.0.0.9,", "10.0.0.9,a b,", "9:19: \"a b\" is no address; expected IP"),
-        ("period: 3s", "period: 3", "12:51: `period` is a number; expected text"),
+        ("period: 3s", "period: 3", "12:51: `period` is the number 3; expected text"),
         ("gatewayPort: '4143'", "gatewayPort: ''", "10:16: `gatewayPort` is empty; expected a port"),
         (
             "gatewayPort: '4143'",
@@ -113,7 +117,7 @@ fn what_is_wrong_in_a_link_stands_at_its_place() {
         (
             "{matchLabels: {mirror.linkerd.io/federated: member}}",
             "member",
-            "15:29: `federatedServiceSelector` is text; expected a mapping",
+            "15:29: `federatedServiceSelector` is the text \"member\"; expected a mapping",
         ),
     ];
     for (from, to, expected) in wrong {

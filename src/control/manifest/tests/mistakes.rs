@@ -46,3 +46,41 @@ fn a_misspelled_term_is_a_problem_wherever_a_selector_is_read() {
         ["m.yaml:4:28: there is no \"app\" here; expected `matchLabels` or `matchExpressions`"]
     );
 }
+
+#[test]
+fn a_value_of_the_wrong_type_is_shown() {
+    let service = |port: &str| {
+        let found = problems(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{ports: [{{port: {port}}}]}}\n"
+        ));
+        let told = found[0].strip_prefix("m.yaml:4:23: `port` is ").unwrap();
+        told.strip_suffix("; expected a number from 1 to 65535").unwrap().to_owned()
+    };
+    let long = "x\u{1b}".repeat(40);
+    let cut = format!("the text \"{}\"…", "x\\u{1b}".repeat(30));
+    let shown = [
+        ("1x", "the text \"1x\""),
+        ("'a\"b'", "the text \"a\\\"b\""),
+        ("80.5", "the number 80.5"),
+        ("true", "the boolean true"),
+        ("[80]", "a list"),
+        ("{a: b}", "a mapping"),
+        ("70000", "70000"),
+        (&format!("\"{}\"", long.replace('\u{1b}', "\\e")), &cut),
+    ];
+    for (written, told) in shown {
+        assert_eq!(service(written), told, "{written}");
+    }
+}
+
+#[test]
+fn what_may_be_a_secret_is_not_shown() {
+    let secret = LINK.split_once("---\n").unwrap().1;
+    let (head, _) = secret.split_once("  kubeconfig:").unwrap();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n\
+               spec: {containers: [{name: c, env: [{name: PIN, value: 73129}]}]}\n";
+    for text in [format!("{head}  kubeconfig: 73129\n"), pod.to_owned(), "s3cret-73129\n".to_owned()] {
+        let found = problems(&text);
+        assert!(!found.is_empty() && !found.iter().any(|told| told.contains("73129")), "{found:?}");
+    }
+}
