@@ -132,9 +132,15 @@ async fn endpoints(args: &EndpointsArgs, out: &mut impl Write) -> anyhow::Result
         let client = DestinationClient::new(channel.clone());
         async move { told(client, authority, token, args.wait).await.with_context(|| authority.clone()) }
     });
-    let mut rows: Vec<(SocketAddr, Row)> = Vec::new();
+    let (mut rows, mut errors): (Vec<(SocketAddr, Row)>, Vec<String>) = Default::default();
     for told in futures_util::future::join_all(asked).await {
-        rows.extend(told?);
+        match told {
+            Ok(told) => rows.extend(told),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
     }
     rows.sort_by(|(a, row), (b, other)| {
         (&row.namespace, &row.service, a).cmp(&(&other.namespace, &other.service, b))

@@ -161,6 +161,9 @@ async fn an_error_says_what_may_be_its_cause() {
     assert!(told.contains("another port") || told.contains("its port is 8086"), "{told}");
     let told = at(&destination, "bb.mc-demo").await;
     assert!(told.contains("InvalidArgument") && told.contains("NAME.NAMESPACE.svc.DOMAIN:PORT"), "{told}");
+    let several = ["endpoints", "one", "two", "bb.mc-demo", "--destination-addr", &destination];
+    let told = refusal(&several).await;
+    assert!(["one: ", "two: ", "bb.mc-demo: "].iter().all(|name| told.contains(name)), "{told}");
     let nameless = ["endpoints", "x", "--destination-addr", "no-such-host.invalid:8086"];
     assert!(refusal(&nameless).await.contains("has no address"));
     assert!(refusal(&["profile", BB, "--cert", "x"]).await.contains("--trust-anchors"));

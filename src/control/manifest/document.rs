@@ -302,6 +302,28 @@ fn read_body(reader: &mut Reader, node: &Node, (group, kind): (&str, &str), vers
 
 fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
     let meta = reader.required_mapping(node, "metadata")?;
+    let name = read_name(reader, meta, kind);
+    let namespace = read_namespace(reader, meta, kind);
+    let labels = Arc::new(read_labels(reader, meta, "labels"));
+    let annotations = Arc::new(reader.text_map(meta, "annotations"));
+    let created = read_created(reader, meta);
+    let uid = reader.text(meta, "uid");
+    let version = reader.text(meta, "resourceVersion");
+    let owners = read_owners(reader, meta);
+    Some(Meta {
+        at: reader.place(node),
+        name: ObjectName::new(&namespace, &name?),
+        labels,
+        annotations,
+        created,
+        terminating: meta.get("deletionTimestamp").is_some(),
+        uid,
+        resource_version: version.unwrap_or_else(|| crate::control::hash::version(&node.canonical())),
+        owners,
+    })
+}
+
+fn read_name(reader: &mut Reader, meta: &Node, kind: &str) -> Option<String> {
     let name = reader.required_text(meta, "name")?;
     let (good, form) = match kind {
         "Namespace" | "Service" => (names::is_label(&name), names::LABEL_FORM),
@@ -310,29 +332,20 @@ fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
     if !good {
         reader.problem(meta.get("name").unwrap_or(meta), format!("{name:?} is no name for a {kind}"), form);
     }
-    let cluster_wide = ["Namespace", "Node"].contains(&kind);
-    let namespace = match cluster_wide {
-        true => String::new(),
-        false => reader.text(meta, "namespace").unwrap_or_else(|| "default".into()),
-    };
-    if !cluster_wide && !names::is_label(&namespace) {
+    Some(name)
+}
+
+/// Empty for what lies in none.
+fn read_namespace(reader: &mut Reader, meta: &Node, kind: &str) -> String {
+    if ["Namespace", "Node"].contains(&kind) {
+        return String::new();
+    }
+    let namespace = reader.text(meta, "namespace").unwrap_or_else(|| "default".into());
+    if !names::is_label(&namespace) {
         let at = meta.get("namespace").unwrap_or(meta);
         reader.problem(at, format!("{namespace:?} is no name for a namespace"), names::LABEL_FORM);
     }
-    let labels = Arc::new(read_labels(reader, meta, "labels"));
-    Some(Meta {
-        at: reader.place(node),
-        name: ObjectName::new(&namespace, &name),
-        labels,
-        annotations: Arc::new(reader.text_map(meta, "annotations")),
-        created: read_created(reader, meta),
-        terminating: meta.get("deletionTimestamp").is_some(),
-        uid: reader.text(meta, "uid"),
-        resource_version: reader
-            .text(meta, "resourceVersion")
-            .unwrap_or_else(|| crate::control::hash::version(&node.canonical())),
-        owners: read_owners(reader, meta),
-    })
+    namespace
 }
 
 /// As the API server prints it. Who is older has precedence: a time that cannot be read is no detail.

@@ -133,7 +133,8 @@ fn read_access_policy(reader: &mut Reader, spec: &Node) -> Option<crate::control
 
 pub(super) fn read_authorization(reader: &mut Reader, node: &Node) -> Option<AuthorizationPolicy> {
     let spec = reader.required_mapping(node, "spec")?;
-    let namespace = node.get("metadata").and_then(|meta| reader.text(meta, "namespace"));
+    // What is wrong with it is told where the metadata are read.
+    let namespace = node.get("metadata").and_then(|meta| Reader::new(reader.file()).text(meta, "namespace"));
     let namespace = namespace.unwrap_or_else(|| "default".into());
     let target = reader.required_mapping(spec, "targetRef");
     let target = target.and_then(|node| read_target(reader, node, &namespace));

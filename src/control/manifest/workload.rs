@@ -143,11 +143,11 @@ pub enum ProbeAction {
 pub(super) fn read_deployment(reader: &mut Reader, node: &Node) -> Option<Deployment> {
     let spec = reader.required_mapping(node, "spec")?;
     let replicas = reader.number(spec, "replicas", 0..=10_000).unwrap_or(1) as u32;
-    let selector_node = reader.required_mapping(spec, "selector");
+    let selector = reader.required_mapping(spec, "selector");
+    let selector = selector.map(|node| (node, selector::read(reader, node)));
     let template_node = reader.required_mapping(spec, "template")?;
     let template = read_template(reader, template_node)?;
-    let selector_node = selector_node?;
-    let selector = selector::read(reader, selector_node);
+    let (selector_node, selector) = selector?;
     if selector.is_empty() {
         reader.problem(selector_node, "the selector has no terms", "at least one label of the template");
     } else if !selector.matches(&template.labels) {
@@ -222,7 +222,8 @@ fn read_spec(reader: &mut Reader, spec: &Node) -> PodSpec {
         reader.text(spec, "serviceAccountName").or_else(|| reader.text(spec, "serviceAccount"));
     let service_account = service_account.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into());
     let containers = read_containers(reader, spec, "containers");
-    if containers.is_empty() {
+    let is_empty = |node: &Node| matches!(&node.value, Value::List(items) if items.is_empty());
+    if spec.get("containers").is_none_or(is_empty) {
         reader.problem(spec, "the pod has no containers", "a list `containers` with at least one entry");
     }
     PodSpec {
@@ -252,13 +253,13 @@ fn read_containers(reader: &mut Reader, spec: &Node, key: &str) -> Vec<Container
 }
 
 fn read_container(reader: &mut Reader, node: &Node) -> Option<Container> {
-    let name = reader.required_text(node, "name")?;
-    if !names::is_label(&name) {
+    let name = reader.required_text(node, "name");
+    if let Some(name) = name.as_ref().filter(|name| !names::is_label(name)) {
         let at = node.get("name").unwrap_or(node);
         reader.problem(at, format!("{name:?} is no name for a container"), names::LABEL_FORM);
     }
-    Some(Container {
-        name,
+    let read = Container {
+        name: name.clone().unwrap_or_default(),
         image: reader.text(node, "image").unwrap_or_default(),
         command: reader.texts(node, "command"),
         args: reader.texts(node, "args"),
@@ -267,7 +268,8 @@ fn read_container(reader: &mut Reader, node: &Node) -> Option<Container> {
         liveness: read_probe(reader, node, "livenessProbe"),
         readiness: read_probe(reader, node, "readinessProbe"),
         startup: read_probe(reader, node, "startupProbe"),
-    })
+    };
+    name.is_some().then_some(read)
 }
 
 fn read_env(reader: &mut Reader, container: &Node) -> Vec<EnvVar> {

@@ -84,3 +84,42 @@ fn what_may_be_a_secret_is_not_shown() {
         assert!(!found.is_empty() && !found.iter().any(|told| told.contains("73129")), "{found:?}");
     }
 }
+
+#[test]
+fn all_mistakes_of_an_objects_metadata_and_workload_are_told_at_once() {
+    let found = problems(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: 5, labels: {a: 1}, annotations: [x], creationTimestamp: yesterday, ownerReferences: {}}
+spec:
+  replicas: many
+  selector: {matchLabels: {app: b b}}
+  template: {spec: {containers: [{name: 6, ports: [{containerPort: 0}]}]}}
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {namespace: 7, uid: 8, resourceVersion: 9}
+",
+    );
+    let expected = [
+        "3:18: `name` is the number 5",
+        "3:33: `a` is the number 1",
+        "3:50: `annotations` is a list",
+        "3:74: `creationTimestamp` is \"yesterday\"",
+        "3:102: `ownerReferences` is a mapping",
+        "5:13: `replicas` is the text \"many\"",
+        "6:13: the selector does not match the labels of the template",
+        "6:33: \"b b\" is no value for the label app",
+        "7:41: `name` is the number 6",
+        "7:68: `containerPort` is 0",
+        "11:11: the field `name` is missing",
+        "11:23: `namespace` is the number 7",
+        "11:31: `uid` is the number 8",
+        "11:51: `resourceVersion` is the number 9",
+        "9:1: the field `spec` is missing",
+    ];
+    for text in expected {
+        assert!(found.iter().any(|told| told.starts_with(&format!("m.yaml:{text}"))), "{text}: {found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
