@@ -95,13 +95,27 @@ impl fmt::Display for Yaml {
     }
 }
 
-/// Plain where nothing could read it as anything but this text, else in double quotes, as JSON has them.
+/// Plain where nothing could read it as anything but this text, else in double quotes, as JSON has them. What JSON
+/// leaves as it is and readers of YAML 1.1 refuse or fold is escaped as well: kubectl is one of them.
 fn scalar(text: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@".contains(&b))
         && !WORDS.contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.to_owned() } else { Value::from(text).to_string() }
+    if plain {
+        return text.to_owned();
+    }
+    let mut quoted = String::new();
+    for c in Value::from(text).to_string().chars() {
+        if is_printed(c) { quoted.push(c) } else { quoted.push_str(&format!("\\u{:04x}", u32::from(c))) }
+    }
+    quoted
+}
+
+/// Characters of YAML 1.1 but for Unicode's line breaks and its mark of a byte order. All others have four digits.
+fn is_printed(c: char) -> bool {
+    let printable = matches!(c, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    printable && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -120,6 +134,12 @@ mod tests {
     }
 
     #[test]
+    fn what_kubectl_refuses_or_folds_is_escaped() {
+        let document = Yaml::text("a\u{7f}\u{85}\u{9f}\u{2028}\u{feff}\u{fffe}\u{1b}é\u{1f600}").to_string();
+        assert_eq!(document, "\"a\\u007f\\u0085\\u009f\\u2028\\ufeff\\ufffe\\u001bé\u{1f600}\"\n");
+    }
+
+    #[test]
     fn json_is_read_back_as_it_was() {
         let json = serde_json::json!({ "a": [{ "b": 1, "c": null }, true, [], "1"], "d": { "e": {} } });
         let read: Value = serde_saphyr::from_str(&Yaml::from(&json).to_string()).unwrap();
@@ -128,8 +148,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_back_as_it_was(key in "\\PC{1,12}", value in "[\\x09\\x0a\\x20-\\x7e\u{a0}-\u{2fff}]{0,20}") {
+        fn any_text_is_read_back_as_it_was(key in "(?s).{1,12}", value in "(?s)(.|[\\x00-\\x1f\\x7f-\u{a0}\u{2028}\u{2029}\u{fdd0}-\u{fdef}\u{feff}\u{fff0}-\u{ffff}]){0,20}") {
             let document = Yaml::map([(&key, Yaml::text(&value))]).to_string();
+            // What YAML 1.1 says may stand in a document, without its other line breaks.
+            let foreign = |c: &char| !matches!(c, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+            let folded = |c: &char| ['\u{2028}', '\u{2029}', '\u{feff}'].contains(c);
+            prop_assert_eq!(document.chars().find(|c| foreign(c) || folded(c)), None);
+            prop_assert_eq!(document.matches('\n').count(), 1);
             let read: std::collections::BTreeMap<String, String> = serde_saphyr::from_str(&document).unwrap();
             prop_assert_eq!(read.get(&key), Some(&value), "{}", document);
         }
