@@ -18,7 +18,7 @@ use crate::cli::mirror::Mirroring;
 use crate::control::Settings;
 use crate::control::ca::issuing::Place;
 use crate::control::ca::{Certifier, Issuing, folder};
-use crate::control::files::{Folder, News, Report, Unusable};
+use crate::control::files::{Folder, Lock, News, Report, Unusable};
 use crate::control::gateways;
 use crate::control::index::{DefaultPolicy, PortSet};
 use crate::control::serve::{self, Listen, dns, metrics, pods};
@@ -32,8 +32,10 @@ const GRACE: Duration = Duration::from_secs(5);
 const BAD_CONFIGURATION: u8 = 64;
 
 mod discovery;
+mod sockets;
 
 pub use discovery::Discovery;
+use sockets::Sockets;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct ControlArgs {
@@ -156,7 +158,11 @@ pub async fn serve(
     let drain = Drain::default();
     let issuing = Issuing::follow(args.issuer(), &drain)?;
     let settings = args.settings(issuing.now().anchors_pem())?;
-    let folder = Folder::open(&args.dir, &settings).map_err(all_problems)?;
+    // Nothing is written before it is sure that this runs, and alone.
+    let lock = Lock::take(&args.dir)?;
+    let sockets = Sockets::bind(args).await?;
+    let (line, about) = (sockets.line()?, args.about(sockets.admin_at()?, issuing.clone()));
+    let folder = Folder::follow(lock, &settings).map_err(all_problems)?;
     let certifier = Certifier {
         authority: issuing.clone(),
         tokens: folder::open_tokens(&args.certs, &args.cluster_name)?.verifier(),
@@ -164,31 +170,28 @@ pub async fn serve(
         trust_domain: settings.trust_domain.clone(),
     };
     let prober = serve::prober(&certifier, &settings.mirror_namespace, &drain)?;
-    let bound = serve::start(args.listen(), folder.snapshots(), Arc::new(certifier), &drain).await?;
+    serve::start(sockets.grpc, folder.snapshots(), Arc::new(certifier), &drain)?;
     let gateways = Arc::<gateways::metrics::Metrics>::default();
     let news = folder.news();
     tell_trust(issuing.clone(), news.clone(), &drain);
     let tell = move |known| news.tell(known);
     gateways::follow(folder.snapshots(), prober, gateways.clone(), tell, &drain);
-    let dns = match args.dns {
-        Some(addr) => format!(" dns={}", dns::start(addr, folder.snapshots(), &drain).await?),
-        None => String::new(),
-    };
+    if let Some(sockets) = sockets.dns {
+        dns::start(sockets, folder.snapshots(), &drain);
+    }
     let sources = metrics::Sources {
         cluster_name: args.cluster_name.clone(),
         snapshots: folder.snapshots(),
         freshness: folder.freshness(),
         gateways,
-        issuing: issuing.clone(),
+        issuing,
     };
-    let admin = metrics::start(args.admin, sources, &drain).await?;
-    let about = Arc::new(args.about(admin, issuing));
+    metrics::start(sockets.admin, sources, &drain);
+    let about = Arc::new(about);
     let views = pods::Views { snapshots: folder.snapshots(), reports: folder.reports(), about };
-    let api = pods::start(args.api, views, &drain).await?;
+    pods::start(sockets.api, views, &drain);
     tell_mended(folder.reports(), drain.clone());
-    let Listen { destination, policy, identity } = bound;
-    let grpc = format!("destination={destination} policy={policy} identity={identity}");
-    writeln!(out, "listening {grpc} api={api} admin={admin}{dns}")?;
+    writeln!(out, "{line}")?;
     out.flush()?;
     ended.await;
     let left = drain.finish(GRACE).await;

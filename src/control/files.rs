@@ -21,6 +21,7 @@ use super::mirror::Gateways;
 
 mod cluster;
 pub mod freshness;
+mod lock;
 mod look;
 mod reader;
 mod source;
@@ -29,6 +30,7 @@ mod tree;
 mod changes;
 
 pub use freshness::Freshness;
+pub use lock::Lock;
 pub use store::ALLOCATIONS;
 
 use cluster::Cluster;
@@ -59,6 +61,12 @@ pub struct Report {
 pub enum Unusable {
     #[error("cannot read the folder {}: {source}", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
+    #[error(
+        "another causeway control{holder} runs for the folder {}: expected a folder of its own for each, \
+         or that the other one is ended first",
+        folder.display()
+    )]
+    Taken { folder: PathBuf, holder: String },
     #[error("{} problems in the folder, the first: {}", .0.problems.len(), first(.0))]
     Problems(Box<Report>),
     #[error("cannot start a thread: {0}")]
@@ -121,11 +129,18 @@ pub struct Folder {
     freshness: watch::Receiver<Freshness>,
     events: mpsc::Sender<Event>,
     follower: Option<thread::JoinHandle<()>>,
+    _lock: Lock,
 }
 
 impl Folder {
-    /// Reads the folder and starts to follow it. The first state must be a good one.
+    /// Takes the folder and follows it.
     pub fn open(folder: &Path, settings: &Settings) -> Result<Self, Unusable> {
+        Self::follow(Lock::take(folder)?, settings)
+    }
+
+    /// Reads the folder and starts to follow it. The first state must be a good one.
+    pub fn follow(lock: Lock, settings: &Settings) -> Result<Self, Unusable> {
+        let folder = lock.folder();
         let unreadable = |source| Unusable::Folder { folder: folder.to_owned(), source };
         let (events, incoming) = mpsc::channel();
         let mut later = VecDeque::new();
@@ -150,7 +165,7 @@ impl Folder {
         follower.publish();
         let run = move || follower.run();
         let thread = thread::Builder::new().name("manifests".into()).spawn(run).map_err(Unusable::Thread)?;
-        Ok(Self { snapshots, reports, freshness, events, follower: Some(thread) })
+        Ok(Self { snapshots, reports, freshness, events, follower: Some(thread), _lock: lock })
     }
 
     /// The state in force; changes only when it is another one.

@@ -17,11 +17,14 @@ pub mod pods;
 
 pub mod stream;
 
+pub use listen::bind;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
@@ -57,36 +60,58 @@ impl Listen {
 /// Why the control plane cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
     #[error("own certificate: {0}")]
     Own(#[from] own::OwnError),
     #[error("own identity: {0}")]
     Identity(#[from] InvalidId),
 }
 
-/// Binds all ports, starts serving, and returns the bound addresses. Everything ends with `drain`.
-pub async fn start(
-    listen: Listen,
+/// The ports for gRPC, bound: whoever connects waits in the kernel until [`start`].
+#[derive(Debug)]
+pub struct Ports {
+    destination: TcpListener,
+    policy: TcpListener,
+    identity: TcpListener,
+}
+
+impl Ports {
+    /// Those that can be had; all that cannot be had are an error together.
+    pub async fn bind(listen: Listen) -> Result<Self, Vec<io::Error>> {
+        let bound = (bind(listen.destination).await, bind(listen.policy).await, bind(listen.identity).await);
+        match bound {
+            (Ok(destination), Ok(policy), Ok(identity)) => Ok(Self { destination, policy, identity }),
+            (destination, policy, identity) => {
+                Err([destination, policy, identity].into_iter().filter_map(Result::err).collect())
+            }
+        }
+    }
+
+    /// Where they are.
+    pub fn bound(&self) -> io::Result<Listen> {
+        Ok(Listen {
+            destination: self.destination.local_addr()?,
+            policy: self.policy.local_addr()?,
+            identity: self.identity.local_addr()?,
+        })
+    }
+}
+
+/// Serves on all ports, until `drain`.
+pub fn start(
+    ports: Ports,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     certifier: Arc<Certifier>,
     drain: &Drain,
-) -> Result<Listen, ServeError> {
+) -> Result<(), ServeError> {
     let store = |account: &str| {
         let Certifier { authority, control_namespace: ns, trust_domain, .. } = &*certifier;
         let id = WorkloadId::service_account(account, ns, ns, trust_domain)?;
         Ok::<_, ServeError>(own::keep(authority.clone(), id, drain)?)
     };
     let (controller, issuer) = (store("linkerd-destination")?, store("linkerd-identity")?);
-    let destination = Port::bind(listen.destination, controller.clone()).await?;
-    let policy = Port::bind(listen.policy, controller).await?;
-    let identity = Port::bind(listen.identity, issuer).await?;
-    let bound = Listen {
-        destination: destination.local_addr()?,
-        policy: policy.local_addr()?,
-        identity: identity.local_addr()?,
-    };
-
+    let destination = Port::new(ports.destination, controller.clone());
+    let policy = Port::new(ports.policy, controller);
+    let identity = Port::new(ports.identity, issuer);
     let source = Source { snapshots: snapshots.clone(), drain: drain.clone() };
     let exists = Arc::new(move |account: &ServiceAccount| {
         snapshots.borrow().has_service_account(&account.namespace, &account.name)
@@ -95,7 +120,7 @@ pub async fn start(
     let policies = server().add_service(OutboundService::server(source.clone()));
     policy.serve(policies.add_service(InboundService::server(source)), drain);
     identity.serve(server().add_service(IdentityService::server(certifier, exists)), drain);
-    Ok(bound)
+    Ok(())
 }
 
 /// The identity under which gateways are probed, kept fresh until drained.

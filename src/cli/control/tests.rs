@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
+use crate::control::files;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -107,6 +108,45 @@ async fn a_port_that_is_taken_is_named_with_the_cause() {
     let message = serve(&args, std::future::pending(), &mut Vec::new()).await.unwrap_err().to_string();
     assert!(message.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{message}");
     assert!(message.ends_with("another process listens there"), "{message}");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_the_addresses_and_the_mark_as_they_were() {
+    let root = world();
+    let west = root.path().join("west");
+    let addresses = west.join(files::ALLOCATIONS);
+    let running = Folder::open(&west, &Settings::default()).unwrap();
+    drop(running);
+    let before = fs::read(&addresses).unwrap();
+    fs::remove_file(west.join(files::freshness::MARK)).unwrap();
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = taken.local_addr().unwrap();
+    let more = ["--pod-network", "10.60.0.0/16"];
+    let args = ControlArgs { api: addr, admin: addr, dns: Some(addr), ..args(root.path(), &more) };
+    let message = serve(&args, std::future::pending(), &mut Vec::new()).await.unwrap_err().to_string();
+    assert_eq!(message.matches("another process listens there").count(), 3, "{message}");
+    assert_eq!(fs::read(&addresses).unwrap(), before);
+    assert!(!west.join(files::freshness::MARK).exists());
+}
+
+#[tokio::test]
+async fn a_second_control_plane_of_a_folder_is_refused_and_changes_nothing() {
+    let root = world();
+    let west = root.path().join("west");
+    let running = Folder::open(&west, &Settings::default()).unwrap();
+    let before = fs::read(west.join(files::ALLOCATIONS)).unwrap();
+    let second = args(root.path(), &["--pod-network", "10.60.0.0/16"]);
+    let message = serve(&second, std::future::pending(), &mut Vec::new()).await.unwrap_err().to_string();
+    assert!(message.starts_with("another causeway control, process "), "{message}");
+    assert!(message.contains(&west.display().to_string()) && message.contains("expected"), "{message}");
+    assert_eq!(fs::read(west.join(files::ALLOCATIONS)).unwrap(), before);
+    assert!(
+        files::look(&west, &Settings::default()).unwrap().1.is_some(),
+        "whoever only looks needs no lock"
+    );
+    drop(running);
+    let (mut out, ended) = (Vec::new(), std::future::ready(()));
+    timeout(LIMIT, serve(&second, ended, &mut out)).await.unwrap().unwrap();
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use super::bind;
 use crate::control::Snapshot;
 use crate::control::index::{Records, Resolved};
 use crate::drain::Drain;
@@ -36,19 +37,32 @@ const CONNECTIONS: usize = 64;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Binds both sockets on `addr` and serves until drained. Returns the bound address: with port 0,
-/// the same free port for both.
-pub async fn start(
-    addr: SocketAddr,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    drain: &Drain,
-) -> io::Result<SocketAddr> {
-    let tcp = TcpListener::bind(addr).await.map_err(unbound(addr))?;
-    let bound = tcp.local_addr()?;
-    let udp = UdpSocket::bind(bound).await.map_err(unbound(bound))?;
-    drain.spawn(serve_udp(udp, snapshots.clone(), drain.clone()));
-    drain.spawn(serve_tcp(tcp, snapshots, drain.clone()));
-    Ok(bound)
+/// Where questions come in.
+#[derive(Debug)]
+pub struct Sockets {
+    tcp: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Sockets {
+    /// Binds both on `addr`; with port 0, the same free port.
+    pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let tcp = bind(addr).await?;
+        let bound = tcp.local_addr()?;
+        let udp = UdpSocket::bind(bound).await.map_err(unbound(bound))?;
+        Ok(Self { tcp, udp })
+    }
+
+    /// Where they are.
+    pub fn bound(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// Serves until drained.
+pub fn start(sockets: Sockets, snapshots: watch::Receiver<Arc<Snapshot>>, drain: &Drain) {
+    drain.spawn(serve_udp(sockets.udp, snapshots.clone(), drain.clone()));
+    drain.spawn(serve_tcp(sockets.tcp, snapshots, drain.clone()));
 }
 
 async fn serve_udp(socket: UdpSocket, snapshots: watch::Receiver<Arc<Snapshot>>, drain: Drain) {

@@ -1,8 +1,6 @@
 //! What the control plane says over plain HTTP/1: answers that are worked out at once, to GET alone.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::drain::Drain;
-use crate::net::listen::unbound;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -25,17 +22,13 @@ const HEADERS: Duration = Duration::from_secs(10);
 
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Binds `addr` and serves until drained: `answer` is given the path, `None` is 404. Returns the bound
-/// address.
-pub(super) async fn start(
-    addr: SocketAddr,
+/// Serves until drained: `answer` is given the path, `None` is 404.
+pub(super) fn start(
+    listener: TcpListener,
     answer: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
     drain: &Drain,
-) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(addr).await.map_err(unbound(addr))?;
-    let bound = listener.local_addr()?;
+) {
     drain.spawn(accept_all(listener, Arc::new(answer), drain.clone()));
-    Ok(bound)
 }
 
 async fn accept_all(

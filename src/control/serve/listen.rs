@@ -34,19 +34,23 @@ const TLS_HANDSHAKE: u8 = 22;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// One bound port.
+/// Binds an address for any of what the control plane serves. Port 0 takes any free port.
+///
+/// # Errors
+/// The address is taken, or not to be had; the error says which and why.
+pub async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(addr).await.map_err(unbound(addr))
+}
+
+/// One bound port and who answers there.
 pub(super) struct Port {
     listener: TcpListener,
     store: Arc<CredentialStore>,
 }
 
 impl Port {
-    pub(super) async fn bind(addr: SocketAddr, store: Arc<CredentialStore>) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(addr).await.map_err(unbound(addr))?, store })
-    }
-
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub(super) fn new(listener: TcpListener, store: Arc<CredentialStore>) -> Self {
+        Self { listener, store }
     }
 
     /// Serves `router` until drained and every stream has ended.

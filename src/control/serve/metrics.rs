@@ -3,12 +3,11 @@
 //!
 //! `GET /metrics`; `/ready`, `/live` and `/ping` answer as soon as this serves.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use ::http::StatusCode;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -33,11 +32,11 @@ pub struct Sources {
     pub issuing: Issuing,
 }
 
-/// Binds `addr` and serves until drained. Returns the bound address.
-pub async fn start(addr: SocketAddr, sources: Sources, drain: &Drain) -> io::Result<SocketAddr> {
+/// Serves until drained.
+pub fn start(listener: TcpListener, sources: Sources, drain: &Drain) {
     let process = Process::start();
     let answer = move |path: &str| answer(path, &sources, &process);
-    http::start(addr, answer, drain).await
+    http::start(listener, answer, drain);
 }
 
 fn answer(path: &str, sources: &Sources, process: &Process) -> Option<Answer> {

@@ -4,13 +4,13 @@
 //! policy controller would write into routes, `/api/v1/cluster` tells what the cluster is and whom it trusts, `/problems` says what is wrong with the folder, `/ready` and `/live` answer
 //! as soon as this serves. The shapes are this project's own: flat, with environments already expanded.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::http::StatusCode;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::http::{self, Answer};
@@ -38,9 +38,9 @@ pub struct About {
     pub admin: SocketAddr,
 }
 
-/// Binds `addr` and serves until drained. Returns the bound address.
-pub async fn start(addr: SocketAddr, views: Views, drain: &Drain) -> io::Result<SocketAddr> {
-    http::start(addr, move |path| answer(path, &views), drain).await
+/// Serves until drained.
+pub fn start(listener: TcpListener, views: Views, drain: &Drain) {
+    http::start(listener, move |path| answer(path, &views), drain);
 }
 
 fn answer(path: &str, views: &Views) -> Option<Answer> {

@@ -58,7 +58,9 @@ impl World {
         let drain = Drain::default();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listen = Listen { destination: any, policy: any, identity: any };
-        let bound = start(listen, folder.snapshots(), certifier.clone(), &drain).await.unwrap();
+        let ports = Ports::bind(listen).await.unwrap();
+        let bound = ports.bound().unwrap();
+        start(ports, folder.snapshots(), certifier.clone(), &drain).unwrap();
         Self { guide, folder, bound, certifier, tokens, drain }
     }
 

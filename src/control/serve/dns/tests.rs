@@ -22,7 +22,9 @@ async fn serve_with(more: Option<&str>) -> Served {
     }
     let folder = guide.open("east");
     let drain = Drain::default();
-    let addr = start(([127, 0, 0, 1], 0).into(), folder.snapshots(), &drain).await.unwrap();
+    let sockets = Sockets::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let addr = sockets.bound().unwrap();
+    start(sockets, folder.snapshots(), &drain);
     let bb = folder.snapshots().borrow().service("mc-demo", "bb").unwrap().cluster_ip.unwrap();
     Served { addr, bb, drain, _folder: folder, _guide: guide }
 }

@@ -30,7 +30,10 @@ async fn serve(guide: &Guide, folder: &Folder, drain: &Drain) -> SocketAddr {
         admin: ([127, 0, 0, 1], 9999).into(),
     };
     let views = Views { snapshots: folder.snapshots(), reports: folder.reports(), about: Arc::new(about) };
-    start(([127, 0, 0, 1], 0).into(), views, drain).await.unwrap()
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    start(listener, views, drain);
+    addr
 }
 
 #[tokio::test]
