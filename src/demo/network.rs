@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::TryStreamExt as _;
 use parking_lot::Mutex;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -239,7 +240,9 @@ impl Links {
     }
 
     async fn address(&self, index: u32, addr: IpAddr) -> Step<()> {
-        let add = self.0.address().add(index, addr, whole(addr));
+        let mut add = self.0.address().add(index, addr, whole(addr));
+        // Nobody else has it, and until that is settled nobody could listen on it.
+        add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         add.execute().await.map_err(|e| ("add an address", e))
     }
 

@@ -33,12 +33,20 @@ pub(super) struct Timeline {
     pub(super) notice: u64,
 }
 
+/// A request that is under way at the death has been for no longer, in milliseconds, on a busy machine too.
+const CAUGHT: u64 = 500;
+
 /// A part of the time, judged by when requests were sent.
 pub(super) type Span = std::ops::Range<u64>;
 
 impl Timeline {
     pub(super) fn before(&self) -> Span {
         self.began..self.died
+    }
+
+    /// The part before the death without its last moments: what was under way then is caught by it.
+    pub(super) fn undisturbed(&self) -> Span {
+        self.began..self.died.saturating_sub(CAUGHT)
     }
 
     pub(super) fn dead(&self) -> Span {

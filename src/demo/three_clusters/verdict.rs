@@ -88,8 +88,7 @@ fn comes_back(calls: &Calls, time: &Timeline, problems: &mut Vec<String>) {
             None => {}
         }
     };
-    expect("answered while the east lived", time.before(), Record::good);
-    // The last requests before the death are caught by it.
+    expect("answered while the east lived", time.undisturbed(), Record::good);
     expect("refused with a cause while the east was dead", time.dead(), |it| {
         !it.good() && it.status.is_some() && it.reason.is_some()
     });
@@ -226,6 +225,12 @@ mod tests {
         let silent = || Record { status: None, ..refused() };
         assert_eq!(with(2, of(silent, 41_000)).len(), 1);
         assert!(with(2, of(refused, 55_000))[0].contains("came back"));
+        let lost = |since: u64| {
+            let fate = move |at| if (since..41_000).contains(&at) { refused() } else { good("east") };
+            with(2, calls(API_EAST, fate))
+        };
+        assert_eq!(lost(19_900), Vec::<String>::new(), "what was under way is caught by the death");
+        assert!(lost(19_000)[0].contains("while the east lived"));
         // Another proxy's failures are recorded, not judged.
         let mut all = as_it_should_be();
         all[2] = of(slow, 55_000);
