@@ -41,7 +41,7 @@ fn a_request_line_without_end() {
 /// Whole heads have ten seconds from their first byte.
 #[test]
 fn heads_that_are_never_whole() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     for (name, count, every) in
         [("silent in a head", many(10_000), None), ("trickling head", many(1_000), Some(1))]
     {
@@ -70,7 +70,7 @@ fn heads_that_are_never_whole() {
 
 #[test]
 fn requests_that_can_be_read_in_two_ways() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     for (what, head) in [
         ("CL and TE", "content-length: 3\r\ntransfer-encoding: chunked\r\n"),
         ("two CLs", "content-length: 3\r\ncontent-length: 4\r\n"),

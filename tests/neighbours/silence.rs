@@ -38,7 +38,7 @@ pub(crate) async fn closed(mut io: impl AsyncReadExt + Unpin) {
 
 #[test]
 fn before_tls() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     let siege = Siege::new("silent before TLS", Side::Direct, &[("inbound", "tls-detect-timeout")]);
     siege.run(&world, |world| {
         world.runtime.block_on(async {
@@ -51,7 +51,7 @@ fn before_tls() {
 
 #[test]
 fn after_tls() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     let counted = &[("inbound", "transport-header-timeout")];
     let siege = Siege::new("silent after TLS", Side::Direct, counted);
     siege.run(&world, |world| {
@@ -66,7 +66,7 @@ fn after_tls() {
 
 #[test]
 fn a_client_hello_one_byte_at_a_time() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     let counted = &[("inbound", "tls-detect-timeout")];
     let siege = Siege::new("ClientHello byte by byte", Side::Direct, counted);
     siege.run(&world, |world| {

@@ -12,7 +12,7 @@ const ASK: &str = "GET /upgrade?1000 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\
 
 #[test]
 fn early_bytes_are_not_lost() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     for side in [Side::Inbound, Side::Outbound] {
         let mut io = world.connect(side);
         io.write_all([ASK.as_bytes(), b"early"].concat().as_slice()).unwrap();
@@ -27,7 +27,7 @@ fn early_bytes_are_not_lost() {
 
 #[test]
 fn early_bytes_do_not_grow() {
-    let Some(world) = World::new() else { return };
+    let Some(world) = World::beside_others() else { return };
     for (name, side) in [
         ("bytes before the 101 (inbound)", Side::Inbound),
         ("bytes before the 101 (outbound)", Side::Outbound),

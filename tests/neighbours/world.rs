@@ -97,7 +97,7 @@ impl World {
         Self::with(None, &[])
     }
 
-    /// For attacks that wait nearly all of their time: in an ordinary run others like it may go on meanwhile.
+    /// For attacks that wait most of their time: in an ordinary run others like it may go on meanwhile.
     pub(crate) fn beside_others() -> Option<Self> {
         if full() { Self::new() } else { Self::begin(Turn::shared(), None, &[]) }
     }
