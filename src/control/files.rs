@@ -89,7 +89,7 @@ pub fn look_knowing(
     known: impl FnOnce(&Snapshot) -> Gateways,
 ) -> io::Result<(Report, Option<Arc<Snapshot>>)> {
     let (events, incoming) = mpsc::channel();
-    let mut cluster = Cluster::open(folder, settings, events, false)?;
+    let mut cluster = Cluster::open(folder, settings, events, None)?;
     cluster.begin(&incoming, &mut VecDeque::new());
     if let Some(known) = cluster.snapshot().map(|snapshot| known(snapshot)) {
         cluster.learn(known);
@@ -129,7 +129,6 @@ pub struct Folder {
     freshness: watch::Receiver<Freshness>,
     events: mpsc::Sender<Event>,
     follower: Option<thread::JoinHandle<()>>,
-    _lock: Lock,
 }
 
 impl Folder {
@@ -140,16 +139,15 @@ impl Folder {
 
     /// Reads the folder and starts to follow it. The first state must be a good one.
     pub fn follow(lock: Lock, settings: &Settings) -> Result<Self, Unusable> {
-        let folder = lock.folder();
-        let unreadable = |source| Unusable::Folder { folder: folder.to_owned(), source };
+        let folder = lock.folder().to_owned();
+        let unreadable = |source| Unusable::Folder { folder: folder.clone(), source };
         let (events, incoming) = mpsc::channel();
         let mut later = VecDeque::new();
-        let mut cluster = Cluster::open(folder, settings, events.clone(), true).map_err(unreadable)?;
+        let mut cluster = Cluster::open(&folder, settings, events.clone(), Some(lock)).map_err(unreadable)?;
         cluster.begin(&incoming, &mut later);
         let Some(first) = cluster.snapshot().cloned() else {
             return Err(Unusable::Problems(Box::new(cluster.report().clone())));
         };
-        cluster.save();
         announce(cluster.report());
         let (snapshot_tx, snapshots) = watch::channel(first);
         let (report_tx, reports) = watch::channel(Arc::new(cluster.report().clone()));
@@ -165,7 +163,7 @@ impl Folder {
         follower.publish();
         let run = move || follower.run();
         let thread = thread::Builder::new().name("manifests".into()).spawn(run).map_err(Unusable::Thread)?;
-        Ok(Self { snapshots, reports, freshness, events, follower: Some(thread), _lock: lock })
+        Ok(Self { snapshots, reports, freshness, events, follower: Some(thread) })
     }
 
     /// The state in force; changes only when it is another one.
@@ -307,8 +305,6 @@ impl Follower {
         let Some(snapshot) = self.cluster.snapshot() else { return };
         let snapshot = snapshot.clone();
         if !Arc::ptr_eq(&self.snapshots.borrow(), &snapshot) {
-            // Addresses are on disk before anybody is told of them.
-            self.cluster.save();
             self.snapshots.send_replace(snapshot);
         }
     }

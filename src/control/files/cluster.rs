@@ -8,8 +8,10 @@ use std::sync::{Arc, mpsc};
 use tokio::time::Instant;
 
 use super::freshness::{Freshness, Seen};
+use super::lock::Lock;
 use super::look::Whose;
 use super::reader::{Answer, Reader};
+use super::tree::Stamp;
 use super::{Event, Report, store};
 use crate::control::index::{Allocations, LinkedClusters, Settings, Snapshot, cluster_names, remote_urls};
 use crate::control::manifest::{Documents, Note, Place, Problem, folder_of};
@@ -25,12 +27,15 @@ pub(super) struct Cluster {
     readers: u64,
     /// Where their answers go, and whether events of their folders do.
     events: mpsc::Sender<Event>,
-    followed: bool,
+    /// `None` where the folder is only looked at: nothing is followed or written.
+    lock: Option<Lock>,
     gateways: Gateways,
     /// Whether what is known is other than what the snapshot is made of.
     changed: bool,
     allocations: Allocations,
     saved: Option<Allocations>,
+    /// Which file they are in.
+    saved_in: Option<Stamp>,
     snapshot: Option<Arc<Snapshot>>,
     report: Report,
     /// About the store rather than the manifests.
@@ -38,29 +43,31 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// What happens comes to `events`, changes of files too if they are to be `followed`.
+    /// What happens comes to `events`, changes of files too where the folder is locked to be followed.
     pub(super) fn open(
         folder: &Path,
         settings: &Settings,
         events: mpsc::Sender<Event>,
-        followed: bool,
+        lock: Option<Lock>,
     ) -> io::Result<Self> {
         std::fs::read_dir(folder)?;
+        let saved_in = store::stamp(folder);
         let (saved, store_note) = match store::load(folder) {
             Ok(saved) => (saved, None),
             Err(error) => (None, Some(store_note(folder, format!("addresses are given anew: {error}")))),
         };
         Ok(Self {
             settings: settings.clone(),
-            own: Reader::start(Whose::Own, 0, folder.to_owned(), &events, followed)?,
+            own: Reader::start(Whose::Own, 0, folder.to_owned(), &events, lock.is_some())?,
             linked: BTreeMap::new(),
             readers: 1,
             events,
-            followed,
+            lock,
             gateways: Gateways::default(),
             changed: false,
             allocations: saved.clone().unwrap_or_else(|| Allocations::new(settings)),
             saved,
+            saved_in,
             snapshot: None,
             report: Report::default(),
             store_note,
@@ -165,7 +172,7 @@ impl Cluster {
             if self.linked.contains_key(&url) {
                 continue;
             }
-            match Reader::start(Whose::Linked, self.readers, folder, &self.events, self.followed) {
+            match Reader::start(Whose::Linked, self.readers, folder, &self.events, self.lock.is_some()) {
                 Ok(mut reader) => {
                     reader.ask(&BTreeSet::new(), &self.settings);
                     self.linked.insert(url, reader);
@@ -176,7 +183,8 @@ impl Cluster {
         }
     }
 
-    /// Builds anew what follows from what is known, where that is different, and says what is wrong.
+    /// Builds anew what follows from what is known, where that is different, and says what is wrong. Addresses are on
+    /// disk before anybody is told of them.
     pub(super) fn conclude(&mut self) {
         let mut report = self.own_report();
         if let Some(documents) = self.own.good().cloned() {
@@ -184,6 +192,7 @@ impl Cluster {
             if std::mem::take(&mut self.changed) || self.snapshot.is_none() {
                 self.build(&documents);
             }
+            self.save();
         }
         let snapshot = self.snapshot.iter();
         report.notes.extend(snapshot.clone().flat_map(|snapshot| snapshot.notes()).cloned());
@@ -232,21 +241,35 @@ impl Cluster {
         }
     }
 
-    /// Remembers the addresses. Where that cannot be, they follow from the names alone after a restart.
-    pub(super) fn save(&mut self) {
-        if self.saved.as_ref() == Some(&self.allocations) {
+    /// Remembers the addresses, again where the file is no longer the one that was written: clusters that are linked
+    /// have it alone to go by. Where that cannot be, addresses follow from the names alone after a restart. A folder
+    /// that is gone gets nothing: what is in its place may be an empty mount point.
+    fn save(&mut self) {
+        let Some(lock) = &mut self.lock else { return };
+        let Some(found) = self.own.found().filter(|found| found.missing.is_none()) else { return };
+        let same = self.saved.as_ref() == Some(&self.allocations);
+        if same && found.addresses == self.saved_in {
             return;
         }
-        match store::save(self.own.folder(), &self.allocations) {
+        let folder = self.own.folder();
+        match lock.renew().and_then(|()| store::save(folder, &self.allocations)) {
             Ok(()) => {
+                if same {
+                    tracing::info!(folder = %folder.display(), "the file of addresses was gone or another; written again");
+                }
                 self.saved = Some(self.allocations.clone());
+                self.saved_in = store::stamp(folder);
                 self.store_note = None;
+                self.own.wrote(self.saved_in);
             }
             Err(error) => {
                 let message =
                     format!("addresses cannot be remembered, linked clusters cannot see them: {error}");
-                tracing::warn!(folder = %self.own.folder().display(), "{message}");
-                self.store_note = Some(store_note(self.own.folder(), message));
+                let note = Some(store_note(folder, message));
+                if self.store_note != note {
+                    self.store_note.clone_from(&note);
+                    note.iter().for_each(|note| tracing::warn!("{note}"));
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One control plane for one folder: two would give its pods addresses against each other.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use super::Unusable;
 pub struct Lock {
     folder: PathBuf,
     /// The folder itself is locked, so that nothing need be written.
-    _locked: File,
+    locked: File,
 }
 
 impl Lock {
@@ -21,18 +22,27 @@ impl Lock {
     /// The folder cannot be opened, or another control plane has it.
     pub fn take(folder: &Path) -> Result<Self, Unusable> {
         let unreadable = |source| Unusable::Folder { folder: folder.to_owned(), source };
-        let opened = File::open(folder).map_err(unreadable)?;
-        match opened.try_lock() {
+        let locked = File::open(folder).map_err(unreadable)?;
+        match locked.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = holder(&opened).map(|pid| format!(", process {pid},")).unwrap_or_default();
+                let holder = holder(&locked).map(|pid| format!(", process {pid},")).unwrap_or_default();
                 return Err(Unusable::Taken { folder: folder.to_owned(), holder });
             }
             Err(TryLockError::Error(error)) => {
                 tracing::info!(folder = %folder.display(), %error, "cannot be locked against a second control plane");
             }
         }
-        Ok(Self { folder: folder.to_owned(), _locked: opened })
+        Ok(Self { folder: folder.to_owned(), locked })
+    }
+
+    /// Before anything is written: another folder may have come to the same place, which is another's by now.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        let (here, locked) = (fs::metadata(&self.folder)?, self.locked.metadata()?);
+        if (here.dev(), here.ino()) != (locked.dev(), locked.ino()) {
+            *self = Self::take(&self.folder).map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     pub(super) fn folder(&self) -> &Path {

@@ -28,6 +28,8 @@ pub(super) struct Found {
     pub(super) changes: u64,
     pub(super) notes: Vec<Note>,
     pub(super) problems: Vec<Problem>,
+    /// Which file the own addresses are in. `None`: there is none, or it is a linked folder.
+    pub(super) addresses: Option<Stamp>,
     /// Why the latest look found nothing.
     pub(super) missing: Option<String>,
     /// How many documents were read, in how many files.
@@ -118,6 +120,7 @@ impl Looker {
             good: self.source.good().cloned(),
             linked: self.linked.clone(),
             changes: self.changes,
+            addresses: (self.whose == Whose::Own).then(|| store::stamp(self.source.folder())).flatten(),
             notes: self.source.notes().to_vec(),
             documents: self.source.documents(),
             files: self.source.files(),

@@ -13,6 +13,7 @@ use super::Event;
 use super::changes::Watch;
 use super::freshness::{self, Seen};
 use super::look::{Found, Looker, Whose};
+use super::tree::Stamp;
 use crate::control::index::Settings;
 use crate::control::manifest::Documents;
 
@@ -86,6 +87,13 @@ impl Reader {
 
     pub(super) fn found(&self) -> Option<&Found> {
         self.found.as_ref()
+    }
+
+    /// The file with the own addresses is this one now.
+    pub(super) fn wrote(&mut self, addresses: Option<Stamp>) {
+        if let Some(found) = &mut self.found {
+            found.addresses = addresses;
+        }
     }
 
     pub(super) fn good(&self) -> Option<&Arc<Documents>> {

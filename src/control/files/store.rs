@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::tree::LARGEST;
+use super::tree::{LARGEST, Stamp};
 use crate::control::index::Allocations;
 
 /// Name of the file. Linked clusters read it too: it is how they learn each other's addresses.
@@ -29,6 +29,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         length if length > LARGEST => Err(io::Error::other(format!("the file has {length} bytes"))),
         _ => fs::read(path),
     }
+}
+
+/// Which file it is now; `None` where there is none.
+pub(super) fn stamp(folder: &Path) -> Option<Stamp> {
+    Stamp::at(&folder.join(ALLOCATIONS))
 }
 
 /// Replaces the file in one step, so that readers never see half of it.

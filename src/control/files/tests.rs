@@ -156,6 +156,60 @@ fn addresses_are_the_same_after_a_restart() {
     assert_eq!(ips(&guide.open("east")), first);
 }
 
+async fn until_file(path: &Path, text: &str) {
+    let found = async {
+        while fs::read_to_string(path).ok().as_deref() != Some(text) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), found)
+        .await
+        .unwrap_or_else(|_| panic!("{} is not {text}", path.display()));
+}
+
+#[tokio::test]
+async fn addresses_that_are_lost_or_overwritten_are_written_again() {
+    let guide = Guide::new();
+    let east = guide.open("east");
+    let store = guide.folder("east").join(ALLOCATIONS);
+    let text = fs::read_to_string(&store).unwrap();
+    fs::remove_file(&store).unwrap();
+    until_file(&store, &text).await;
+    fs::write(&store, "{}").unwrap();
+    until_file(&store, &text).await;
+    // Where that cannot be it is said, and done as soon as it can.
+    let hindrance = guide.folder("east").join(format!("{ALLOCATIONS}.new"));
+    fs::create_dir(&hindrance).unwrap();
+    fs::remove_file(&store).unwrap();
+    let mut reports = east.reports();
+    let told = |report: &Report| report.notes.iter().any(|n| n.message.contains("cannot be remembered"));
+    until(&mut reports, told).await;
+    fs::remove_dir(&hindrance).unwrap();
+    until_file(&store, &text).await;
+    until(&mut reports, |report| !told(report)).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_swapped_for_a_new_release_gets_the_addresses_and_stays_ours() {
+    let guide = Guide::new();
+    let (live, next) = (guide.folder("live"), guide.folder("next"));
+    std::os::unix::fs::symlink("east", &live).unwrap();
+    let east = Folder::open(&live, &settings("east")).unwrap();
+    let text = fs::read_to_string(guide.folder("east").join(ALLOCATIONS)).unwrap();
+    fs::create_dir(guide.folder("release")).unwrap();
+    for entry in fs::read_dir(guide.folder("east")).unwrap().map(Result::unwrap) {
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            fs::copy(entry.path(), guide.folder("release").join(entry.file_name())).unwrap();
+        }
+    }
+    std::os::unix::fs::symlink("release", &next).unwrap();
+    fs::rename(next, live).unwrap();
+    until_file(&guide.folder("release").join(ALLOCATIONS), &text).await;
+    assert!(matches!(Lock::take(&guide.folder("release")), Err(Unusable::Taken { .. })));
+    drop(east);
+    Lock::take(&guide.folder("release")).unwrap();
+}
+
 #[test]
 fn a_folder_that_is_wrong_from_the_start_is_refused_with_everything_found() {
     let guide = Guide::new();
@@ -213,7 +267,7 @@ const RUINS: [(&str, Ruin); 7] = [
 async fn whatever_becomes_of_a_linked_folder_is_seen_in_time_and_changes_nothing() {
     for (what, ruin) in RUINS {
         let guide = Guide::new();
-        let _east = guide.open("east");
+        let east = guide.open("east");
         let west = guide.open("west");
         let mut snapshots = west.snapshots();
         until(&mut snapshots, |snapshot| endpoints(snapshot) == 1).await;
@@ -221,8 +275,12 @@ async fn whatever_becomes_of_a_linked_folder_is_seen_in_time_and_changes_nothing
         let fresh = freshness.borrow().clone();
         let now = Instant::now();
         assert!(!fresh.linked["target"].stale(now) && !fresh.own.unwrap().stale(now), "{what}: {fresh:?}");
+        // One that goes on would mend its addresses.
+        drop(east);
         ruin(&guide.folder("east"));
-        let stale = |fresh: &Freshness| fresh.linked["target"].stale(Instant::now());
+        let stale = |fresh: &Freshness| {
+            fresh.linked["target"].problems > 0 && fresh.linked["target"].stale(Instant::now())
+        };
         let found = timeout(Duration::from_secs(5), freshness.wait_for(stale)).await;
         let found = found.unwrap_or_else(|_| panic!("{what}: not seen")).unwrap().clone();
         assert!(!found.own.unwrap().stale(Instant::now()), "{what}: the own cluster is well");
