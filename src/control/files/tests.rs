@@ -235,6 +235,73 @@ fn hidden_and_other_files_are_ignored() {
     assert!(snapshot.is_some());
 }
 
+#[tokio::test]
+async fn a_link_that_leads_nowhere_or_in_a_circle_is_a_file_that_cannot_be_read() {
+    let guide = Guide::new();
+    let east = guide.open("east");
+    let (mut snapshots, mut reports) = (east.snapshots(), east.reports());
+    let before = snapshots.borrow_and_update().clone();
+    let path = guide.folder("east").join("02-bb.yaml");
+    let kept = guide.root.path().join("kept.yaml");
+    fs::rename(&path, &kept).unwrap();
+    for target in ["../away.yaml", "02-bb.yaml"] {
+        let new = guide.folder("east").join(".new");
+        std::os::unix::fs::symlink(target, &new).unwrap();
+        fs::rename(&new, &path).unwrap();
+        let found = |report: &Report| report.problems.iter().any(|p| p.message.contains(target));
+        let report = until(&mut reports, found).await;
+        let told = report.problems[0].to_string();
+        assert!(report.problems.len() == 1 && told.contains("east/02-bb.yaml:1:1: "), "{told}");
+        assert_eq!(report.files, 3, "the other files are read");
+        assert!(Arc::ptr_eq(&before, &snapshots.borrow()), "the last good state stays");
+    }
+    // Other files are judged as ever.
+    guide.edit("east/03-policy.yaml", "port: 8080", "port: [8080");
+    let wrong = |report: &Report| report.problems.iter().any(|p| p.to_string().contains("03-policy.yaml"));
+    until(&mut reports, wrong).await;
+    guide.edit("east/03-policy.yaml", "port: [8080", "port: 8080");
+    fs::remove_file(&path).unwrap();
+    fs::rename(&kept, &path).unwrap();
+    until(&mut reports, |report| report.problems.is_empty()).await;
+    // One that leads nowhere and is deleted is deleted.
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("../away.yaml", &path).unwrap();
+    until(&mut reports, |report| !report.problems.is_empty()).await;
+    fs::remove_file(&path).unwrap();
+    until(&mut snapshots, |snapshot| snapshot.service("mc-demo", "bb").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_mounted_volume_that_is_swapped_is_followed() {
+    let guide = Guide::new();
+    let folder = guide.folder("east");
+    let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
+    let files = ["01-namespace.yaml", "02-bb.yaml", "03-policy.yaml"];
+    for version in ["..one", "..two"] {
+        fs::create_dir(folder.join(version)).unwrap();
+        for file in files {
+            fs::copy(folder.join(file), folder.join(version).join(file)).unwrap();
+        }
+    }
+    fs::remove_file(folder.join("..two/03-policy.yaml")).unwrap();
+    guide.edit("east/..two/02-bb.yaml", "replicas: 1", "replicas: 3");
+    link("..one", "..data");
+    for file in files {
+        fs::remove_file(folder.join(file)).unwrap();
+        link(&format!("..data/{file}"), file);
+    }
+    // As an editor's lock.
+    link("root@host.1234", ".#02-bb.yaml");
+    let east = guide.open("east");
+    let (mut snapshots, mut reports) = (east.snapshots(), east.reports());
+    assert_eq!((snapshots.borrow().pods().count(), reports.borrow().problems.len()), (1, 0));
+    link("..two", "..data_tmp");
+    fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    fs::remove_file(folder.join("03-policy.yaml")).unwrap();
+    until(&mut snapshots, |snapshot| snapshot.pods().count() == 3).await;
+    until(&mut reports, |report| (report.problems.len(), report.files) == (0, 2)).await;
+}
+
 /// What becomes of a folder.
 type Ruin = fn(&Path);
 

@@ -20,7 +20,8 @@ pub(super) struct Tree {
 
 #[derive(Debug)]
 struct File {
-    stamp: Stamp,
+    /// `None` where it cannot be looked at: then it is again and again.
+    stamp: Option<Stamp>,
     parsed: Parsed,
 }
 
@@ -47,27 +48,24 @@ impl Tree {
             if !is_manifest(&path) {
                 continue;
             }
+            let before = self.files.get(&path);
             // Follows links: mounted volumes are made of them.
-            let metadata = match fs::metadata(&path) {
-                Ok(metadata) => metadata,
-                // A file that has just gone is no file; one that may not be looked at is.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+            let file = match fs::metadata(&path) {
+                Ok(metadata) if !metadata.is_file() => continue,
+                Ok(metadata) => {
+                    let stamp = Stamp::of(&metadata);
+                    let known = before.is_some_and(|file| file.stamp == Some(stamp));
+                    (!known || touched.contains(&path)).then(|| File::read(&path, stamp, before))
+                }
+                // One that has just gone is no file; a link that leads nowhere still says that there is one.
+                Err(error) => match fs::symlink_metadata(&path) {
+                    Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+                    _ => Some(File { stamp: None, parsed: unseen(&path, &error) }),
+                },
             };
-            if !metadata.is_file() {
-                continue;
-            }
-            let stamp = Stamp::of(&metadata);
-            let known = self.files.get(&path).is_some_and(|file| file.stamp == stamp);
-            if !known || touched.contains(&path) {
-                let before = self.files.get(&path);
-                let parsed = match before {
-                    Some(before) if before.is_emptied(stamp) => emptied(&path),
-                    _ => read(&path, stamp.length),
-                };
-                let same = before.is_some_and(|before| before.parsed == parsed);
-                changed |= !same;
-                self.files.insert(path.clone(), File { stamp, parsed });
+            if let Some(file) = file {
+                changed |= before.is_none_or(|before| before.parsed != file.parsed);
+                self.files.insert(path.clone(), file);
             }
             present.insert(path);
         }
@@ -94,10 +92,19 @@ impl Tree {
 }
 
 impl File {
+    fn read(path: &Path, stamp: Stamp, before: Option<&Self>) -> Self {
+        let parsed = match before {
+            Some(before) if before.is_emptied(stamp) => emptied(path),
+            _ => read(path, stamp.length),
+        };
+        Self { stamp: Some(stamp), parsed }
+    }
+
     /// Whoever writes a file anew empties it first: until it says something, what it said counts. An empty file that
     /// takes its place is meant so.
     fn is_emptied(&self, now: Stamp) -> bool {
-        now.length == 0 && now.inode == self.stamp.inode && self.parsed != Parsed::default()
+        let same = self.stamp.is_some_and(|stamp| stamp.inode == now.inode);
+        now.length == 0 && same && self.parsed != Parsed::default()
     }
 }
 
@@ -133,6 +140,15 @@ fn read(path: &Path, length: u64) -> Parsed {
         Ok(text) => manifest::parse(&Arc::from(path), text.strip_prefix('\u{feff}').unwrap_or(&text)),
         Err(error) => unreadable(path, &format!("the file cannot be read: {error}"), "a readable UTF-8 file"),
     }
+}
+
+/// A file that cannot even be looked at, such as where a link leads nowhere or in a circle.
+fn unseen(path: &Path, error: &io::Error) -> Parsed {
+    let message = match fs::read_link(path) {
+        Ok(target) => format!("the file cannot be read: it is a link to {}: {error}", target.display()),
+        Err(_) => format!("the file cannot be read: {error}"),
+    };
+    unreadable(path, &message, "a readable UTF-8 file, or no such link")
 }
 
 fn emptied(path: &Path) -> Parsed {
