@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -32,6 +32,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const BAD_CONFIGURATION: u8 = 64;
 
 mod discovery;
+mod flags;
 mod sockets;
 
 pub use discovery::Discovery;
@@ -155,6 +156,7 @@ pub async fn serve(
     ended: impl Future<Output = ()>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
+    flags::check(args)?;
     let drain = Drain::default();
     let issuing = Issuing::follow(args.issuer(), &drain)?;
     let settings = args.settings(issuing.now().anchors_pem())?;
@@ -275,12 +277,6 @@ impl ControlArgs {
     }
 
     fn settings(&self, anchors: &str) -> anyhow::Result<Settings> {
-        let control_addr = self.control_addr.unwrap_or(self.listen);
-        if control_addr.is_unspecified() {
-            bail!(
-                "--listen {control_addr} is no address that pods can reach: expected --control-addr as well"
-            );
-        }
         let defaults = Settings::default();
         let domain = domain(&self.cluster_domain).context("--cluster-domain")?;
         let trust = self.trust_domain.as_deref().map(self::domain).transpose().context("--trust-domain")?;
@@ -298,7 +294,7 @@ impl ControlArgs {
             pod_network: self.pod_network,
             service_network: self.service_network,
             trust_anchors_pem: anchors.to_owned(),
-            control_addr,
+            control_addr: self.control_addr.unwrap_or(self.listen),
             node_name: self.node_name.clone(),
             probe_networks: defaults.probe_networks,
             ..defaults

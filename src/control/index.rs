@@ -37,6 +37,7 @@ mod routes;
 mod server;
 pub mod settings;
 mod slices;
+mod unaddressed;
 mod workloads;
 mod world;
 
@@ -113,8 +114,8 @@ impl Snapshot {
     }
 
     /// What was left out on the way, and why.
-    pub fn notes(&self) -> &[Note] {
-        &self.mirrored.notes
+    pub fn notes(&self) -> impl Iterator<Item = &Note> {
+        self.mirrored.notes.iter().chain(&self.own.unaddressed)
     }
 
     /// What Links say of gateways, by Link.

@@ -169,9 +169,43 @@ fn flags_become_settings() {
     assert_eq!(settings.cluster_networks.len(), 2);
     assert_eq!(settings.control_addr, IpAddr::V4(Ipv4Addr::LOCALHOST));
     assert_eq!(settings.default_opaque_ports, Settings::default().default_opaque_ports);
-    let everywhere = args(root.path(), &["--listen", "0.0.0.0"]).settings("PEM").unwrap_err();
-    assert!(everywhere.to_string().contains("--control-addr"), "{everywhere}");
-    assert!(args(root.path(), &["--cluster-domain", "a b"]).settings("PEM").is_err());
+}
+
+#[tokio::test]
+async fn wrong_flags_are_told_all_at_once_with_value_and_expected_form_before_anything_is_begun() {
+    let root = world();
+    let wrong = [
+        ("--cluster-domain", "a b", "cluster.local"),
+        ("--trust-domain", "", "cluster.local"),
+        ("--control-namespace", "A_B", "such as linkerd"),
+        ("--mirror-namespace", "a.b", "such as linkerd"),
+        ("--global-egress-network-namespace", "-", "such as linkerd"),
+        ("--node-name", "a b", "node-1"),
+        ("--pod-network", "10.9.0.0/29", "--service-network 10.9.0.0/16 overlap: expected"),
+        ("--listen", "0.0.0.0", "expected --control-addr"),
+        ("--issuance-lifetime", "0s", "1s to 100years"),
+    ];
+    let flags = wrong.iter().flat_map(|(flag, value, _)| [*flag, *value]);
+    let all: Vec<_> = flags.chain(["--service-network", "10.9.0.0/16"]).collect();
+    let args = args(root.path(), &all);
+    let message = serve(&args, std::future::pending(), &mut Vec::new()).await.unwrap_err().to_string();
+    assert_eq!(message.lines().count(), wrong.len(), "{message}");
+    for ((flag, value, expected), line) in wrong.iter().zip(message.lines()) {
+        assert!(line.starts_with(flag) && line.contains(value) && line.contains(expected), "{line}");
+    }
+    assert_eq!(fs::read_dir(root.path().join("west")).unwrap().count(), 1, "nothing is written");
+}
+
+#[test]
+fn flags_at_their_limits_are_taken() {
+    let root = world();
+    let networks = ["--pod-network", "10.42.0.0/17", "--service-network", "10.42.128.0/17"];
+    for lifetime in ["1s", "100years"] {
+        flags::check(&args(root.path(), &[&networks[..], &["--issuance-lifetime", lifetime]].concat()))
+            .unwrap();
+    }
+    let over = args(root.path(), &["--issuance-lifetime", "1000000000years"]);
+    assert!(flags::check(&over).unwrap_err().to_string().contains("--issuance-lifetime"));
 }
 
 #[test]

@@ -130,11 +130,11 @@ impl Given {
                 continue;
             }
             let start = u128::from(hash::fnv64(&name.to_string())) % count.max(1);
-            let free = (0..count).map(|step| nth(network, first + (start + step) % count));
-            if let Some(ip) = free.into_iter().find(|ip| !used.contains(ip)) {
-                used.insert(ip);
-                new.push((name.clone(), ip));
-            }
+            let mut all = (0..count).map(|step| nth(network, first + (start + step) % count));
+            // Where one finds none there is none for others.
+            let Some(ip) = all.find(|ip| !used.contains(ip)) else { break };
+            used.insert(ip);
+            new.push((name.clone(), ip));
         }
         given.extend(new);
         true

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::manifest::service::ServiceKind;
-use crate::control::manifest::{Documents, ExternalWorkload, Object, RateLimitPolicy, Route, Server, status};
+use crate::control::manifest::{
+    Documents, ExternalWorkload, Note, Object, RateLimitPolicy, Route, Server, status,
+};
 use crate::control::mirror::{Endpoints, Metadata, Mirrored, Texts};
 use crate::control::ordered::{InOrder, Ordered};
 use crate::model::service_profile::ServiceProfile;
@@ -15,7 +17,7 @@ use super::attached::Attached;
 use super::pods::Pods;
 use super::slices::{self, ByService};
 use super::workloads::pods;
-use super::{Allocations, Definition, ObjectName, Pod, Service, Settings, inject};
+use super::{Allocations, Definition, ObjectName, Pod, Service, Settings, inject, unaddressed};
 
 /// Services by name.
 pub(super) type Services = Ordered<ObjectName, Service>;
@@ -44,6 +46,8 @@ pub(in crate::control) struct World {
     pub(super) outbound: Attached,
     pub(super) rate_limits: BTreeMap<ObjectName, Object<RateLimitPolicy>>,
     pub(super) policies: Documents,
+    /// What has no address, and why.
+    pub(super) unaddressed: Vec<Note>,
 }
 
 impl World {
@@ -83,8 +87,12 @@ impl World {
         if !mirrored.services.is_empty() {
             services.extend(mirrors(mirrored));
         }
-        allocate((&mut pods, &known), &mut services, settings, given);
+        let other = allocate((&mut pods, &known), &mut services, settings, given);
+        // Where all have what they had before, none is without.
+        let unaddressed =
+            if other { unaddressed::notes(documents, &pods, &services, settings) } else { Vec::new() };
         let mut world = Self::assemble(documents, &mirrored.endpoints, pods, services, settings.clone());
+        world.unaddressed = unaddressed;
         world.namespaces.extend(mirrored.namespaces.keys().cloned());
         world.external_workloads.clone_from(&documents.external_workloads);
         world.service_profiles.clone_from(&documents.service_profiles);
@@ -148,6 +156,7 @@ impl World {
             outbound: Attached::default(),
             rate_limits: accepted.rate_limits,
             policies,
+            unaddressed: Vec::new(),
         }
     }
 }
@@ -221,25 +230,28 @@ fn mirrors(mirrored: &Mirrored) -> impl Iterator<Item = (ObjectName, Service)> {
     })
 }
 
-/// `known` is what pods have of what was given out before.
+/// `known` is what pods have of what was given out before. Tells whether any has another address than before, or none.
 fn allocate(
     (pods, known): (&mut Pods, &[Option<IpAddr>]),
     services: &mut Services,
     settings: &Settings,
     given: &mut Allocations,
-) {
+) -> bool {
     let mut taken = pods.claimed().clone();
     taken.extend(services.values().filter_map(|service| service.cluster_ip));
     taken.insert(settings.control_addr);
-    if given.pods.fill(pods.bare(), known, settings.pod_network, &taken) {
+    let other_pods = given.pods.fill(pods.bare(), known, settings.pod_network, &taken);
+    if other_pods {
         pods.settle(&given.pods);
     }
     let names = services.iter().filter(|(_, service)| service.wants_ip).map(|(name, _)| name);
     let mut known: Vec<Option<IpAddr>> = given.services.of(names.clone()).collect();
-    if given.services.fill(names.clone(), &known, settings.service_network, &taken) {
+    let other_services = given.services.fill(names.clone(), &known, settings.service_network, &taken);
+    if other_services {
         known = given.services.of(names).collect();
     }
     for (service, ip) in services.values_mut().filter(|service| service.wants_ip).zip(known) {
         service.cluster_ip = ip;
     }
+    other_pods || other_services
 }

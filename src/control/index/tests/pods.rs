@@ -30,6 +30,61 @@ status: {phase: Running, podIP: 10.23.9.9, conditions: [{type: Ready, status: 'T
 }
 
 #[test]
+fn what_has_no_address_in_a_full_network_is_told_where_it_is_asked_for() {
+    let workload = |kind: &str, name: &str, replicas: u32| {
+        format!(
+            "apiVersion: apps/v1
+kind: {kind}
+metadata: {{name: {name}, namespace: d}}
+spec:
+  replicas: {replicas}
+  serviceName: {name}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: [{{name: c, image: x}}]}}}}
+---
+"
+        )
+    };
+    let service = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: d}}\nspec: {{ports: [{{port: 80}}]}}\n---\n"
+        )
+    };
+    let lone = "apiVersion: v1\nkind: Pod\nmetadata: {name: lone, namespace: d}\nspec: {containers: [{name: c, image: x}]}\n";
+    let job = workload("Job", "job", 1)
+        .replace("apps/v1", "batch/v1")
+        .replace("  selector: {matchLabels: {app: job}}\n", "");
+    let text = workload("Deployment", "web", 3)
+        + &workload("StatefulSet", "node", 2)
+        + &job
+        + &service("a")
+        + &service("b")
+        + lone;
+    let told = |pods: &str, services: &str| -> Vec<String> {
+        let snapshot = with(&[&text], |settings| {
+            (settings.pod_network, settings.service_network) =
+                (pods.parse().unwrap(), services.parse().unwrap());
+        });
+        let without = snapshot.pods().filter(|pod| pod.ip.is_none()).count();
+        let mut notes: Vec<_> = snapshot.notes().map(ToString::to_string).collect();
+        notes.insert(0, format!("{without} pods"));
+        notes
+    };
+    assert_eq!(told("10.9.0.0/28", "10.8.0.0/29"), ["0 pods"]);
+    let full = |flag: &str| format!("; {flag}/31 is full: expected a larger network");
+    let (pods, services) = (full("--pod-network 10.9.0.0"), full("--service-network 10.8.0.0"));
+    let expected = [
+        "6 pods".to_owned(),
+        format!("m.yaml:1:1: pods of d/web without an address: 3{pods}"),
+        format!("m.yaml:10:1: pods of d/node without an address: 2{pods}"),
+        format!("m.yaml:37:1: pods of d/lone without an address: 1{pods}"),
+        // One of each has the only address.
+        format!("m.yaml:32:1: Service d/b has no address{services}"),
+    ];
+    assert_eq!(told("10.9.0.0/31", "10.8.0.0/31"), expected);
+}
+
+#[test]
 fn a_stateful_sets_pods_are_numbered_and_reached_by_name() {
     let world = alone(&[STATEFUL]);
     let pods: Vec<_> = world.pods().map(|pod| &*pod.name.name).collect();

@@ -64,6 +64,6 @@ fn names_of_gateways_lead_to_what_they_resolve_to() {
     let resolved = BTreeMap::from([("gate.example".to_owned(), ips.into())]);
     let west = west(&Gateways { resolved, ..Gateways::default() });
     assert_eq!(found(&west, "web-east"), addrs(&["10.9.0.9:4143", "10.9.0.10:4143", "10.9.1.1:4143"]));
-    let notes = west.notes();
+    let notes: Vec<_> = west.notes().collect();
     assert!(notes.iter().all(|note| !note.message.contains("not resolved")), "{notes:?}");
 }
