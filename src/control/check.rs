@@ -13,9 +13,11 @@ use super::index::{ObjectName, Settings, Snapshot};
 use super::manifest::{Assembled, Link, Meta, Note, Object, Problem};
 
 mod clients;
+mod authorizations;
 mod exports;
 mod extent;
 mod links;
+mod mirrors;
 mod networks;
 mod policy;
 pub mod trust;
@@ -110,6 +112,8 @@ checks! {
          gateway only";
     EXPORTS: "export-namespace", Error, Folders, "exported Services have their namespace everywhere",
         "make the namespace in the cluster that mirrors, or let it be made: --enable-namespace-creation";
+    MIRRORS: "mirrors", Warning, Folders, "mirror services belong to Links, which make them",
+        "delete it: the control plane makes mirrors of Links, and what causeway mirror prints is for kubectl";
     CLIENTS: "client-meshed", Error, Folders, "clients of pod-to-pod Services are meshed",
         "inject the client: annotation linkerd.io/inject: enabled";
     ANCHORS: "trust-anchors", Error, Trust, "linked clusters have the same trust anchors",
@@ -199,6 +203,9 @@ pub fn run(clusters: &[Cluster], now: std::time::SystemTime, extent: &mut Extent
     for cluster in asked() {
         policy::manifests(cluster, &mut findings);
         policy::servers(cluster, &mut findings);
+        policy::cluster_ips(cluster, &mut findings);
+        authorizations::selected(cluster, &mut findings);
+        authorizations::accounts(cluster, clusters, &mut findings);
         policy::routes(cluster, &mut findings);
         links::reachable(cluster, clusters, &mut findings);
         links::agree(cluster, &mut findings);
@@ -208,6 +215,9 @@ pub fn run(clusters: &[Cluster], now: std::time::SystemTime, extent: &mut Extent
         extent.compared(LINK);
     }
     let joined: Vec<Joined<'_>> = asked().flat_map(|cluster| joined(cluster, clusters)).collect();
+    for cluster in asked() {
+        mirrors::given(cluster, &joined, &mut findings);
+    }
     for joined in &joined {
         links::addressed(joined, extent, &mut findings);
         links::agree_with_target(joined, &mut findings);

@@ -172,6 +172,8 @@ pub struct Documents {
     pub replica_sets: Ordered<ObjectName, Object<Deployment>>,
     pub daemon_sets: Ordered<ObjectName, Object<Deployment>>,
     pub jobs: Ordered<ObjectName, Object<Deployment>>,
+    /// Nothing runs by them; policy may be meant for what will.
+    pub cron_jobs: Ordered<ObjectName, Object<Deployment>>,
     pub stateful_sets: Ordered<ObjectName, Object<StatefulSet>>,
     pub pods: Ordered<ObjectName, Object<Pod>>,
     pub services: Ordered<ObjectName, Object<Service>>,
@@ -249,6 +251,7 @@ impl Documents {
             Body::ReplicaSet(body) => take(&mut self.replica_sets, meta, body),
             Body::DaemonSet(body) => take(&mut self.daemon_sets, meta, body),
             Body::Job(body) => take(&mut self.jobs, meta, body),
+            Body::CronJob(body) => take(&mut self.cron_jobs, meta, body),
             Body::StatefulSet(body) => take(&mut self.stateful_sets, meta, body),
             Body::Pod(body) => take(&mut self.pods, meta, body),
             Body::Service(body) => take(&mut self.services, meta, body),

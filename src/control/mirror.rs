@@ -31,6 +31,7 @@ pub use copied::{Metadata, Texts};
 use copied::{Origin, Source};
 use federated::Member;
 pub use gateway::Gateways;
+pub(in crate::control) use metadata::MIRRORED;
 
 /// What is to be added to a cluster, and why other things are not.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -35,6 +35,8 @@ pub struct Gateway {
     /// Whether it is probed.
     pub enabled: bool,
     pub alive: bool,
+    /// Probes have failed, as often as the Link says that it takes to be sure.
+    pub failed: bool,
     /// Of the last probe that succeeded; `None` before the first.
     pub latency: Option<Duration>,
 }
@@ -54,12 +56,17 @@ impl Linked {
                 }
             } else if name == "causeway_issuer_stale" {
                 linked.issuer_stale = *value == 1.0;
-            } else if let "gateway_enabled" | "gateway_alive" | "gateway_latency" = name.as_str() {
+            } else if let "gateway_enabled" | "gateway_alive" | "gateway_latency" | "gateway_probes" =
+                name.as_str()
+            {
                 let gateway =
                     linked.gateways.entry(labels.get("target_cluster_name").to_owned()).or_default();
                 match name.as_str() {
                     "gateway_enabled" => gateway.enabled = *value == 1.0,
                     "gateway_alive" => gateway.alive = *value == 1.0,
+                    "gateway_probes" => {
+                        gateway.failed |= labels.get("probe_successful") == "false" && *value > 0.0;
+                    }
                     _ => gateway.latency = Some(seconds(*value / 1e3)),
                 }
             }
@@ -89,6 +96,8 @@ causeway_cluster_stale{cluster="east"} 1
 gateway_enabled{target_cluster_name="east"} 1
 gateway_alive{target_cluster_name="east"} 1
 gateway_latency{target_cluster_name="east"} 12
+gateway_probes{target_cluster_name="east",probe_successful="true"} 7
+gateway_probes{target_cluster_name="east",probe_successful="false"} 2
 gateway_enabled{target_cluster_name="north"} 0
 causeway_issuer_stale 1
 other NaN
@@ -106,7 +115,7 @@ other NaN
             Cluster { manifests: Duration::from_millis(500), ..Cluster::default() }
         );
         let latency = Some(Duration::from_millis(12));
-        assert_eq!(linked.gateways["east"], Gateway { enabled: true, alive: true, latency });
+        assert_eq!(linked.gateways["east"], Gateway { enabled: true, alive: true, failed: true, latency });
         assert_eq!(linked.gateways["north"], Gateway::default());
         assert!(linked.issuer_stale);
     }

@@ -226,13 +226,25 @@ pub(super) async fn gateways(clusters: &[Cluster], known: &Known, findings: &mut
     let probes = links.map(|(cluster, name, meta, link, gateway)| async move {
         let alive =
             known.get(&cluster.name).and_then(|linked| linked.gateways.get(&link.target_cluster_name));
-        let alive = alive.filter(|found| found.enabled).map(|found| found.alive);
+        // One that was not probed yet is not dead.
+        let alive = alive.filter(|found| found.enabled && (found.alive || found.failed));
+        let alive = alive.map(|found| found.alive);
         let found = join_all(gateway.addresses.iter().map(|address| probe(gateway, address))).await;
         let failed: Vec<String> = found.into_iter().filter_map(Result::err).collect();
-        judge(cluster, name, &failed, gateway.addresses.len(), alive)
-            .map(|finding| Finding { at: meta.at.to_string(), ..finding })
+        let finding = match &gateway.identity {
+            None => Some(unnamed(name)),
+            Some(_) => judge(cluster, name, &failed, gateway.addresses.len(), alive),
+        };
+        finding.map(|finding| Finding { at: meta.at.to_string(), ..finding })
     });
     findings.extend(join_all(probes).await.into_iter().flatten());
+}
+
+/// Whoever listens there, proxies send it nothing in plaintext.
+fn unnamed(link: &ObjectName) -> Finding {
+    let found = format!("Link {} names no gatewayIdentity: proxies send its gateway nothing", link.name);
+    let remedy = "write gatewayIdentity into the Link, or link again: causeway link DIR --cluster-name NAME";
+    Finding { remedy: remedy.into(), ..GATEWAY.finding(found, link) }
 }
 
 /// `alive` is what the control plane's own probes, over mutual TLS, have shown.
@@ -253,8 +265,7 @@ fn judge(
             );
             let remedy = "correct gatewayIdentity of the Link, and give both clusters the same trust anchors: \
                           the gateway's certificate must prove that name";
-            let finding = Finding { remedy: remedy.into(), ..GATEWAY.finding(found, link) };
-            return Some(Finding { severity: Severity::Warning, ..finding });
+            return Some(Finding { remedy: remedy.into(), ..GATEWAY.finding(found, link) });
         }
         _ if failed.is_empty() => return None,
         Some(true) => {

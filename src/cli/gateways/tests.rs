@@ -20,7 +20,8 @@ async fn asked(arguments: &[&str]) -> anyhow::Result<String> {
 
 #[test]
 fn the_table_is_linkerds() {
-    let gateway = |alive| Gateway { enabled: true, alive, latency: Some(Duration::from_millis(12)) };
+    let gateway =
+        |alive| Gateway { enabled: true, alive, failed: !alive, latency: Some(Duration::from_millis(12)) };
     let rows = [
         Row { cluster: "east", gateway: gateway(true), services: 3 },
         Row { cluster: "north-west", gateway: gateway(false), services: 0 },

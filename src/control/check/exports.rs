@@ -3,13 +3,13 @@
 use super::{EXPORTS, Extent, Finding, Joined};
 use crate::control::index;
 use crate::control::manifest::service::ServiceKind;
-use crate::control::manifest::{Link, Meta, Object, Service};
+use crate::control::manifest::{Link, Meta, Object, Selector, Service};
 
 /// Whether any pods are reached without the gateway over this Link. Selectors alone reach nobody.
 pub(super) fn is_flat(joined: &Joined<'_>) -> bool {
     let flat = |(meta, service): &Object<Service>| {
         let remotely = joined.link.remote_discovery_selector.chooses(&meta.labels);
-        remotely && can_be_mirrored(service) || is_member(joined.link, meta, service)
+        remotely && can_be_mirrored(service) || is_member(&joined.link.federated_selector, meta, service)
     };
     joined.target.assembled.documents.services.values().any(flat)
 }
@@ -39,9 +39,13 @@ pub(super) fn namespaces(joined: &Joined<'_>, extent: &mut Extent, findings: &mu
 
 /// In any mode.
 fn is_mirrored(link: &Link, meta: &Meta, service: &Service) -> bool {
+    has_mirror(link, meta, service) || is_member(&link.federated_selector, meta, service)
+}
+
+/// One of its own, through a gateway or not.
+pub(super) fn has_mirror(link: &Link, meta: &Meta, service: &Service) -> bool {
     let selectors = [&link.selector, &link.remote_discovery_selector];
-    let selected = selectors.iter().any(|selector| selector.chooses(&meta.labels));
-    selected && can_be_mirrored(service) || is_member(link, meta, service)
+    selectors.iter().any(|selector| selector.chooses(&meta.labels)) && can_be_mirrored(service)
 }
 
 /// (controlplane 1.4)
@@ -50,6 +54,6 @@ fn can_be_mirrored(service: &Service) -> bool {
 }
 
 /// Of a federated Service (controlplane 1.8).
-fn is_member(link: &Link, meta: &Meta, service: &Service) -> bool {
-    matches!(service.kind, ServiceKind::ClusterIp(_)) && link.federated_selector.chooses(&meta.labels)
+pub(super) fn is_member(selector: &Selector, meta: &Meta, service: &Service) -> bool {
+    matches!(service.kind, ServiceKind::ClusterIp(_)) && selector.chooses(&meta.labels)
 }

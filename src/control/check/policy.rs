@@ -1,10 +1,13 @@
 //! Manifests, and what policy in them refers to.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::{AUTHORIZATION, Cluster, Finding, LINK, MANIFESTS, ROUTES, SERVER};
-use crate::control::manifest::labelled::Labels;
-use crate::control::manifest::references;
-use crate::control::manifest::workload::{Container, PodSpec, PortRef};
-use crate::control::manifest::{Meta, Server};
+use crate::control::index::{Allocations, LinkedClusters, PortRef, Snapshot};
+use crate::control::manifest::service::ServiceKind;
+use crate::control::manifest::{Meta, Owner, Server, references};
+use crate::control::mirror::Gateways;
 
 /// What keeps the folder from taking effect. References that lead nowhere have names of their own.
 pub(super) fn manifests(cluster: &Cluster, findings: &mut Vec<Finding>) {
@@ -21,22 +24,65 @@ pub(super) fn manifests(cluster: &Cluster, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A Server that selects nothing protects nothing. A workload without replicas counts as selected.
+/// A Server that selects nothing protects nothing.
 pub(super) fn servers(cluster: &Cluster, findings: &mut Vec<Finding>) {
-    for (meta, server) in cluster.assembled.documents.servers.values() {
-        let Some(selector) = &server.pods else { continue };
-        let workloads = workloads(cluster, meta);
-        let selected: Vec<_> = workloads.iter().filter(|(labels, _)| selector.matches(labels)).collect();
-        let name = &meta.name;
-        if selected.is_empty() {
-            let found = format!("Server {name} selects no pod of its namespace");
-            findings.push(SERVER.finding(found, &meta.at));
-        } else if !selected.iter().any(|(_, spec)| has_port(spec, server)) {
-            let PortRef::Name(port) = &server.port else { continue };
-            let found = format!("Server {name} selects pods, and none has a TCP port named {port}");
-            findings.push(SERVER.finding(found, &meta.at));
-        }
+    let documents = &cluster.assembled.documents;
+    if documents.servers.is_empty() {
+        return;
     }
+    let peopled = peopled(cluster);
+    for (meta, server) in documents.servers.values() {
+        let here = |namespace: &str| *namespace == *meta.name.namespace;
+        let pods = server.pods.iter().flat_map(|selector| {
+            let pods = peopled.pods().filter(|pod| here(&pod.name.namespace));
+            pods.filter(|pod| selector.matches(&pod.labels))
+                .map(|pod| has_port(server, |n| pod.named_port(n)))
+        });
+        let external = server.external.iter().flat_map(|selector| {
+            let all = documents.external_workloads.values().filter(|(of, _)| here(&of.name.namespace));
+            let selected = all.filter(|(of, _)| selector.matches(&of.labels));
+            selected.map(|(_, workload)| has_port(server, |name| workload.named_port(name)))
+        });
+        let selected: Vec<bool> = pods.chain(external).collect();
+        let what = if server.pods.is_some() { "pod" } else { "external workload" };
+        let name = &meta.name;
+        let found = match (&server.port, selected.as_slice()) {
+            (_, []) => format!("Server {name} selects no {what} of its namespace"),
+            (PortRef::Name(port), selected) if !selected.contains(&true) => {
+                format!("Server {name} selects {what}s, and none has a TCP port named {port}")
+            }
+            _ => continue,
+        };
+        findings.push(SERVER.finding(found, &meta.at));
+    }
+}
+
+/// A number is anybody's port.
+fn has_port(server: &Server, named: impl Fn(&str) -> Option<u16>) -> bool {
+    match &server.port {
+        PortRef::Number(_) => true,
+        PortRef::Name(name) => named(name).is_some(),
+    }
+}
+
+/// The cluster with a pod of everything that has none now or makes some later, as its control plane would know them:
+/// policy is written for these too, and by labels that the injector adds.
+fn peopled(cluster: &Cluster) -> Snapshot {
+    let mut documents = cluster.assembled.documents.clone();
+    for (meta, body) in documents.cron_jobs.values() {
+        let mut job = Meta::clone(meta);
+        job.name = meta.name.beside(&format!("{}-0", meta.name.name));
+        job.owners = vec![Owner { kind: "CronJob".into(), name: meta.name.name.to_string() }];
+        documents.jobs.insert(job.name.clone(), (Arc::new(job), body.clone()));
+    }
+    for all in [&mut documents.deployments, &mut documents.replica_sets, &mut documents.jobs] {
+        all.values_mut().for_each(|(_, body)| Arc::make_mut(body).replicas = 1);
+    }
+    for (_, set) in documents.stateful_sets.values_mut().filter(|(_, set)| set.pods.replicas == 0) {
+        Arc::make_mut(set).pods.replicas = 1;
+    }
+    let (linked, gateways) = (LinkedClusters::default(), Gateways::default());
+    Snapshot::build(&documents, &linked, &gateways, &cluster.settings, &Allocations::default()).0
 }
 
 /// Routes that do not count, and those of whose requests a part fails.
@@ -45,19 +91,17 @@ pub(super) fn routes(cluster: &Cluster, findings: &mut Vec<Finding>) {
     findings.extend(faults.map(|fault| ROUTES.finding(fault.message, fault.at)));
 }
 
-/// The pods and templates of an object's namespace.
-fn workloads<'a>(cluster: &'a Cluster, of: &Meta) -> Vec<(&'a Labels, &'a PodSpec)> {
-    let documents = &cluster.assembled.documents;
-    let pods = documents.pods.values().map(|(meta, pod)| (meta, &*meta.labels, &pod.spec));
-    let templates = documents.workloads().map(|(meta, made)| (meta, &*made.labels, &made.spec));
-    let here = pods.chain(templates).filter(|(meta, ..)| meta.name.namespace == of.name.namespace);
-    here.map(|(_, labels, spec)| (labels, spec)).collect()
-}
-
-/// A number is any pod's; the proxy's own ports are named by the injector.
-fn has_port(spec: &PodSpec, server: &Server) -> bool {
-    let PortRef::Name(name) = &server.port else { return true };
-    let named = |container: &Container| container.tcp_port(name).is_some();
-    ["linkerd-proxy", "linkerd-admin"].contains(&name.as_str())
-        || spec.containers.iter().chain(&*spec.init_containers).any(named)
+/// Services that ask for one address: it is one's alone.
+pub(super) fn cluster_ips(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    let mut first = BTreeMap::new();
+    for (meta, service) in cluster.assembled.documents.services.values() {
+        let ServiceKind::ClusterIp(ip) = service.kind else { continue };
+        for ip in ip.into_iter().chain(service.other_ip) {
+            if let Some(other) = first.insert(ip, &meta.name) {
+                let found = format!("Service {} has the clusterIP {ip}, which is that of {other}", meta.name);
+                let remedy = "leave clusterIP out, so that one is given out".into();
+                findings.push(Finding { remedy, ..MANIFESTS.finding(found, &meta.at) });
+            }
+        }
+    }
 }

@@ -219,7 +219,7 @@ impl Template {
     }
 
     /// The number of a TCP port that some container names so.
-    pub(super) fn named_port(&self, name: &str) -> Option<u16> {
+    pub(in crate::control) fn named_port(&self, name: &str) -> Option<u16> {
         self.all_containers().find_map(|container| container.tcp_port(name))
     }
 }

@@ -131,6 +131,8 @@ pub enum Body {
     ReplicaSet(Arc<workload::Deployment>),
     DaemonSet(Arc<workload::Deployment>),
     Job(Arc<workload::Deployment>),
+    /// Its Jobs.
+    CronJob(Arc<workload::Deployment>),
     StatefulSet(Arc<stateful::StatefulSet>),
     Pod(Arc<workload::Pod>),
     Service(Arc<service::Service>),
@@ -161,6 +163,7 @@ impl Body {
             Self::ReplicaSet(_) => "ReplicaSet",
             Self::DaemonSet(_) => "DaemonSet",
             Self::Job(_) => "Job",
+            Self::CronJob(_) => "CronJob",
             Self::StatefulSet(_) => "StatefulSet",
             Self::Pod(_) => "Pod",
             Self::Service(_) => "Service",
@@ -183,7 +186,7 @@ impl Body {
 }
 
 /// Group, kind and the versions that are read (controlplane 1.1, 3.1).
-const KINDS: [(&str, &str, &[&str]); 28] = [
+const KINDS: [(&str, &str, &[&str]); 29] = [
     ("", "Namespace", &["v1"]),
     ("", "ServiceAccount", &["v1"]),
     ("", "Pod", &["v1"]),
@@ -196,6 +199,7 @@ const KINDS: [(&str, &str, &[&str]); 28] = [
     ("apps", "DaemonSet", &["v1"]),
     ("apps", "StatefulSet", &["v1"]),
     ("batch", "Job", &["v1"]),
+    ("batch", "CronJob", &["v1beta1", "v1"]),
     ("discovery.k8s.io", "EndpointSlice", &["v1", "v1beta1"]),
     ("policy.linkerd.io", "Server", &["v1alpha1", "v1beta1", "v1beta2", "v1beta3"]),
     ("policy.linkerd.io", "AuthorizationPolicy", &["v1alpha1"]),
@@ -271,6 +275,7 @@ fn read_body(reader: &mut Reader, node: &Node, (group, kind): (&str, &str), vers
         "ReplicaSet" => Body::ReplicaSet(Arc::new(workload::read_deployment(reader, node)?)),
         "DaemonSet" => Body::DaemonSet(Arc::new(workload::read_deployment(reader, node)?)),
         "Job" => Body::Job(Arc::new(workload::read_job(reader, node)?)),
+        "CronJob" => Body::CronJob(Arc::new(workload::read_cron_job(reader, node)?)),
         "StatefulSet" => Body::StatefulSet(Arc::new(stateful::read(reader, node)?)),
         "Pod" => Body::Pod(Arc::new(workload::read_pod(reader, node)?)),
         "Service" => Body::Service(Arc::new(service::read_service(reader, node)?)),

@@ -174,6 +174,14 @@ pub(super) fn read_job(reader: &mut Reader, node: &Node) -> Option<Deployment> {
     Some(Deployment { replicas, selector: selector.unwrap_or_default(), template, template_hash })
 }
 
+/// What its Jobs will be. None is made here.
+pub(super) fn read_cron_job(reader: &mut Reader, node: &Node) -> Option<Deployment> {
+    reader.note(node, "no Jobs are made of a CronJob here");
+    let spec = reader.required_mapping(node, "spec")?;
+    let job = reader.required_mapping(spec, "jobTemplate")?;
+    read_job(reader, job)
+}
+
 fn hash_of(template: &Node) -> String {
     crate::control::hash::digits(crate::control::hash::fnv32(&template.canonical()))
 }

@@ -11,7 +11,7 @@ use crate::control::manifest::{self, Documents, Exclusions, Link, Meta};
 
 /// Marks what only makes sense where it was written; nothing of it is copied.
 const OWN_PREFIX: &str = "mirror.linkerd.io";
-pub(super) const MIRRORED: &str = "mirror.linkerd.io/mirrored-service";
+pub(in crate::control) const MIRRORED: &str = "mirror.linkerd.io/mirrored-service";
 const RESOURCE_VERSION: &str = "mirror.linkerd.io/remote-resource-version";
 
 /// Never copied: they would steer traffic by the other cluster's zones.

@@ -408,6 +408,195 @@ async fn a_server_that_selects_nothing() {
     assert_eq!(guide.found(&[]).await, []);
 }
 
+/// As the running control plane knows them: with the injector's labels, and what is made at night too.
+#[tokio::test]
+async fn servers_select_by_the_labels_that_pods_will_have() {
+    let guide = Guide::new();
+    guide.spoil("east/02-bb.yaml", "replicas: 1", "replicas: 0");
+    let select = |labels: &str| {
+        let server = format!(
+            "apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {{name: more, namespace: mc-demo}}
+spec: {{podSelector: {{matchLabels: {{{labels}}}}}, port: linkerd-admin}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: nightly, namespace: mc-demo}}
+spec:
+  schedule: '@daily'
+  jobTemplate: {{spec: {{template: {{metadata: {{labels: {{app: night}}}}, spec: {{containers: [{{name: a, image: a}}]}}}}}}}}
+"
+        );
+        fs::write(guide.path("east/more.yaml"), server).unwrap();
+    };
+    for labels in [
+        "linkerd.io/proxy-deployment: bb",
+        "linkerd.io/control-plane-ns: linkerd",
+        "app: night",
+        "linkerd.io/proxy-cronjob: nightly",
+    ] {
+        select(labels);
+        assert_eq!(guide.found(&[]).await, [], "{labels}");
+    }
+    select("linkerd.io/proxy-deployment: cc");
+    guide.one("server-selects", Error, &["Server mc-demo/more selects no pod"]).await;
+}
+
+#[tokio::test]
+async fn a_server_of_external_workloads_that_selects_none() {
+    let guide = Guide::new();
+    let write = |app: &str, port: &str| {
+        let text = format!(
+            "apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {{name: vm, namespace: mc-demo}}
+spec: {{externalWorkloadSelector: {{matchLabels: {{app: {app}}}}}, port: {port}}}
+---
+apiVersion: workload.linkerd.io/v1beta1
+kind: ExternalWorkload
+metadata: {{name: vm, namespace: mc-demo, labels: {{app: vm}}}}
+spec:
+  meshTLS: {{identity: 'spiffe://east/vm', serverName: vm.east}}
+  ports: [{{name: http, port: 80}}]
+  workloadIPs: [{{ip: 192.0.2.1}}]
+"
+        );
+        fs::write(guide.path("east/vm.yaml"), text).unwrap();
+    };
+    write("other", "80");
+    guide.one("server-selects", Error, &["Server mc-demo/vm selects no external workload"]).await;
+    write("vm", "grpc");
+    guide.one("server-selects", Error, &["external workloads, and none has a TCP port named grpc"]).await;
+    write("vm", "http");
+    assert_eq!(guide.found(&[]).await, []);
+}
+
+#[tokio::test]
+async fn authorizations_that_are_good_for_nobody() {
+    let guide = Guide::new();
+    let write = |labels: &str, account: &str| {
+        let text = format!(
+            "apiVersion: policy.linkerd.io/v1beta1
+kind: ServerAuthorization
+metadata: {{name: older, namespace: mc-demo}}
+spec:
+  server: {{selector: {{matchLabels: {{{labels}}}}}}}
+  client: {{meshTLS: {{serviceAccounts: [{{name: {account}, namespace: mc-demo}}]}}}}
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: newer, namespace: mc-demo}}
+spec:
+  targetRef: {{group: policy.linkerd.io, kind: Server, name: bb}}
+  requiredAuthenticationRefs: [{{kind: ServiceAccount, name: {account}}}]
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: MeshTLSAuthentication
+metadata: {{name: all, namespace: mc-demo}}
+spec: {{identityRefs: [{{kind: ServiceAccount, name: {account}}}]}}
+"
+        );
+        fs::write(guide.path("east/more.yaml"), text).unwrap();
+    };
+    guide.spoil("east/03-policy.yaml", "  name: bb\nspec:", "  name: bb\n  labels: {app: bb}\nspec:");
+    write("app: bb", "default");
+    assert_eq!(guide.found(&[]).await, []);
+    // It is west's.
+    write("app: bb", "slow-cooker");
+    assert_eq!(guide.found(&[]).await, []);
+    write("app: cc", "default");
+    guide.one("authorization-refs", Error, &["mc-demo/older selects no Server", "more.yaml:1:1"]).await;
+    write("app: bb", "nobody");
+    let found = guide.found(&[]).await;
+    let told: Vec<_> = found.iter().map(|finding| (finding.check, finding.severity)).collect();
+    assert_eq!(told, [("authorization-refs", Warning); 3], "{found:#?}");
+    for (finding, kind) in found.iter().zip(["AuthorizationPolicy", "MeshTLSAuth", "ServerAuthorization"]) {
+        assert!(finding.found.contains("ServiceAccount mc-demo/nobody, which no known cluster has"));
+        assert!(finding.found.starts_with(kind), "{found:#?}");
+    }
+}
+
+#[tokio::test]
+async fn two_services_with_one_cluster_ip() {
+    let guide = Guide::new();
+    let service = |name: &str| {
+        format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: mc-demo}}
+spec: {{clusterIP: 10.43.7.7, ports: [{{port: 80}}]}}
+"
+        )
+    };
+    fs::write(guide.path("east/more.yaml"), format!("{}---\n{}", service("a"), service("b"))).unwrap();
+    let words = ["Service mc-demo/b has the clusterIP 10.43.7.7", "that of mc-demo/a", "leave clusterIP out"];
+    guide.one("manifests", Error, &words).await;
+}
+
+/// As `causeway mirror` prints them for kubectl, or `kubectl get` of a cluster with mirrors.
+#[tokio::test]
+async fn mirrors_that_are_given_by_hand() {
+    let guide = Guide::new();
+    let give = |kind: &str, name: &str, labels: &str| {
+        let spec = if kind == "Service" { "spec: {ports: [{port: 8080}]}" } else { "subsets: []" };
+        let text = format!(
+            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: mc-demo, labels: {{{labels}}}}}\n{spec}\n"
+        );
+        fs::write(guide.path("west/more.yaml"), text).unwrap();
+    };
+    let of = |cluster: &str| {
+        format!("mirror.linkerd.io/mirrored-service: 'true', mirror.linkerd.io/cluster-name: {cluster}")
+    };
+    let cases = [
+        ("Service", "bb-target", of("target"), "in the place of the mirror from target"),
+        ("Service", "bb-target", String::new(), "in the place of the mirror from target"),
+        ("Endpoints", "bb-target", of("target"), "in the place of the mirror from target"),
+        ("Service", "cc-target", of("target"), "Link target makes no such mirror"),
+        ("Service", "bb-gone", of("gone"), "mirror service mc-demo/bb-gone is not part of any Link"),
+        (
+            "Service",
+            "bb-federated",
+            "mirror.linkerd.io/mirrored-service: 'true'".into(),
+            "is not part of any Link",
+        ),
+    ];
+    for (kind, name, labels, told) in &cases {
+        give(kind, name, labels);
+        let found = guide.found(&[]).await;
+        let [finding] = found.as_slice() else { panic!("{name}: {found:#?}") };
+        assert_eq!((finding.check, finding.severity), ("mirrors", Warning), "{finding:#?}");
+        assert!(finding.found.contains(told) && finding.at.contains("more.yaml:1:1"), "{finding:#?}");
+    }
+    // What Linkerd writes to probe gateways, and what is nobody's mirror.
+    give(
+        "Service",
+        "probe-gateway-gone",
+        &format!("{}, mirror.linkerd.io/mirrored-gateway: 'true'", of("gone")),
+    );
+    assert_eq!(guide.found(&[]).await, []);
+    give("Service", "other", "app: other");
+    assert_eq!(guide.found(&[]).await, []);
+}
+
+#[tokio::test]
+async fn credentials_with_annotations_that_are_no_names() {
+    let guide = Guide::new();
+    for (value, told) in
+        [("''", "is \"\", which is no DNS name"), ("A B", "is \"A B\", which is no DNS name")]
+    {
+        let whole = fs::read_to_string(guide.path("west/02-link.yaml")).unwrap();
+        let annotation = "multicluster.linkerd.io/trust-domain: ";
+        guide.spoil(
+            "west/02-link.yaml",
+            &format!("{annotation}cluster.local"),
+            &format!("{annotation}{value}"),
+        );
+        guide.one("link-agrees", Error, &[told, "02-link.yaml:27:1"]).await;
+        fs::write(guide.path("west/02-link.yaml"), whole).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn an_authorization_that_names_what_is_missing() {
     let guide = Guide::new();

@@ -188,16 +188,23 @@ async fn a_gateway_that_answers_in_plain_http_alone() {
     guide.give_gateway("127.0.0.1", port);
     let page = |alive: u8| {
         format!(
-            "gateway_enabled{{target_cluster_name=\"target\"}} 1\n\
+            "gateway_probes{{target_cluster_name=\"target\",probe_successful=\"false\"}} 3\n\
+             gateway_enabled{{target_cluster_name=\"target\"}} 1\n\
              gateway_alive{{target_cluster_name=\"target\"}} {alive}\n"
         )
     };
     let control = guide.pretended(SystemTime::now, &page(0)).await;
     let words =
         ["in plain HTTP, and not west over mutual TLS", "gatewayIdentity", "trust anchors", "02-link"];
-    guide.one_with(&["--control", &control], "gateway", Warning, &words).await;
+    guide.one_with(&["--control", &control], "gateway", Error, &words).await;
     let control = guide.pretended(SystemTime::now, &page(1)).await;
     assert_eq!(guide.found(&["--control", &control]).await, []);
+    // Nobody has asked it yet.
+    let control = guide.pretended(SystemTime::now, &page(0).replace("} 3", "} 0")).await;
+    assert_eq!(guide.found(&["--control", &control]).await, []);
+    guide.spoil("west/02-link.yaml", "  gatewayIdentity: gw.example\n", "");
+    let words = ["names no gatewayIdentity", "proxies send its gateway nothing"];
+    guide.one_with(&["--probe-gateways"], "gateway", Error, &words).await;
 }
 
 /// The real ones, with nothing to be found.
