@@ -15,6 +15,7 @@ use crate::viz::table::printable;
 
 use super::mirror::Mirroring;
 
+mod gateways;
 mod gather;
 pub(super) mod live;
 
@@ -136,7 +137,7 @@ async fn find(args: &CheckArgs) -> Found {
     findings.extend(check::run(&clusters, SystemTime::now(), &mut extent));
     let known = live::metrics(&told, &mut extent, &mut findings).await;
     if args.probes_gateways() {
-        live::gateways(&clusters, &known, &mut findings).await;
+        gateways::ask(&clusters, &known, &mut findings).await;
     }
     let row = |finding: &Finding| CHECKS.iter().position(|check| check.name == finding.check);
     findings.sort_by_cached_key(|finding| {

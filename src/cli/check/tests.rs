@@ -9,7 +9,9 @@ use super::*;
 use crate::cli::testing::Guide;
 
 mod folders;
+mod policy;
 mod running;
+mod trust;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
