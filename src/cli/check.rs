@@ -37,7 +37,8 @@ pub struct CheckArgs {
     /// The address of --api of a running `causeway control`; may be given for each cluster.
     #[arg(long, value_name = "HOST:PORT")]
     pub control: Vec<String>,
-    /// Folder that `causeway certs create` wrote: one for all DIRs, or one for each in their order.
+    /// Folder that `causeway certs create` wrote: one for all DIRs, or one for each in their order. Read as
+    /// `causeway control` reads it, keys too.
     #[arg(long, value_name = "DIR")]
     pub certs: Vec<PathBuf>,
     /// What the clusters are called there, one for each DIR [default: the folders' own names].

@@ -22,6 +22,7 @@ pub(super) fn manifests(cluster: &Cluster, findings: &mut Vec<Finding>) {
         };
         findings.push(check.problem(problem));
     }
+    findings.extend(cluster.unknown.iter().map(|problem| MANIFESTS.problem(problem)));
 }
 
 /// A Server that selects nothing protects nothing.

@@ -79,6 +79,7 @@ async fn a_linked_cluster_whose_control_plane_never_ran() {
     assert_eq!(guide.found(&[]).await, []);
     guide.spoil("east/02-bb.yaml", "exported: 'true'", "exported: remote-discovery");
     fs::write(guide.path("east").join(ALLOCATIONS), "{").unwrap();
+    guide.one("manifests", Error, &["addresses cannot be read", ALLOCATIONS]).await;
     let west = guide.path("west");
     let alone = Cli::parse_from(["check", west.to_str().unwrap()]).args;
     let found = find(&alone).await.findings;
