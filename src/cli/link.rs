@@ -9,10 +9,12 @@ use serde_json::json;
 use crate::control::files;
 use crate::control::index::{Allocations, ObjectName};
 use crate::control::link::{self, GatewayPlan, Plan, SERVICE_ACCOUNT};
-use crate::control::manifest::{Selector, names, url_of};
+use crate::control::manifest::{Selector, url_of};
 use crate::control::yaml::Yaml;
 
 use super::mirror::{Copying, selector_of};
+
+mod flags;
 
 /// Print two Secrets and a Link with which another cluster mirrors this one's Services.
 ///
@@ -22,14 +24,15 @@ use super::mirror::{Copying, selector_of};
 /// The credentials lead to the folder itself, as a file:// URL: whoever may read it needs no token. What the
 /// target's control plane has written down beside its manifests (domains, its namespace) is taken from there.
 ///
-/// Exit code 1, and nothing printed, where anything is wrong.
+/// Exit code 1, and nothing printed, where anything is wrong: also where a cluster could not read what would be
+/// printed. 2 for a command line that cannot be parsed.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LinkArgs {
     /// Folder of the target cluster.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
     /// What the target is called in the source cluster: the Link's name, and the end of every mirror's.
-    #[arg(long, value_name = "NAME", value_parser = label)]
+    #[arg(long, value_name = "NAME")]
     pub cluster_name: String,
     /// Write the target's gateway into the Link; with --gateway=false it mirrors in the other modes alone.
     #[arg(long, value_name = "BOOL", default_value_t = true, default_missing_value = "true",
@@ -62,11 +65,11 @@ pub struct LinkArgs {
     #[arg(long, value_name = "URL")]
     pub api_server_address: Option<String>,
     /// Namespace of the Link and of the mirror's credentials.
-    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd-multicluster", value_parser = label)]
+    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd-multicluster")]
     pub namespace: String,
     /// Namespace of the target's control plane, and of the credentials for discovery
     /// [default: the target's, else linkerd].
-    #[arg(long, value_name = "NAMESPACE", value_parser = label)]
+    #[arg(long, value_name = "NAMESPACE")]
     pub control_namespace: Option<String>,
     /// DNS domain of the target [default: the target's, else cluster.local].
     #[arg(long, value_name = "DOMAIN")]
@@ -86,12 +89,12 @@ pub enum Format {
     Json,
 }
 
-fn label(text: &str) -> Result<String, String> {
-    if names::is_label(text) { Ok(text.to_owned()) } else { Err(format!("expected {}", names::LABEL_FORM)) }
-}
-
 /// Prints the documents.
 pub fn run(args: &LinkArgs, out: &mut impl Write) -> anyhow::Result<()> {
+    let wrong = flags::problems(args);
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
     let reading = files::read(&args.folder, &args.namespace)
         .with_context(|| format!("{} cannot be read; expected a folder", args.folder.display()))?;
     let problems = &reading.assembled.problems;

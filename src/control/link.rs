@@ -4,12 +4,14 @@
 //! *source* cluster: a Secret for the service mirror, one for the destination controller, and a Link.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::index::ObjectName;
 use super::manifest::selector::Operator;
-use super::manifest::{Documents, Selector, Service, link};
+use super::manifest::{self, Documents, Problem, Selector, Service, link};
+use super::yaml::Yaml;
 
 /// The account whose permissions a service mirror has in the target (controlplane 1.2).
 pub const SERVICE_ACCOUNT: &str = "linkerd-service-mirror-remote-access-default";
@@ -60,7 +62,7 @@ struct Gateway {
 /// The two Secrets and the Link, in the order in which Linkerd prints them.
 ///
 /// # Errors
-/// Everything that the target's gateway lacks.
+/// Everything that the target's gateway lacks, or else all that a cluster would refuse in the documents.
 pub fn documents(plan: &Plan, target: &Documents) -> Result<[Value; 3], Vec<String>> {
     let gateway = plan.gateway.as_ref().map(|gateway| gateway_of(gateway, target)).transpose()?;
     let kubeconfig = encode(&kubeconfig(plan));
@@ -73,7 +75,20 @@ pub fn documents(plan: &Plan, target: &Documents) -> Result<[Value; 3], Vec<Stri
     let mut discovery = secret(plan, &plan.control_namespace, &kubeconfig);
     discovery["metadata"]["labels"] = json!(BTreeMap::from(labels));
     discovery["metadata"]["annotations"] = json!(BTreeMap::from(annotations));
-    Ok([mirror, discovery, link(plan, gateway.as_ref())])
+    let documents = [mirror, discovery, link(plan, gateway.as_ref())];
+    let refused = refused(&documents, &plan.mirror_namespace);
+    if refused.is_empty() { Ok(documents) } else { Err(refused) }
+}
+
+/// Reads the documents as a cluster does that is given them.
+fn refused(documents: &[Value], mirror_namespace: &str) -> Vec<String> {
+    let text: String = documents.iter().map(|document| format!("---\n{}", Yaml::from(document))).collect();
+    let read = manifest::parse(&Path::new("printed").into(), &text);
+    let problems = manifest::assemble([&read], mirror_namespace).problems;
+    problems
+        .iter()
+        .map(|Problem { message, expected, .. }| format!("{message}; expected {expected}"))
+        .collect()
 }
 
 fn secret(plan: &Plan, namespace: &str, kubeconfig: &str) -> Value {
@@ -102,7 +117,7 @@ fn kubeconfig(plan: &Plan) -> String {
         "clusters": [{ "name": name, "cluster": { "server": plan.server } }],
         "users": [{ "name": plan.service_account, "user": {} }],
     });
-    super::yaml::Yaml::from(&config).to_string()
+    Yaml::from(&config).to_string()
 }
 
 fn encode(text: &str) -> String {

@@ -110,3 +110,18 @@ fn everything_that_the_gateway_lacks_is_said_at_once() {
     let missing = documents(&plan(), &Documents::default()).unwrap_err();
     assert!(missing.len() == 1 && missing[0].contains("--gateway=false"), "{missing:?}");
 }
+
+#[test]
+fn what_a_cluster_would_refuse_is_not_handed_out() {
+    for (from, to, told) in [
+        ("probe-period: '3'", "probe-period: soon", "`period` is \"soon\"; expected a duration"),
+        ("ip: 10.0.0.9", "ip: 256.0.0.9", "\"256.0.0.9\" is no address; expected IP addresses"),
+        ("gateway-identity: linkerd", "gateway-identity: a b", "`gatewayIdentity` is \"a b-gateway"),
+    ] {
+        assert!(GATEWAY.contains(from));
+        let errors = documents(&plan(), &target(&GATEWAY.replace(from, to))).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].starts_with(told), "{told}: {errors:?}");
+    }
+    let domain = Plan { cluster_domain: "east_local".into(), server: "https://10.0.0.1".into(), ..plan() };
+    assert_eq!(documents(&domain, &target(GATEWAY)).unwrap_err().len(), 3);
+}

@@ -61,21 +61,26 @@ fn read_addresses(reader: &mut Reader, spec: &Node) -> Vec<GatewayAddress> {
     let text = reader.text(spec, "gatewayAddress").unwrap_or_default();
     let mut addresses = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        if let Ok(ip) = part.parse() {
-            addresses.push(GatewayAddress::Ip(ip));
-        } else if !is_numeric(part) && part.parse::<crate::model::DnsName>().is_ok() {
-            addresses.push(GatewayAddress::Name(part.to_owned()));
-        } else {
+        let address = GatewayAddress::parse(part);
+        if address.is_none() {
             let at = spec.get("gatewayAddress").unwrap_or(spec);
             reader.problem(at, format!("{part:?} is no address"), "IP addresses or host names, with commas");
         }
+        addresses.extend(address);
     }
     addresses
 }
 
-/// Digits and dots alone are an address or a mistake, and no host's name.
-fn is_numeric(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+impl GatewayAddress {
+    /// Digits and dots alone are an address or a mistake, and no host's name.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        match text.parse() {
+            Ok(ip) => Some(Self::Ip(ip)),
+            Err(_) if is_numeric => None,
+            Err(_) => text.parse::<crate::model::DnsName>().ok().map(|_| Self::Name(text.to_owned())),
+        }
+    }
 }
 
 /// Without a path there is no probing.
