@@ -110,8 +110,16 @@ pub enum Listing {
     Json,
 }
 
-const DESTINATION: Service = Service { name: "destination", port: 8086 };
-const POLICY: Service = Service { name: "policy", port: 8090 };
+const DESTINATION: Service = Service {
+    name: "destination",
+    port: 8086,
+    form: "NAME.NAMESPACE.svc.DOMAIN:PORT without a dot at the end, or an address, of this cluster's domain",
+};
+const POLICY: Service = Service {
+    name: "policy",
+    port: 8090,
+    form: "names of a resource and of its namespace, and NAMESPACE:NAME as --token",
+};
 
 /// Asks, and prints the answer to `out`.
 pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
@@ -276,20 +284,30 @@ fn refused(status: &Status, service: Service) -> anyhow::Error {
         Code::Unimplemented => {
             format!("this is not the {} service: its port is {}", service.name, service.port)
         }
-        Code::InvalidArgument => {
-            "expected NAME.NAMESPACE.svc.DOMAIN:PORT without a dot at the end, or an address, of this cluster's domain"
-                .to_owned()
-        }
+        Code::InvalidArgument => format!("expected {}", service.form),
         Code::NotFound => "this cluster knows no such object".to_owned(),
-        Code::FailedPrecondition => "the object is of a kind that has no answer, such as an ExternalName".to_owned(),
+        Code::Unknown if is_answer(status) => {
+            format!("the {} service has no answer: does this cluster know it?", service.name)
+        }
+        Code::FailedPrecondition => {
+            "the object is of a kind that has no answer, such as an ExternalName".to_owned()
+        }
         Code::Unavailable | Code::Unknown | Code::Internal => {
-            format!("the connection broke, or this is no {} service: its port is {}; TLS may be wanted (--trust-anchors)",
-                service.name, service.port)
+            format!(
+                "the connection broke, or this is no {} service: its port is {}; TLS may be wanted (--trust-anchors)",
+                service.name, service.port
+            )
         }
         _ => format!("the {} service refused", service.name),
     };
     let message: String = status.message().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let message = if message.trim().is_empty() { "refused" } else { message.trim() };
     anyhow::anyhow!("{message} ({:?})\n{hint}", status.code())
+}
+
+/// Whether a controller said so itself, and no transport on the way.
+fn is_answer(status: &Status) -> bool {
+    std::error::Error::source(status).is_none() && !status.message().starts_with("grpc-status header missing")
 }
 
 #[cfg(test)]

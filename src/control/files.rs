@@ -59,7 +59,7 @@ pub struct Report {
 /// Why a folder cannot be started from.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    #[error("cannot read the folder {}: {source}", folder.display())]
+    #[error("cannot read the folder {}", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
     #[error(
         "another causeway control{holder} runs for the folder {}: expected a folder of its own for each, \

@@ -88,6 +88,8 @@ fn cause(error: &tls::Error) -> &'static str {
 pub(super) struct Service {
     pub(super) name: &'static str,
     pub(super) port: u16,
+    /// What its questions look like.
+    pub(super) form: &'static str,
 }
 
 impl Reach {
@@ -98,7 +100,7 @@ impl Reach {
         let mut found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(resolve)?;
         let addr = found.next().ok_or_else(|| resolve(io::ErrorKind::NotFound.into()))?;
         let connecting = timeout(LIMIT, TcpStream::connect(addr)).await.map_err(|_| Error::Late { addr })?;
-        let Service { name, port } = service;
+        let Service { name, port, .. } = service;
         let io = connecting.map_err(|error| Error::Connect { addr, service: name, port, error })?;
         let Some(anchors) = &self.trust_anchors else { return channel(addr, io, false).await };
         let store = self.credentials(anchors)?;

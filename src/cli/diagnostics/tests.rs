@@ -161,6 +161,13 @@ async fn an_error_says_what_may_be_its_cause() {
     assert!(told.contains("another port") || told.contains("its port is 8086"), "{told}");
     let told = at(&destination, "bb.mc-demo").await;
     assert!(told.contains("InvalidArgument") && told.contains("NAME.NAMESPACE.svc.DOMAIN:PORT"), "{told}");
+    let told = at(&destination, "nope.shop.svc.cluster.local:80").await;
+    assert!(told.contains("does this cluster know it?") && !told.contains("the connection broke"), "{told}");
+    let lost = ["policy", "svc/bb", "8080", "-n", "mc-demo", "--token", "foo", "--policy-addr", &policy];
+    let told = refusal(&lost).await;
+    assert!(told.contains("NAMESPACE:NAME as --token") && !told.contains("DOMAIN:PORT"), "{told}");
+    let told = at(&policy, BB).await;
+    assert!(told.starts_with("refused (Unimplemented)"), "{told}");
     let several = ["endpoints", "one", "two", "bb.mc-demo", "--destination-addr", &destination];
     let told = refusal(&several).await;
     assert!(["one: ", "two: ", "bb.mc-demo: "].iter().all(|name| told.contains(name)), "{told}");

@@ -222,6 +222,8 @@ fn a_folder_that_is_wrong_from_the_start_is_refused_with_everything_found() {
     assert!(!guide.folder("east").join(ALLOCATIONS).exists());
     let missing = Folder::open(&guide.folder("none"), &settings("east"));
     assert!(matches!(missing, Err(Unusable::Folder { .. })));
+    let told = format!("{:#}", anyhow::Error::from(missing.unwrap_err()));
+    assert_eq!(told.matches("os error").count(), 1, "{told}");
 }
 
 #[test]

@@ -224,10 +224,10 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let Some((_, _, versions)) = KINDS.iter().find(|(g, k, _)| *g == group && *k == kind) else {
         match mistaken(group, kind) {
-            Some((group, kind, versions)) => {
-                let at = node.get("apiVersion").unwrap_or(node);
+            Some((group, meant, versions)) => {
+                let at = node.get(if meant == kind { "apiVersion" } else { "kind" }).unwrap_or(node);
                 let version = versions.last().copied().unwrap_or("v1");
-                let expected = format!("kind {kind} of apiVersion {}", join_group(group, version));
+                let expected = format!("kind {meant} of apiVersion {}", join_group(group, version));
                 reader.problem(at, format!("there is no {kind:?} of {api_version}"), expected);
             }
             None if group.ends_with("linkerd.io") => {

@@ -83,10 +83,23 @@ pub(super) fn parse(text: &str) -> Result<Node, Unreadable> {
         Err(error) => {
             let at = error.location();
             let (line, column) = at.map_or((1, 1), |at| (at.line() as u32, at.column() as u32));
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default().trim().to_owned();
-            Err(Unreadable { line: line.max(1), column: column.max(1), message })
+            Err(Unreadable { line: line.max(1), column: column.max(1), message: reason(&error) })
         }
+    }
+}
+
+/// In words of our own where the library's are about its settings.
+fn reason(error: &serde_saphyr::Error) -> String {
+    match error {
+        serde_saphyr::Error::AliasError { error, .. } => reason(error),
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key {key:?} is given twice")
+        }
+        serde_saphyr::Error::DuplicateMappingKey { key: None, .. } => "a key is given twice".to_owned(),
+        serde_saphyr::Error::Budget { .. } => {
+            "it is larger, or nested deeper, than anything that is read".to_owned()
+        }
+        other => other.to_string().split(" at line ").next().unwrap_or_default().trim().to_owned(),
     }
 }
 

@@ -123,3 +123,25 @@ metadata: {namespace: 7, uid: 8, resourceVersion: 9}
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
+
+#[test]
+fn a_misspelled_kind_is_named_as_it_is_written() {
+    let found = problems("apiVersion: v1\nkind: service\nmetadata: {name: a}\n");
+    let expected = "expected kind Service of apiVersion v1";
+    assert_eq!(found, [format!("m.yaml:2:7: there is no \"service\" of v1; {expected}")]);
+    let found = problems("apiVersion: v2/x\nkind: Service\nmetadata: {name: a}\n");
+    assert_eq!(found, [format!("m.yaml:1:13: there is no \"Service\" of v2/x; {expected}")]);
+}
+
+#[test]
+fn unreadable_yaml_is_told_in_words_about_the_file() {
+    let bomb: String =
+        (1..12).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
+    for (text, told) in [
+        ("a: 1\na: 2\n", "this is not YAML: the key \"a\" is given twice; expected"),
+        (&format!("a0: &a0 [x]\n{bomb}"), "this is not YAML: it is larger, or nested deeper, than anything"),
+    ] {
+        let found = problems(text);
+        assert!(found.len() == 1 && found[0].contains(told), "{found:?}");
+    }
+}
