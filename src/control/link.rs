@@ -85,10 +85,8 @@ fn refused(documents: &[Value], mirror_namespace: &str) -> Vec<String> {
     let text: String = documents.iter().map(|document| format!("---\n{}", Yaml::from(document))).collect();
     let read = manifest::parse(&Path::new("printed").into(), &text);
     let problems = manifest::assemble([&read], mirror_namespace).problems;
-    problems
-        .iter()
-        .map(|Problem { message, expected, .. }| format!("{message}; expected {expected}"))
-        .collect()
+    let told = |problem: &Problem| format!("{}; expected {}", problem.message, problem.expected);
+    problems.iter().map(|problem| manifest::printable(&told(problem))).collect()
 }
 
 fn secret(plan: &Plan, namespace: &str, kubeconfig: &str) -> Value {

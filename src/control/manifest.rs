@@ -102,7 +102,7 @@ impl fmt::Display for Note {
 }
 
 /// Text from a manifest, fit for a terminal and a log line.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
