@@ -208,7 +208,6 @@ pub fn run(clusters: &[Cluster], now: std::time::SystemTime, extent: &mut Extent
         authorizations::accounts(cluster, clusters, &mut findings);
         policy::routes(cluster, &mut findings);
         links::reachable(cluster, clusters, &mut findings);
-        links::agree(cluster, &mut findings);
         clients::meshed(cluster, extent, &mut findings);
     }
     if clusters.iter().any(|cluster| cluster.asked) {
@@ -216,6 +215,7 @@ pub fn run(clusters: &[Cluster], now: std::time::SystemTime, extent: &mut Extent
     }
     let joined: Vec<Joined<'_>> = asked().flat_map(|cluster| joined(cluster, clusters)).collect();
     for cluster in asked() {
+        links::agree(cluster, &joined, &mut findings);
         mirrors::given(cluster, &joined, &mut findings);
     }
     for joined in &joined {

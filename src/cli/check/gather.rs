@@ -60,27 +60,28 @@ fn asked(
     }
     let name = name.map(str::to_owned).or_else(|| told.map(|told| told.name.clone()));
     let name = name.unwrap_or_else(|| name_of(path));
-    let trust = told.map(|told| told.trust.clone()).or_else(|| {
-        let certs = certs?;
-        match folder::certificates(certs, &name) {
-            Ok((anchors, issuer)) => {
-                let trust = Trust::from_pem(&anchors, &issuer, certs.join(&name).display().to_string());
-                // As `causeway control` opens it.
-                let refused = folder::open(certs, &name, SystemTime::now()).err();
-                Some(Trust { refused: refused.map(|error| error.to_string()), ..trust })
-            }
-            Err(error) => {
-                let remedy = "make them: causeway certs create, or name the cluster: --cluster-name".into();
-                findings.push(Finding { remedy, ..ISSUER.finding(error.to_string(), certs.display()) });
-                None
-            }
-        }
-    });
+    let trust = told.map(|told| told.trust.clone()).or_else(|| trust(certs?, &name, findings));
     let mut cluster = unasked(path, reading, settings);
     let facts = told.map(|told| told.facts.clone()).unwrap_or(cluster.facts);
     let ran = cluster.ran || told.is_some();
     cluster = Cluster { name, asked: true, ran, facts, snapshot, trust, ..cluster };
     Some(cluster)
+}
+
+/// What lies in the folder for this cluster, and what `causeway control` says where it does not start with it.
+fn trust(certs: &Path, name: &str, findings: &mut Vec<Finding>) -> Option<Trust> {
+    match folder::certificates(certs, name) {
+        Ok((anchors, issuer)) => {
+            let trust = Trust::from_pem(&anchors, &issuer, certs.join(name).display().to_string());
+            let refused = folder::open(certs, name, SystemTime::now()).err();
+            Some(Trust { refused: refused.map(|error| error.to_string()), ..trust })
+        }
+        Err(error) => {
+            let remedy = "make them: causeway certs create, or name the cluster: --cluster-name".into();
+            findings.push(Finding { remedy, ..ISSUER.finding(error.to_string(), certs.display()) });
+            None
+        }
+    }
 }
 
 fn unasked(path: &Path, reading: Reading, settings: Settings) -> Cluster {

@@ -86,7 +86,7 @@ fn asks_for_flat(link: &Link) -> bool {
 }
 
 /// What one cluster's own Links and Secrets say of each other.
-pub(super) fn agree(cluster: &Cluster, findings: &mut Vec<Finding>) {
+pub(super) fn agree(cluster: &Cluster, joined: &[Joined<'_>], findings: &mut Vec<Finding>) {
     let documents = &cluster.assembled.documents;
     let mut names = BTreeSet::new();
     for (meta, link) in documents.links.values().filter(|(meta, _)| is_counting(cluster, meta)) {
@@ -97,12 +97,8 @@ pub(super) fn agree(cluster: &Cluster, findings: &mut Vec<Finding>) {
         }
         let secrets = discovery(cluster, name);
         if secrets.is_empty() && asks_for_flat(link) {
-            let found = format!(
-                "Link {} has no credentials for discovery: no Secret in namespace {} has the label \
-                 {CLUSTER_NAME}: {name}, so its pods are never found",
-                meta.name.name, cluster.settings.control_namespace
-            );
-            findings.push(AGREES.finding(found, &meta.at));
+            let target = joined.iter().find(|joined| std::ptr::eq(joined.meta, &**meta));
+            findings.push(undiscovered(cluster, meta, link, target));
         }
         let mirror = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
         let mirror = documents.secrets.get(&mirror).and_then(|(_, secret)| secret.remote.as_ref());
@@ -121,6 +117,19 @@ pub(super) fn agree(cluster: &Cluster, findings: &mut Vec<Finding>) {
         }
     }
     stale(cluster, &names, findings);
+}
+
+/// Until something is exported to be reached pod to pod, nobody looks for a pod.
+fn undiscovered(cluster: &Cluster, meta: &Meta, link: &Link, target: Option<&Joined<'_>>) -> Finding {
+    let found = format!(
+        "Link {} has no credentials for discovery: no Secret in namespace {} has the label {CLUSTER_NAME}: {}, so its \
+         pods are never found",
+        meta.name.name, cluster.settings.control_namespace, link.target_cluster_name
+    );
+    match target.is_none_or(exports::is_flat) {
+        true => AGREES.finding(found, &meta.at),
+        false => AGREES.warning(found, &meta.at),
+    }
 }
 
 /// A folder may be spelled in many ways.

@@ -167,7 +167,9 @@ impl Of<'_> {
         if let Some(why) = refused {
             let found =
                 format!("causeway control does not start with the certificates of {}: {why}", self.name);
-            return Some(self.finding(Part::Issuer, found));
+            let remedy =
+                "mend or replace the file that is named; causeway certs create makes what is missing";
+            return Some(Finding { remedy: remedy.into(), ..self.finding(Part::Issuer, found) });
         }
         let found = format!("the issuer of {} is signed by none of its trust anchors", self.name);
         (!anchors.is_empty() && !leads_to_anchor(self.trust)).then(|| self.finding(Part::Issuer, found))

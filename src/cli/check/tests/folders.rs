@@ -118,8 +118,22 @@ async fn what_only_flat_mirrors_need_is_not_asked_of_gateways() {
     let found = guide.found(&[]).await;
     let names: Vec<_> = found.iter().map(|finding| finding.check).collect();
     assert_eq!(names, ["control-namespaces", "pod-networks"], "{found:#?}");
+    let whole = fs::read_to_string(guide.path("west/02-link.yaml")).unwrap();
+    let without_discovery = || {
+        let text = fs::read_to_string(guide.path("west/02-link.yaml")).unwrap();
+        let documents: Vec<_> = text.split("---\n").collect();
+        fs::write(guide.path("west/02-link.yaml"), [documents[0], documents[2]].join("---\n")).unwrap();
+    };
+    without_discovery();
+    let found = guide.found(&[]).await;
+    assert_eq!((found[0].check, found[0].severity), ("link-agrees", Error), "{found:#?}");
+    fs::write(guide.path("west/02-link.yaml"), &whole).unwrap();
     guide.by_gateway_alone();
     assert_eq!(guide.found(&[]).await, []);
+    let linked = fs::read_to_string(guide.path("west/02-link.yaml")).unwrap();
+    without_discovery();
+    guide.one("link-agrees", Warning, &["no credentials for discovery"]).await;
+    fs::write(guide.path("west/02-link.yaml"), linked).unwrap();
     let (_, out) = printed(&guide.args(&[])).await;
     for check in ["control-namespaces", "pod-networks"] {
         let told = |line: &str| {
