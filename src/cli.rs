@@ -80,3 +80,20 @@ fn said(command: &str, result: anyhow::Result<()>) -> ExitCode {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_that_the_readme_prints_are_commands() {
+        let readme = include_str!("../README.md").replace("\\\n", " ");
+        let lines = readme.lines().filter_map(|line| line.strip_prefix("$ causeway "));
+        let commands: Vec<&str> = lines.map(|line| line.split(['>', '&']).next().unwrap()).collect();
+        assert!(commands.len() >= 6, "{commands:?}");
+        for command in commands {
+            let parsed = Cli::try_parse_from(["causeway"].into_iter().chain(command.split_whitespace()));
+            assert!(parsed.is_ok(), "{command}: {}", parsed.err().unwrap());
+        }
+    }
+}
