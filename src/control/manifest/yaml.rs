@@ -74,6 +74,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Unreadable> {
             max_depth: 64,
             max_aliases: 1_000,
             max_anchors: 1_000,
+            max_recorded_anchor_events: 100_000,
         },
         strict_booleans: true,
         with_snippet: false,
