@@ -192,7 +192,7 @@ pub async fn serve(
     let about = Arc::new(about);
     let views = pods::Views { snapshots: folder.snapshots(), reports: folder.reports(), about };
     pods::start(sockets.api, views, &drain);
-    tell_mended(folder.reports(), drain.clone());
+    tell_changes(folder.reports(), drain.clone());
     writeln!(out, "{line}")?;
     out.flush()?;
     ended.await;
@@ -223,30 +223,34 @@ fn tell_trust(mut issuing: Issuing, news: News, drain: &Drain) {
     });
 }
 
-/// New problems are logged where they are found; this says which of them are gone.
-fn tell_mended(mut reports: watch::Receiver<Arc<Report>>, drain: Drain) {
+/// New problems are logged where they are found; this says which of them are gone, and what there is to note.
+fn tell_changes(mut reports: watch::Receiver<Arc<Report>>, drain: Drain) {
     let tasks = drain.clone();
     tasks.spawn(async move {
-        let problems = |report: &Report| -> BTreeSet<_> {
-            report.problems.iter().chain(&report.linked).cloned().collect()
-        };
-        let first = reports.borrow_and_update().clone();
-        for note in &first.notes {
-            tracing::info!("{note}");
-        }
-        let mut before = problems(&first);
+        let mut before = Arc::<Report>::default();
         loop {
+            let now = reports.borrow_and_update().clone();
+            for change in changes(&before, &now) {
+                tracing::info!("{change}");
+            }
+            before = now;
             tokio::select! {
                 () = drain.signaled() => return,
                 changed = reports.changed() => if changed.is_err() { return },
             }
-            let now = problems(&reports.borrow_and_update());
-            for mended in before.difference(&now) {
-                tracing::info!("mended: {mended}");
-            }
-            before = now;
         }
     });
+}
+
+/// Problems that are gone, and notes that are new.
+fn changes(before: &Report, now: &Report) -> Vec<String> {
+    let problems =
+        |report: &Report| -> BTreeSet<_> { report.problems.iter().chain(&report.linked).cloned().collect() };
+    let (wrong, noted) = (problems(now), now.notes.iter().collect::<BTreeSet<_>>());
+    let known: BTreeSet<_> = before.notes.iter().collect();
+    let mended = problems(before).into_iter().filter(|problem| !wrong.contains(problem));
+    let new = noted.into_iter().filter(|note| !known.contains(note));
+    mended.map(|problem| format!("mended: {problem}")).chain(new.map(ToString::to_string)).collect()
 }
 
 impl ControlArgs {

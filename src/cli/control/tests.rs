@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::control::files;
+use crate::control::manifest::{Note, Place, Problem};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -194,6 +195,35 @@ async fn wrong_flags_are_told_all_at_once_with_value_and_expected_form_before_an
         assert!(line.starts_with(flag) && line.contains(value) && line.contains(expected), "{line}");
     }
     assert_eq!(fs::read_dir(root.path().join("west")).unwrap().count(), 1, "nothing is written");
+}
+
+#[test]
+fn what_is_mended_and_what_is_newly_noted_is_told_once() {
+    let at = || Place { file: Path::new("a.yaml").into(), line: 1, column: 1 };
+    let note = |message: &str| Note { at: at(), message: message.into() };
+    let problem = |message: &str| Problem { at: at(), message: message.into(), expected: "x".into() };
+    let first = Report {
+        problems: vec![problem("own"), problem("stays")],
+        linked: vec![problem("linked")],
+        notes: vec![note("full")],
+        ..Report::default()
+    };
+    assert_eq!(changes(&Report::default(), &first), ["a.yaml:1:1: full"]);
+    let second = Report {
+        problems: vec![problem("stays")],
+        notes: vec![note("full"), note("wider")],
+        ..Report::default()
+    };
+    let told = changes(&first, &second);
+    assert_eq!(
+        told,
+        [
+            "mended: a.yaml:1:1: linked; expected x",
+            "mended: a.yaml:1:1: own; expected x",
+            "a.yaml:1:1: wider"
+        ]
+    );
+    assert!(changes(&second, &second).is_empty());
 }
 
 #[test]
