@@ -190,28 +190,31 @@ spec: {ports: [{port: 80}], selector: {app: s}}
     assert!(matches!(profile, Err(LookupError::FailedPrecondition(_))), "{profile:?}");
 }
 
-#[test]
-fn a_server_makes_an_external_workloads_port_opaque() {
-    let workload = "
+/// A workload outside the cluster with an address of either family, and a Service that it is behind.
+const VM: &str = "
 apiVersion: workload.linkerd.io/v1beta1
 kind: ExternalWorkload
 metadata: {name: vm, namespace: d, labels: {app: vm}}
 spec:
   meshTLS: {identity: 'spiffe://root/vm', serverName: vm.cluster.local}
-  workloadIPs: [{ip: 192.168.0.1}]
+  workloadIPs: [{ip: 192.168.0.1}, {ip: 'fd00::7'}]
   ports: [{port: 80, name: http}, {port: 81}]
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: s, namespace: d}
 spec: {ports: [{name: a, port: 80}, {name: b, port: 81}], selector: {app: vm}}
----
+";
+
+#[test]
+fn a_server_makes_an_external_workloads_port_opaque() {
+    let server = "
 apiVersion: policy.linkerd.io/v1beta3
 kind: Server
 metadata: {name: s, namespace: d}
 spec: {externalWorkloadSelector: {matchLabels: {app: vm}}, port: http, proxyProtocol: opaque}
 ";
-    let cluster = alone(&[workload]);
+    let cluster = alone(&[VM, server]);
     let hint = |port: u16| {
         let set = cluster.destination(&format!("s.d.svc.cluster.local:{port}"), &Context::default()).unwrap();
         set.endpoints.values().next().unwrap().hint
@@ -223,26 +226,12 @@ spec: {externalWorkloadSelector: {matchLabels: {app: vm}}, port: http, proxyProt
 
 #[test]
 fn an_external_workload_has_endpoints_of_the_services_families_only() {
-    let workload = "
-apiVersion: workload.linkerd.io/v1beta1
-kind: ExternalWorkload
-metadata: {name: vm, namespace: d, labels: {app: vm}}
-spec:
-  meshTLS: {identity: 'spiffe://root/vm', serverName: vm.cluster.local}
-  workloadIPs: [{ip: 192.168.0.1}, {ip: 'fd00::7'}]
-  ports: [{port: 80}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: s, namespace: d}
-spec: {FAMILIES ports: [{port: 80}], selector: {app: vm}}
-";
     for (families, expected) in [
         ("", vec!["192.168.0.1:80"]),
         ("ipFamilies: [IPv4],", vec!["192.168.0.1:80"]),
         ("ipFamilies: [IPv6],", vec!["[fd00::7]:80"]),
     ] {
-        let cluster = alone(&[&workload.replace("FAMILIES", families)]);
+        let cluster = alone(&[&VM.replace("spec: {ports", &format!("spec: {{{families} ports"))]);
         let set = cluster.destination("s.d.svc.cluster.local:80", &Context::default()).unwrap();
         let addrs: Vec<_> = set.endpoints.keys().map(ToString::to_string).collect();
         assert_eq!(addrs, expected, "{families}");
