@@ -69,11 +69,6 @@ impl Mark {
         }
     }
 
-    /// Whether it was seen to move of late.
-    pub(super) fn is_fresh(self) -> bool {
-        self.seen().is_some_and(|seen| seen.elapsed() <= STALE_MARK)
-    }
-
     pub(super) fn seen(self) -> Option<Instant> {
         self.0.map(|(_, seen)| seen)
     }

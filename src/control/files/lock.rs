@@ -50,11 +50,13 @@ impl Lock {
     }
 }
 
-/// Which process has locked this file, where the system tells: not of one in another container.
+/// Which process has locked this file, where the system tells: not of one in another container, nor where files of several
+/// file systems have its number.
 fn holder(locked: &File) -> Option<u32> {
     let inode = locked.metadata().ok()?.ino().to_string();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| held(line, &inode))
+    let mut holders = locks.lines().filter_map(|line| held(line, &inode));
+    holders.next().filter(|_| holders.next().is_none())
 }
 
 /// Of a line such as `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.

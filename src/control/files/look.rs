@@ -99,7 +99,8 @@ impl Looker {
     fn observe(&mut self, changed: bool, settings: &Settings) -> bool {
         if let Some(documents) = self.source.good().filter(|_| changed) {
             let now = Linked::observe(documents.clone(), self.allocations.clone(), settings);
-            let waiting = self.linked.is_some() && now.awaits_addresses();
+            let settled = self.linked.as_ref().is_some_and(|seen| !seen.awaits_addresses());
+            let waiting = settled && now.awaits_addresses();
             let since = self.ahead.as_ref().map_or_else(Instant::now, |(_, since)| *since);
             self.ahead = waiting.then(|| (now.clone(), since));
             if !waiting {
@@ -107,7 +108,9 @@ impl Looker {
                 return true;
             }
         }
-        let given_up = |(_, since): &mut (Linked, Instant)| since.elapsed() > AWAITED && self.mark.is_fresh();
+        // By a sign of life after all that time: one from before says nothing of who died meanwhile.
+        let lives = |since: Instant| self.mark.seen().is_some_and(|seen| seen > since + AWAITED);
+        let given_up = |(_, since): &mut (Linked, Instant)| lives(*since);
         let Some((now, _)) = self.ahead.take_if(given_up) else { return false };
         self.linked = Some(now);
         true
@@ -223,7 +226,35 @@ spec:
         assert_eq!(look(&mut looker, folder), 3, "one that lives has none to give");
         write(folder, PODS, true);
         assert_eq!(look(&mut looker, folder), 4);
+        freshness::mark(folder).unwrap();
         write(folder, &PODS.replace("web:1", "web:4"), false);
         assert_eq!(look(&mut looker, folder), 4, "the time counts anew");
+        tokio::time::advance(Duration::from_millis(5_500)).await;
+        assert_eq!(look(&mut looker, folder), 4, "it was alive when it was last seen, which was long ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_without_some_addresses_before_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path();
+        let mut looker = Looker::new(Whose::Linked, folder.to_owned());
+        write(folder, PODS, true);
+        write(folder, &PODS.replace("replicas: 2", "replicas: 3"), false);
+        assert_eq!(look(&mut looker, folder), 1);
+        write(folder, &PODS.replace("replicas: 2", "replicas: 1"), false);
+        assert_eq!(look(&mut looker, folder), 2);
+        write(folder, &PODS.replace("replicas: 2", "replicas: 4"), false);
+        assert_eq!(look(&mut looker, folder), 2, "now all had one");
+        freshness::mark(folder).unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let file = fs::File::options().write(true).open(folder.join(freshness::MARK)).unwrap();
+        file.set_modified(std::time::SystemTime::now() + Duration::from_secs(1)).unwrap();
+        assert_eq!(look(&mut looker, folder), 3);
+        write(folder, &PODS.replace("replicas: 2", "replicas: 5"), false);
+        assert_eq!(
+            look(&mut looker, folder),
+            4,
+            "its network is full, and no reason to be late with the rest"
+        );
     }
 }

@@ -168,9 +168,13 @@ impl Thread {
                 // Before the look, so that nothing that is written meanwhile is missed.
                 watch.renew();
             }
-            // A folder that cannot be written to has a note about its addresses already.
-            self.marked.iter().for_each(|folder| drop(freshness::mark(folder)));
-            let answer = Answer { number: self.number, found: self.looker.look(&touched, &settings) };
+            let found = self.looker.look(&touched, &settings);
+            // Whoever has nothing to serve is not alive to others. A folder that cannot be written to has a note about its
+            // addresses already.
+            if found.good.is_some() {
+                self.marked.iter().for_each(|folder| drop(freshness::mark(folder)));
+            }
+            let answer = Answer { number: self.number, found };
             if self.answers.send(Event::Found(Box::new(answer))).is_err() {
                 return;
             }

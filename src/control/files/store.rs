@@ -36,13 +36,16 @@ pub(super) fn stamp(folder: &Path) -> Option<Stamp> {
     Stamp::at(&folder.join(ALLOCATIONS))
 }
 
-/// Replaces the file in one step, so that readers never see half of it.
-pub(super) fn save(folder: &Path, allocations: &Allocations) -> io::Result<()> {
+/// Replaces the file in one step, so that readers never see half of it. Returns which file it is, as it was before
+/// anybody else could find it.
+pub(super) fn save(folder: &Path, allocations: &Allocations) -> io::Result<Stamp> {
     let new = folder.join(format!("{ALLOCATIONS}.new"));
     let mut text = serde_json::to_vec_pretty(allocations).map_err(io::Error::other)?;
     text.push(b'\n');
     let mut file = fs::File::create(&new)?;
     file.write_all(&text)?;
     file.sync_all()?;
-    fs::rename(&new, folder.join(ALLOCATIONS))
+    let stamp = Stamp::of(&file.metadata()?);
+    fs::rename(&new, folder.join(ALLOCATIONS))?;
+    Ok(stamp)
 }
