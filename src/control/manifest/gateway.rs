@@ -12,7 +12,7 @@ pub struct Gateway {
     /// As the Link lists them, never empty.
     pub addresses: Vec<GatewayAddress>,
     pub port: u16,
-    /// DNS-like identity of the gateway's proxy; without one it is reached in plaintext.
+    /// DNS-like identity of the gateway's proxy; without one proxies leave it out.
     pub identity: Option<String>,
     /// `None`: not probed.
     pub probe: Option<GatewayProbe>,

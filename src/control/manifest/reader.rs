@@ -70,7 +70,7 @@ impl Reader {
         let node = parent.get(key)?;
         match node.value {
             Value::Map(_) => Some(node),
-            _ => self.wrong(node, key, "a mapping"),
+            _ => self.wrong_sort(node, key, "a mapping"),
         }
     }
 
@@ -85,7 +85,7 @@ impl Reader {
             None => &[],
             Some(Node { value: Value::List(items), .. }) => items,
             Some(node) => {
-                self.wrong::<()>(node, key, "a list");
+                self.wrong_sort::<()>(node, key, "a list");
                 &[]
             }
         }
@@ -100,7 +100,7 @@ impl Reader {
     pub(super) fn is_mapping(&mut self, node: &Node, key: &str) -> bool {
         let is = matches!(node.value, Value::Map(_));
         if !is {
-            self.wrong::<()>(node, key, "a mapping");
+            self.wrong_sort::<()>(node, key, "a mapping");
         }
         is
     }
@@ -119,8 +119,7 @@ impl Reader {
         if let Value::Text(text) = &node.value {
             return Some(text.clone());
         }
-        self.problem(node, format!("`{key}` is {}", node.sort()), TEXT_FORM);
-        None
+        self.wrong_sort(node, key, TEXT_FORM)
     }
 
     /// Text that must be there and not be empty.
@@ -172,7 +171,7 @@ impl Reader {
             match &item.value {
                 Value::Text(text) => texts.push(text.clone()),
                 _ => {
-                    self.wrong::<()>(item, key, "text (put it in quotes)");
+                    self.wrong_sort::<()>(item, key, "text (put it in quotes)");
                 }
             }
         }
@@ -234,6 +233,13 @@ impl Reader {
             }
         }
         holds
+    }
+
+    /// The same without the value, where somebody may have written a secret: in place of a list or a mapping, of which
+    /// the value says nothing, or among what a container is started with.
+    fn wrong_sort<T>(&mut self, node: &Node, key: &str, expected: &str) -> Option<T> {
+        self.problem(node, format!("`{key}` is {}", node.sort()), expected);
+        None
     }
 
     pub(super) fn wrong<T>(&mut self, node: &Node, key: &str, expected: &str) -> Option<T> {

@@ -117,7 +117,7 @@ fn what_is_wrong_in_a_link_stands_at_its_place() {
         (
             "{matchLabels: {mirror.linkerd.io/federated: member}}",
             "member",
-            "15:29: `federatedServiceSelector` is the text \"member\"; expected a mapping",
+            "15:29: `federatedServiceSelector` is text; expected a mapping",
         ),
     ];
     for (from, to, expected) in wrong {

@@ -77,9 +77,20 @@ fn a_value_of_the_wrong_type_is_shown() {
 fn what_may_be_a_secret_is_not_shown() {
     let secret = LINK.split_once("---\n").unwrap().1;
     let (head, _) = secret.split_once("  kubeconfig:").unwrap();
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n\
-               spec: {containers: [{name: c, env: [{name: PIN, value: 73129}]}]}\n";
-    for text in [format!("{head}  kubeconfig: 73129\n"), pod.to_owned(), "s3cret-73129\n".to_owned()] {
+    let pod = |started: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: c, {started}}}]}}\n"
+        )
+    };
+    let pods = [
+        "env: [{name: PIN, value: 73129}]",
+        "env: [PIN=73129]",
+        "env: PIN=73129",
+        "args: --pin=73129",
+        "command: [--pin, 73129]",
+    ];
+    let others = [format!("{head}  kubeconfig: 73129\n"), "s3cret-73129\n".to_owned()];
+    for text in pods.map(pod).into_iter().chain(others) {
         let found = problems(&text);
         assert!(!found.is_empty() && !found.iter().any(|told| told.contains("73129")), "{found:?}");
     }
