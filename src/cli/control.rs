@@ -164,7 +164,6 @@ pub async fn serve(
     let lock = Lock::take(&args.dir)?;
     let sockets = Sockets::bind(args).await?;
     let (line, about) = (sockets.line()?, args.about(sockets.admin_at()?, issuing.clone()));
-    let folder = Folder::follow(lock, &settings).map_err(all_problems)?;
     let certifier = Certifier {
         authority: issuing.clone(),
         tokens: folder::open_tokens(&args.certs, &args.cluster_name)?.verifier(),
@@ -172,6 +171,7 @@ pub async fn serve(
         trust_domain: settings.trust_domain.clone(),
     };
     let prober = serve::prober(&certifier, &settings.mirror_namespace, &drain)?;
+    let folder = Folder::follow(lock, &settings).map_err(all_problems)?;
     serve::start(sockets.grpc, folder.snapshots(), Arc::new(certifier), &drain)?;
     let gateways = Arc::<gateways::metrics::Metrics>::default();
     let news = folder.news();

@@ -128,6 +128,16 @@ async fn a_start_that_fails_leaves_the_addresses_and_the_mark_as_they_were() {
     assert_eq!(message.matches("another process listens there").count(), 3, "{message}");
     assert_eq!(fs::read(&addresses).unwrap(), before);
     assert!(!west.join(files::freshness::MARK).exists());
+    let args = self::args(root.path(), &more);
+    let key = root.path().join("certs/west/token.key");
+    let text = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    assert!(serve(&args, std::future::pending(), &mut Vec::new()).await.is_err());
+    fs::write(&key, text).unwrap();
+    write(root.path(), "kind: Namespace\n");
+    assert!(serve(&args, std::future::pending(), &mut Vec::new()).await.is_err());
+    assert_eq!(fs::read(&addresses).unwrap(), before);
+    assert!(!west.join(files::freshness::MARK).exists(), "who serves nothing is not alive");
 }
 
 #[tokio::test]
