@@ -37,6 +37,13 @@ pub enum FolderError {
     ClusterName { name: String },
 }
 
+impl FolderError {
+    /// Whether a file is not there, or cannot be read by whoever asks.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::Io { .. })
+    }
+}
+
 /// One cluster's trust material.
 #[derive(Debug)]
 pub struct ClusterFiles {

@@ -46,9 +46,12 @@ impl<'a> Pods<'a> {
     fn of(cluster: &'a Cluster) -> Self {
         let documents = &cluster.assembled.documents;
         let nodes = documents.nodes.values().flat_map(|(_, node)| node.pod_networks.iter().copied());
-        let networks: Vec<IpNet> = cluster.facts.pod_network.into_iter().chain(nodes).collect();
         let living = documents.pods.values().filter(|(_, pod)| !is_finished(pod));
-        let given = living.flat_map(|(_, pod)| pod.status.ips.iter().copied()).collect();
+        let given: BTreeSet<IpAddr> = living.flat_map(|(_, pod)| pod.status.ips.iter().copied()).collect();
+        // Written for every Node, also where pods get their addresses from elsewhere.
+        let is_used = |network: &IpNet| given.is_empty() || given.iter().any(|ip| network.contains(ip));
+        let networks: Vec<IpNet> =
+            cluster.facts.pod_network.into_iter().chain(nodes.filter(is_used)).collect();
         Self { of: &cluster.name, networks: IpNet::aggregate(&networks), given }
     }
 

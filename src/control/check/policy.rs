@@ -82,6 +82,8 @@ fn peopled(cluster: &Cluster) -> Snapshot {
     for (_, set) in documents.stateful_sets.values_mut().filter(|(_, set)| set.pods.replicas == 0) {
         Arc::make_mut(set).pods.replicas = 1;
     }
+    // Where there are no Nodes there is one that takes everything: a pool may be empty for now.
+    documents.nodes = Default::default();
     let (linked, gateways) = (LinkedClusters::default(), Gateways::default());
     Snapshot::build(&documents, &linked, &gateways, &cluster.settings, &Allocations::default()).0
 }

@@ -236,6 +236,8 @@ async fn pods_with_addresses_of_another_clusters_pods() {
     guide.give_pod("east", "10.42.7.7", "Running", "10.7.0.0/24");
     guide.one("pod-networks", Error, &["10.42.7.7 is a pod of east, and pods of west are in 10.42."]).await;
     guide.give_pod("east", "10.42.7.7", "Succeeded", "10.6.0.0/24");
+    assert_eq!(guide.found(&[]).await, [], "west's pods get theirs elsewhere, whatever its Nodes say");
+    guide.give_pod("west", "10.6.0.9", "Running", "10.6.0.0/24");
     guide.one("pod-networks", Error, &["10.6.0.0/24, those of east in 10.6.0.0/24"]).await;
     guide.give_pod("east", "10.42.7.7", "Succeeded", "10.7.0.0/24");
     assert_eq!(guide.found(&[]).await, [], "its address is free again");
