@@ -180,13 +180,10 @@ async fn repair(
 
 /// Where those gateways are that Links tell by name, as far as anybody knows.
 pub async fn resolved(wanted: &BTreeMap<ObjectName, LinkedGateway>) -> Gateways {
-    let mut found = Gateways::default();
-    for name in wanted.values().flat_map(host_names) {
-        if let Ok(ips) = resolve(name).await {
-            found.resolved.insert(name.to_owned(), ips);
-        }
-    }
-    found
+    let names: BTreeSet<&str> = wanted.values().flat_map(host_names).collect();
+    let asked = names.into_iter().map(async |name| Some((name.to_owned(), resolve(name).await.ok()?)));
+    let found = futures_util::future::join_all(asked).await;
+    Gateways { resolved: found.into_iter().flatten().collect(), ..Gateways::default() }
 }
 
 async fn resolve(name: &str) -> io::Result<BTreeSet<IpAddr>> {

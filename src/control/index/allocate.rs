@@ -26,9 +26,9 @@ pub struct Allocations {
     /// Where its pods get their addresses; empty where an older control plane wrote this.
     #[serde(default)]
     pub pod_network: String,
-    /// Which ports its injector takes for opaque, likewise.
+    /// Which ports its injector takes for opaque; `None` where an older control plane wrote this.
     #[serde(default)]
-    pub default_opaque_ports: String,
+    pub default_opaque_ports: Option<String>,
     #[serde(default)]
     pub pods: Given,
     #[serde(default)]
@@ -53,13 +53,12 @@ impl Allocations {
         self.trust_domain.clone_from(&settings.trust_domain);
         self.control_namespace.clone_from(&settings.control_namespace);
         self.pod_network = settings.pod_network.to_string();
-        self.default_opaque_ports = settings.default_opaque_ports.to_string();
+        self.default_opaque_ports = Some(settings.default_opaque_ports.to_string());
     }
 
     /// Settings of a cluster known by its allocations alone; the rest is as in `base`.
     pub fn settings(&self, base: &Settings) -> Settings {
-        let opaque = Some(&self.default_opaque_ports).filter(|ports| !ports.is_empty());
-        let opaque = opaque.and_then(|ports| PortSet::parse(ports));
+        let opaque = self.default_opaque_ports.as_deref().and_then(PortSet::parse);
         Settings {
             cluster_domain: self.cluster_domain.clone(),
             trust_domain: self.trust_domain.clone(),
