@@ -117,7 +117,8 @@ pub(crate) fn serve_with<F: Future<Output = Result<Answered, hyper::Error>> + Se
 /// The number of a request that is not answered.
 pub(crate) const STUCK: u64 = 0;
 
-async fn answer(
+/// Answers a request's number, one in fifty of them late, and that of [`STUCK`] never.
+pub(crate) async fn answer(
     req: Request<Incoming>,
     pod: usize,
     seen: Seen,

@@ -5,27 +5,28 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderMap;
 use tokio::time::{Instant, sleep};
 
 use crate::deaths::{CALLER, Calls, LAST_FAILURE, busy, dead, in_full};
+use crate::drain::within;
 use crate::idle::{deployment, service};
-use crate::load::{Failure, Kind, RATE, Seen, Tally, serve_at_once};
+use crate::load::{Failure, Kind, RATE, Seen, Tally, answer, serve_with};
 use crate::mesh::{Files, Mesh, plans, reference};
 
 const HTTP: u16 = 9001;
-/// Servers, by number.
-const WEST: usize = 0;
-const EAST: usize = 1;
+/// Servers, by number; to which what the route sends to the east is added, of a hundred.
+const WEST: usize = 1_000;
+const EAST: usize = 2_000;
+
+/// The split that a request went through.
+const SPLIT: &str = "x-split";
 
 /// How far a share may be from what is written, which is four times its deviation or more. Where fewer requests tell,
 /// two and a half times as much.
 const POINTS: f64 = 0.02;
-/// What the other cluster may take to its death: half of the POSTs of the 700 ms after which it is given up, and some.
-const MOST: usize = 100;
 /// For the last of the requests that a phase is to have.
 const LIMIT: Duration = Duration::from_secs(180);
-/// For a new split to be in force.
-const SHIFTED: Duration = Duration::from_secs(5);
 /// For a cluster that came back to be sent its share.
 const BACK: Duration = Duration::from_secs(15);
 
@@ -40,7 +41,9 @@ metadata: {name: canary, namespace: mc-demo}
 spec:
   parentRefs: [{group: core, kind: Service, name: server, port: 9001}]
   rules:
-  - backendRefs:
+  - filters:
+    - {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-split, value: 'REMOTE'}]}}
+    backendRefs:
     - {name: server, port: 9001, weight: LOCAL}
     - {name: server-target, port: 9001, weight: REMOTE}
 ";
@@ -103,7 +106,11 @@ impl Stage {
         let seen = Seen::default();
         for running in mesh.world.pods().iter().filter(|running| running.listed.owner.name == "server") {
             let number = if running.cluster == "west" { WEST } else { EAST };
-            serve_at_once(running.pod.namespace(), number, HTTP, &seen);
+            let seen = seen.clone();
+            serve_with(running.pod.namespace(), HTTP, move |req| {
+                let number = number + split_of(req.headers());
+                answer(req, number, seen.clone(), Duration::ZERO)
+            });
         }
         let to = SocketAddr::from((mesh.service("west", "server").await, HTTP));
         mesh.service("west", "server-target").await;
@@ -111,20 +118,18 @@ impl Stage {
     }
 
     async fn play(&mut self, kind: Kind) -> Outcome {
+        let [most, some] = if in_full() { [20_000, 10_000] } else { [4_000, 2_000] };
         self.weigh(90, 10);
         let calls = Calls::start(&self.mesh, kind, self.to, RATE / 2);
-        self.until_share(0.02..0.3).await;
-        let [most, some] = if in_full() { [20_000, 10_000] } else { [4_000, 2_000] };
-        let first = self.share_of_the_next(most).await;
+        let first = self.share_of_the_next(most, 10).await;
         self.weigh(50, 50);
-        self.until_share(0.4..0.6).await;
-        let second = self.share_of_the_next(some).await;
+        let second = self.share_of_the_next(some, 50).await;
 
         self.mesh.world.cut("east").unwrap();
         let cut = Instant::now();
         sleep(dead()).await;
         let known = cut + LAST_FAILURE + busy();
-        let meanwhile = [WEST, EAST].map(|server| self.seen_by(server, known));
+        let meanwhile = [WEST, EAST].map(|server| self.seen_by(server + 50, known));
         self.mesh.world.mend("east").unwrap();
         let back = self.until_back().await;
         Outcome { kind, shares: [first, second], cut, meanwhile, back, tallies: calls.end().await }
@@ -139,7 +144,7 @@ impl Stage {
     async fn until_back(&self) -> Option<Duration> {
         let mended = Instant::now();
         while mended.elapsed() < BACK {
-            if self.seen_by(EAST, mended) > 0 {
+            if self.seen_by(EAST + 50, mended) > 0 {
                 return Some(mended.elapsed());
             }
             sleep(Duration::from_millis(20)).await;
@@ -151,35 +156,33 @@ impl Stage {
         self.seen.times_by(server).iter().filter(|at| **at >= from).count()
     }
 
-    /// The other cluster's part of what was seen.
-    fn share(&self, from: Instant, to: Instant) -> f64 {
-        let of =
-            |server| self.seen.times_by(server).iter().filter(|at| (from..to).contains(*at)).count() as f64;
-        of(EAST) / (of(WEST) + of(EAST))
-    }
-
-    async fn share_of_the_next(&self, count: usize) -> f64 {
-        let began = Instant::now();
-        while self.seen_by(WEST, began) + self.seen_by(EAST, began) < count {
-            assert!(began.elapsed() < LIMIT, "{count} requests take too long");
+    /// The other cluster's part of the next requests that go through this split, from when both have seen one on: a
+    /// cluster that nobody has asked yet has first to be connected to.
+    async fn share_of_the_next(&self, count: usize, there: usize) -> f64 {
+        let mut began = Instant::now();
+        let seen = |from| [WEST, EAST].map(|server| self.seen_by(server + there, from));
+        within("the split to be in force", async || seen(began).iter().all(|seen| *seen > 0)).await;
+        began = Instant::now();
+        let deadline = began + LIMIT;
+        loop {
+            let [west, east] = seen(began);
+            if west + east >= count {
+                return east as f64 / (west + east) as f64;
+            }
+            assert!(Instant::now() < deadline, "{count} requests take too long");
             sleep(Duration::from_millis(100)).await;
         }
-        self.share(began, Instant::now())
     }
+}
 
-    /// Waits until the last half second has such a share.
-    async fn until_share(&self, wanted: std::ops::Range<f64>) {
-        const LAST: Duration = Duration::from_millis(500);
-        let began = Instant::now();
-        loop {
-            sleep(LAST).await;
-            let now = Instant::now();
-            if wanted.contains(&self.share(now - LAST, now)) {
-                return;
-            }
-            assert!(began.elapsed() < SHIFTED + busy(), "a share of {wanted:?} is not reached");
-        }
-    }
+/// What the other cluster may take to its death: half of the POSTs of the 700 ms after which it is given up, and some.
+fn most_lost() -> usize {
+    if in_full() { 100 } else { (RATE / 4) as usize * (LAST_FAILURE + busy()).as_secs() as usize }
+}
+
+/// None before there is a route.
+fn split_of(headers: &HeaderMap) -> usize {
+    headers.get(SPLIT).map_or(0, |there| there.to_str().unwrap().parse().unwrap())
 }
 
 impl Outcome {
@@ -223,6 +226,6 @@ impl Outcome {
                 posts.failed, posts.refused
             );
         }
-        assert!(lost.len() < MOST, "{kind:?}: {} lost", lost.len());
+        assert!(lost.len() < most_lost(), "{kind:?}: {} lost", lost.len());
     }
 }
