@@ -16,7 +16,9 @@ use crate::message::frames::Frames;
 use crate::message::{RequestBody, vet};
 use crate::model::endpoint::{FlowControl, Http2Params, KeepAlive};
 use crate::model::protocol::HttpVersion;
-use crate::tls::{Right, rights};
+use crate::net::socket;
+use crate::telemetry::transport::Metered;
+use crate::tls::{Right, Stream as Transport, rights};
 
 use super::Error;
 use super::client::{Client, Unanswered};
@@ -212,7 +214,9 @@ impl Connections {
         let io = Frames::of_server(io, vet::LIBRARY);
         let (verdict, pulse) = (io.verdict(), Pulse::new(client.tell.clone()));
         let meshed = client.endpoint.tls.is_some();
-        let io = Watched::new(io, verdict.clone(), pulse.clone(), self.ping, meshed);
+        let unacknowledged =
+            |io: &Frames<Metered<Transport>>| socket::unacknowledged(io.get_ref().get_ref().tcp());
+        let io = Watched::new(io, unacknowledged, verdict.clone(), pulse.clone(), self.ping, meshed);
         let (sender, mut driver) = self.builder.handshake(TokioIo::new(io)).await.map_err(broken)?;
         let allowed = Arc::new(AtomicUsize::new(driver.current_max_send_streams()));
         let (limit, listened, until) = (allowed.clone(), pulse.clone(), right.clone());

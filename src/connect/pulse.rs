@@ -4,12 +4,17 @@
 //! slow link is heard in its windows. The library's own keep-alive (contract 3.5) knows one interval for connections in
 //! use and for idle ones, and counts answers alone. So [`Watched`] stands below it, and sends PINGs of its own between
 //! its frames.
+//!
+//! A PING that is not answered tells two things apart by the kernel of the far end, which acknowledges what it is sent
+//! whatever its processes do. One that does not is gone, or cut off. Behind one that does, a process has been given no
+//! processor, or is stopped: it is given [`PATIENCE`], for the requests that it took cost more than the wait.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -98,11 +103,22 @@ fn is_death(end: End) -> bool {
     !end.announced && (end.busy || !end.orderly)
 }
 
+/// For a process that does not answer, behind a kernel that does. The library's keep-alive, as Linkerd sets it, takes 13 s
+/// (contract 3.5).
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What was heard last, and what was asked since.
 #[derive(Clone, Copy, Debug)]
 struct Silence {
     since: Instant,
-    asked: Option<Instant>,
+    asked: Option<Asked>,
+}
+
+/// When PINGs were sent that are not answered.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    first: Instant,
+    last: Instant,
 }
 
 /// What a silence calls for.
@@ -114,12 +130,20 @@ enum Step {
 }
 
 impl Silence {
-    fn step(self, now: Instant, settings: Ping, may_ask: bool) -> Step {
+    /// `acknowledged`: whether the far end's kernel has all that was sent, or has taken something since this time.
+    fn step(
+        self,
+        now: Instant,
+        settings: Ping,
+        may_ask: bool,
+        acknowledged: impl Fn(Instant) -> bool,
+    ) -> Step {
         match self.asked {
-            Some(asked) if now >= asked + settings.timeout => Step::GiveUp,
-            Some(asked) => Step::Wait(asked + settings.timeout),
+            Some(Asked { last, .. }) if now < last + settings.timeout => Step::Wait(last + settings.timeout),
+            Some(Asked { first, last }) if now >= first + PATIENCE || !acknowledged(last) => Step::GiveUp,
             None if now < self.since + settings.after => Step::Wait(self.since + settings.after),
-            None if may_ask => Step::Ask,
+            _ if may_ask => Step::Ask,
+            Some(_) => Step::Wait(now + settings.timeout),
             None => Step::Wait(now + settings.after),
         }
     }
@@ -128,6 +152,8 @@ impl Silence {
 /// A connection to an endpoint, listened to.
 pub(super) struct Watched<IO> {
     io: IO,
+    /// For how long nothing of what is on its way was acknowledged; `None` where nothing is.
+    unacknowledged: fn(&IO) -> Option<Duration>,
     pulse: Arc<Pulse>,
     verdict: Verdict,
     /// `None`: nobody asks.
@@ -155,6 +181,7 @@ const UNMESHED_ASKS: u32 = 2;
 impl<IO> Watched<IO> {
     pub(super) fn new(
         io: IO,
+        unacknowledged: fn(&IO) -> Option<Duration>,
         verdict: Verdict,
         pulse: Arc<Pulse>,
         settings: Option<Ping>,
@@ -163,6 +190,7 @@ impl<IO> Watched<IO> {
         let most_asks = if meshed { u32::MAX } else { UNMESHED_ASKS };
         Self {
             io,
+            unacknowledged,
             pulse,
             verdict,
             settings,
@@ -232,7 +260,9 @@ impl<IO: AsyncWrite + Unpin> Watched<IO> {
             }
             let now = Instant::now();
             let silence = *self.silence.get_or_insert(Silence { since: now, asked: None });
-            match silence.step(now, settings, self.asks > 0) {
+            let acknowledged =
+                |since| (self.unacknowledged)(&self.io).is_none_or(|ago| ago < now.duration_since(since));
+            match silence.step(now, settings, self.asks > 0, acknowledged) {
                 Step::Wait(until) => self.wake_at(until),
                 Step::Ask => self.ask(cx, settings)?,
                 Step::GiveUp => {
@@ -252,11 +282,18 @@ impl<IO: AsyncWrite + Unpin> Watched<IO> {
 
     fn ask(&mut self, cx: &mut Context<'_>, settings: Ping) -> io::Result<()> {
         let now = Instant::now();
-        self.silence.get_or_insert(Silence { since: now, asked: None }).asked = Some(now);
+        let silence = self.silence.get_or_insert(Silence { since: now, asked: None });
+        let first = silence.asked.map(|asked| asked.first);
+        silence.asked = Some(Asked { first: first.unwrap_or(now), last: now });
         self.asks = self.asks.saturating_sub(1);
         self.wake_at(now + settings.timeout);
-        self.pulse.tell(Sign::Silent);
-        self.ping = &QUESTION;
+        if first.is_none() {
+            self.pulse.tell(Sign::Silent);
+        }
+        // One that could not be sent yet is asked with now.
+        if self.ping.is_empty() {
+            self.ping = &QUESTION;
+        }
         if self.poll_ping(cx)?.is_ready() {
             // What is not flushed now is with the library's next frames, or never: then it is not answered.
             let _flushed = Pin::new(&mut self.io).poll_flush(cx)?;

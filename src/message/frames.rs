@@ -95,6 +95,10 @@ impl<IO> Frames<IO> {
         Self { own_turns: true, turn_limit: TURN, small: false, ..Self::new(io, 0, header_list) }
     }
 
+    pub fn get_ref(&self) -> &IO {
+        &self.io
+    }
+
     fn new(io: IO, preface: usize, header_list: u32) -> Self {
         let (whole, now) = (header_list / FRAME, Instant::now());
         Self {

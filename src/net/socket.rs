@@ -3,7 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
+use nix::libc;
+use nix::sys::socket::{getsockopt, sockopt::GetStruct};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -52,9 +55,22 @@ pub fn mark(socket: &impl AsFd, mark: Option<u32>) -> io::Result<()> {
     mark.map_or(Ok(()), |mark| SockRef::from(socket).set_mark(mark))
 }
 
+/// What the kernel knows of a connection.
+#[derive(Clone, Copy)]
+struct TcpInfo;
+
+nix::getsockopt_impl!(TcpInfo, libc::IPPROTO_TCP, libc::TCP_INFO, libc::tcp_info, GetStruct<libc::tcp_info>);
+
+/// For how long the far end's kernel has acknowledged nothing, while something is on its way to it; `None` where nothing
+/// is, or the kernel does not tell.
+pub fn unacknowledged(socket: &impl AsFd) -> Option<Duration> {
+    let info = getsockopt(socket, TcpInfo).ok()?;
+    (info.tcpi_unacked > 0).then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -76,6 +92,18 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_time().unwrap(), keepalive);
             #[cfg(target_os = "linux")]
             assert_eq!(socket.tcp_user_timeout().unwrap(), Some(user_timeout));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_kernel_has_is_acknowledged_though_nobody_reads_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut io = connect(&Default::default(), listener.local_addr().unwrap(), None).await.unwrap();
+        io.write_all(b"hello").await.unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        while unacknowledged(&io).is_some() {
+            assert!(tokio::time::Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

@@ -35,6 +35,14 @@ impl Stream {
         Self::Connected(Box::new(io), right)
     }
 
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(io) => io.get_ref(),
+            Self::Accepted(io, _) => io.get_ref().0.get_ref().get_ref(),
+            Self::Connected(io, _) => io.get_ref().0.get_ref(),
+        }
+    }
+
     /// How long the peer may keep it; `None` where it has proven nothing. Whoever carries the connection sees to it.
     pub fn right(&self) -> Option<&Right> {
         match self {

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
@@ -18,14 +16,28 @@ const DATA: [u8; 10] = *b"\x00\x00\x01\x00\x00\x00\x00\x00\x01!";
 fn a_connection_is_asked_after_some_silence_and_given_up_when_it_does_not_answer() {
     let start = Instant::now();
     let step = |asked: Option<u32>, now: u32, may_ask| {
-        let silence = Silence { since: start, asked: asked.map(|at| start + at * MS) };
-        silence.step(start + now * MS, PING, may_ask)
+        let asked = asked.map(|at| Asked { first: start + at * MS, last: start + at * MS });
+        Silence { since: start, asked }.step(start + now * MS, PING, may_ask, |_| false)
     };
     assert_eq!(step(None, 299, true), Step::Wait(start + 300 * MS));
     assert_eq!(step(None, 300, true), Step::Ask);
     assert_eq!(step(None, 300, false), Step::Wait(start + 600 * MS));
     assert_eq!(step(Some(300), 699, true), Step::Wait(start + 700 * MS));
     assert_eq!(step(Some(300), 700, false), Step::GiveUp);
+}
+
+#[test]
+fn one_whose_kernel_acknowledges_is_asked_again_and_given_up_when_patience_ends() {
+    let start = Instant::now();
+    let step = |now: Duration, may_ask| {
+        let asked = Some(Asked { first: start + 300 * MS, last: start + 700 * MS });
+        let silence = Silence { since: start, asked };
+        silence.step(start + now, PING, may_ask, |since| since == start + 700 * MS)
+    };
+    assert_eq!(step(1_099 * MS, true), Step::Wait(start + 1_100 * MS));
+    assert_eq!(step(1_100 * MS, true), Step::Ask);
+    assert_eq!(step(1_100 * MS, false), Step::Wait(start + 1_500 * MS));
+    assert_eq!(step(300 * MS + PATIENCE, true), Step::GiveUp);
 }
 
 #[test]
@@ -44,7 +56,12 @@ struct Stage {
     told: Arc<Mutex<Vec<Sign>>>,
 }
 
+/// Nothing of what is sent is acknowledged.
 fn stage(meshed: bool) -> Stage {
+    stage_with(meshed, |_| Some(Duration::MAX))
+}
+
+fn stage_with(meshed: bool, unacknowledged: fn(&Frames<DuplexStream>) -> Option<Duration>) -> Stage {
     let told: Arc<Mutex<Vec<Sign>>> = Arc::default();
     let tell = told.clone();
     let pulse = Pulse::new(Some(Arc::new(move |sign| tell.lock().push(sign))));
@@ -52,7 +69,7 @@ fn stage(meshed: bool) -> Stage {
     let (near, far) = duplex(1 << 16);
     let near = Frames::of_server(near, 1 << 16);
     let verdict = near.verdict();
-    let mut near = Watched::new(near, verdict, pulse.clone(), Some(PING), meshed);
+    let mut near = Watched::new(near, unacknowledged, verdict, pulse.clone(), Some(PING), meshed);
     pass(&mut near.sent, &[b'P'; PREFACE]);
     Stage { near, far, pulse, told }
 }
@@ -67,6 +84,38 @@ async fn a_silent_end_is_given_up_after_the_silence_and_a_ping() {
     let mut asked = [0; 17];
     far.read_exact(&mut asked).await.unwrap();
     assert_eq!(asked, QUESTION);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_does_not_answer_is_given_longer_than_a_host_that_does_not() {
+    for (meshed, pings) in [(true, 13), (false, 2)] {
+        for ago in [None, Some(399 * MS)] {
+            let unacknowledged = if ago.is_some() { |_: &_| Some(399 * MS) } else { |_: &_| None };
+            let Stage { mut near, mut far, told, .. } = stage_with(meshed, unacknowledged);
+            let start = Instant::now();
+            assert_eq!(near.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            let took = start.elapsed();
+            assert!((300 * MS + PATIENCE..800 * MS + PATIENCE).contains(&took), "{took:?}");
+            assert_eq!(*told.lock(), [Sign::Silent, Sign::Died]);
+            drop(near);
+            let mut asked = Vec::new();
+            far.read_to_end(&mut asked).await.unwrap();
+            assert_eq!(asked, QUESTION.repeat(pings));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_may_answer_late_while_its_kernel_acknowledges() {
+    let Stage { mut near, mut far, told, .. } = stage_with(true, |_| None);
+    tokio::spawn(async move {
+        tokio::time::sleep(4_000 * MS).await;
+        far.write_all(&ANSWER).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let mut buf = [0; 64];
+    assert_eq!(near.read(&mut buf).await.unwrap(), ANSWER.len());
+    assert_eq!(*told.lock(), [Sign::Silent, Sign::Answered]);
 }
 
 /// Answers every PING of `far`, and counts them.
