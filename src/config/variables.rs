@@ -179,7 +179,7 @@ settings! {
     CAUSEWAY_LOCAL_FIRST_REQUESTS: LoadBand = LOAD_BAND, None, "prefer endpoints of the own zone, while fewer requests than HIGH are in flight at each; unset: all are alike";
     CAUSEWAY_LOCAL_FIRST_CONNECTIONS: LoadBand = LOAD_BAND, None, "the same of opaque connections, by how many are open";
     CAUSEWAY_OUTBOUND_PING_AFTER: Duration = DURATION, Some("300ms"), "silence of an HTTP/2 connection with requests in flight before its endpoint is asked whether it is there; 0: it never is";
-    CAUSEWAY_OUTBOUND_PING_TIMEOUT: Duration = DURATION, Some("400ms"), "time for the answer, after which the connection is given up; not 0";
+    CAUSEWAY_OUTBOUND_PING_TIMEOUT: Duration = DURATION, Some("400ms"), "time for the answer, after which the connection is given up unless its far end's kernel acknowledges what is sent; not 0";
     CAUSEWAY_MARK: u32 = U32, None, "SO_MARK of the connections that the proxy opens, by which redirection can tell them; needs CAP_NET_ADMIN";
     CAUSEWAY_TRUST_ANCHORS_FILE: PathBuf = PATH, None, "file of PEM certificates, whom to trust, in place of LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS; a change is in force within two seconds";
     CAUSEWAY_EXPIRED_PEERS: ExpiredPeers = EXPIRED_PEERS, Some("drain"), "connections of peers whose certificate has expired: keep all, drain HTTP, or close opaque ones too";

@@ -18,6 +18,8 @@ const PORT: u16 = 9001;
 /// It is used so soon after its return.
 const USED_AGAIN: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(2);
+/// Longer than it takes to be given up by a host that is gone.
+const STOPPED: Duration = Duration::from_secs(2);
 const EAST: Files = &[
     ("01-namespace.yaml", include_str!("../../examples/guide/east/01-namespace.yaml")),
     ("02-server.yaml", deployment!("server", 3)),
@@ -40,6 +42,34 @@ async fn the_death_of_an_endpoint_costs_at_most_what_was_in_flight_to_it() {
         let seen = stage.play(number % 3, kind, death).await;
         seen.print("ours");
         seen.judge();
+    }
+}
+
+/// Its kernel acknowledges what it is sent, so it lives: it is given time for what it has, and nothing new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_stopped_for_a_while_costs_no_request_and_gets_none_meanwhile() {
+    let Some(mut stage) = Stage::set(None).await else { return };
+    // One after the other: who has been slow is chosen less for a while.
+    for (victim, kind) in [Kind::Http1, Kind::Http2].into_iter().enumerate() {
+        let calls = Calls::start(&stage.mesh, kind, stage.to, RATE / 2);
+        sleep(ALIVE).await;
+        stage.signal(victim, Signal::SIGSTOP);
+        sleep(STOPPED).await;
+        let others = [0, 1, 2].map(|server| stage.seen.times_by(server));
+        let lately = others.iter().flatten().filter(|seen| seen.elapsed() < STOPPED / 4).count();
+        let back = Instant::now();
+        stage.signal(victim, Signal::SIGCONT);
+        assert!(stage.used_since(victim, back).await.is_some(), "{kind:?}: not used again");
+        let tallies = calls.end().await;
+        // A quarter of what is called for, where a machine is busy.
+        assert!(lately > RATE as usize / 8, "{kind:?}: {lately} requests were seen by the others");
+        for Tally { answered, failed, refused, .. } in &tallies {
+            assert!(failed.is_empty() && refused.is_empty(), "{kind:?}: {failed:#?} {refused:?}");
+            assert!(answered.len() > 500, "{kind:?}: few requests");
+        }
+        // One at least: those who have none in flight are chosen before it.
+        let slowest = tallies.iter().map(|tally| tally.slowest).max();
+        assert!(slowest > Some(STOPPED / 2), "{kind:?}: no request waited for it, the slowest {slowest:?}");
     }
 }
 
@@ -99,11 +129,14 @@ impl Stage {
         let ip = self.pods[victim];
         match death {
             Death::Cut => self.mesh.world.network().cut(ip.into()).unwrap(),
-            Death::Kill => {
-                let mut pods = self.mesh.world.pods_mut().iter_mut();
-                pods.find(|running| running.listed.ip == ip).unwrap().pod.signal(PROXY, Signal::SIGKILL);
-            }
+            Death::Kill => self.signal(victim, Signal::SIGKILL),
         }
+    }
+
+    fn signal(&mut self, server: usize, signal: Signal) {
+        let ip = self.pods[server];
+        let mut pods = self.mesh.world.pods_mut().iter_mut();
+        pods.find(|running| running.listed.ip == ip).unwrap().pod.signal(PROXY, signal);
     }
 
     /// Says when it could be reached again.
