@@ -20,7 +20,7 @@ impl World {
         &self,
         service: &ObjectName,
     ) -> impl Iterator<Item = Cow<'_, ServiceEndpoint>> {
-        self.expand(self.services.get(service), self.endpoints.get(service))
+        self.expand(self.services.get(service), self.endpoints.get(service), |_| true)
     }
 
     /// For whoever asks for Services in the order of their names, each once.
@@ -29,17 +29,31 @@ impl World {
         EndpointsInOrder { world: self, services, parts }
     }
 
-    fn expand<'w>(
+    /// Those of one address, without the others being made.
+    pub(super) fn endpoints_at<'w>(
+        &'w self,
+        service: &'w Service,
+        ip: IpAddr,
+    ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> {
+        let parts = self.endpoints.get(&service.name);
+        let one = move |pod: &Pod| pod.ip == Some(ip) || pod.other_ip() == Some(ip);
+        self.expand(Some(service), parts, one).filter(move |endpoint| endpoint.ip == ip)
+    }
+
+    /// Of pods, those alone that are `wanted`.
+    fn expand<'w, F: Fn(&Pod) -> bool + Copy + 'w>(
         &'w self,
         service: Option<&'w Service>,
         parts: Option<&'w Vec<Part>>,
-    ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> + use<'w> {
+        wanted: F,
+    ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> + use<'w, F> {
         parts.into_iter().flatten().flat_map(move |part| {
             let (mut listed, mut drawn, mut mirrored) = (&[][..], None, None);
             match part {
                 Part::Listed(endpoints) => listed = endpoints.as_slice(),
                 Part::Drawn(places) => {
-                    drawn = service.map(|service| of_pods(service, self.pods.within(places), &self.zones));
+                    let pods = self.pods.within(places);
+                    drawn = service.map(|service| of_pods(service, pods, &self.zones, wanted));
                 }
                 Part::Mirrored(endpoints) => mirrored = Some(of_mirror(endpoints, &self.services)),
             }
@@ -60,7 +74,7 @@ impl<'w> EndpointsInOrder<'w> {
         &mut self,
         service: &ObjectName,
     ) -> impl Iterator<Item = Cow<'w, ServiceEndpoint>> + use<'w> {
-        self.world.expand(self.services.get(service), self.parts.get(service))
+        self.world.expand(self.services.get(service), self.parts.get(service), |_| true)
     }
 }
 
@@ -69,9 +83,10 @@ fn of_pods<'w>(
     service: &'w Service,
     pods: &'w [Pod],
     zones: &'w BTreeMap<Arc<str>, Arc<str>>,
+    wanted: impl Fn(&Pod) -> bool + Copy + 'w,
 ) -> impl Iterator<Item = ServiceEndpoint> + 'w {
     let first = pods.first().map(|first| (ports(service, &first.template), slices::head(service)));
-    let living = pods.iter().filter(|pod| pod.phase != Phase::Finished);
+    let living = pods.iter().filter(move |pod| pod.phase != Phase::Finished && wanted(pod));
     first.into_iter().flat_map(move |(ports, head)| {
         living.clone().flat_map(move |pod| of_pod(service, pod, ports.clone(), zones, head.clone()))
     })

@@ -243,8 +243,7 @@ fn names_of(world: &World, ip: IpAddr) -> Resolved {
                 .any(|pod| pod.name.namespace == service.name.namespace && service.selects(&pod.labels)),
         };
         for service in world.services.values().filter(behind) {
-            let endpoints = world.endpoints_of(&service.name);
-            let found = endpoints.filter(|endpoint| endpoint.ip == ip && endpoint.ready);
+            let found = world.endpoints_at(service, ip).filter(|endpoint| endpoint.ready);
             names.extend(found.map(|endpoint| format!("{}.{}", host_label(&endpoint), host(&service.name))));
         }
     }

@@ -1,5 +1,17 @@
-use hickory_proto::rr::Name;
+//! Over real sockets; what is asked well here, and in `hostile` badly.
 
+mod hostile;
+
+use std::net::IpAddr;
+
+use hickory_proto::op::{Edns, Message, Query, ResponseCode};
+use hickory_proto::rr::rdata::{CNAME, NS, PTR};
+use hickory_proto::rr::{Name, RData, RecordType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::answer::TTL;
 use super::*;
 use crate::control::serve::testing::{Guide, LIMIT};
 
@@ -101,14 +113,8 @@ async fn tcp_answers_several_questions_and_ends_when_drained() {
     let served = serve().await;
     let mut io = TcpStream::connect(served.addr).await.unwrap();
     for _ in 0..2 {
-        let question =
-            question("linkerd-dst-headless.linkerd.svc.cluster.local.", RecordType::A).to_vec().unwrap();
-        io.write_u16(question.len() as u16).await.unwrap();
-        io.write_all(&question).await.unwrap();
-        let length = timeout(LIMIT, io.read_u16()).await.unwrap().unwrap();
-        let mut answer = vec![0; length.into()];
-        io.read_exact(&mut answer).await.unwrap();
-        let answer = Message::from_vec(&answer).unwrap();
+        let question = question("linkerd-dst-headless.linkerd.svc.cluster.local.", RecordType::A);
+        let answer = ask_on(&mut io, &question).await;
         assert_eq!(addresses(&answer), [IpAddr::from([127, 0, 0, 1])]);
     }
     assert_eq!(served.drain.finish(LIMIT).await, 0);
@@ -138,13 +144,20 @@ spec: {type: ExternalName, externalName: bb.mc-demo.svc.cluster.local}
 
 async fn ask_by_tcp(served: &Served, message: &Message) -> Message {
     let mut io = TcpStream::connect(served.addr).await.unwrap();
-    let question = message.to_vec().unwrap();
-    io.write_u16(question.len() as u16).await.unwrap();
-    io.write_all(&question).await.unwrap();
+    ask_on(&mut io, message).await
+}
+
+async fn ask_on(io: &mut TcpStream, message: &Message) -> Message {
+    io.write_all(&framed(message)).await.unwrap();
     let length = timeout(LIMIT, io.read_u16()).await.unwrap().unwrap();
     let mut answer = vec![0; length.into()];
     io.read_exact(&mut answer).await.unwrap();
     Message::from_vec(&answer).unwrap()
+}
+
+fn framed(message: &Message) -> Vec<u8> {
+    let question = message.to_vec().unwrap();
+    [&(question.len() as u16).to_be_bytes()[..], &question].concat()
 }
 
 #[tokio::test]
