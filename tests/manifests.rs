@@ -116,6 +116,12 @@ fn profiles() {
                     .iter()
                     .for_each(|path| answers.profile(path));
             }
+            let ports = answers.snapshot.service("shop", "names").unwrap();
+            answers.service_briefly(ports);
+            for target in ["10.200.1.3:53", "10.200.1.3:514", "10.200.1.3:515"] {
+                answers.profile(target);
+                answers.outbound("shop", target);
+            }
             answers.line(0, "\nnames");
             for name in NAMES {
                 answers.debug(1, name, answers.snapshot.resolve(&format!("{name}.svc.cluster.local.")));
@@ -187,8 +193,16 @@ const ASKED: [(&str, &str); 21] = [
     ("buyer", "192.0.2.1:80"),
 ];
 
-const NAMES: [&str; 6] =
-    ["web.shop", "_http._tcp.web.shop", "_http._tcp.hosts.shop", "one.hosts.shop", "old.shop", "none.shop"];
+const NAMES: [&str; 8] = [
+    "web.shop",
+    "_http._tcp.web.shop",
+    "_http._tcp.hosts.shop",
+    "_dns._udp.names.shop",
+    "_log._tcp.names.shop",
+    "one.hosts.shop",
+    "old.shop",
+    "none.shop",
+];
 
 #[test]
 fn gateway() {

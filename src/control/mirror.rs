@@ -16,6 +16,7 @@ use super::index::{
     Definition, EndpointsInOrder, ObjectName, Service, ServiceEndpoint, Settings, World, inject,
 };
 use super::manifest::service::{ServiceKind, ServicePort};
+use super::manifest::slice::SlicePort;
 use super::manifest::{self, Documents, Gateway, Link, Meta, Note, names};
 use super::ordered::Ordered;
 
@@ -64,23 +65,16 @@ pub struct Subset {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ports {
-    Listed(Vec<EndpointPort>),
+    Listed(Vec<SlicePort>),
     /// Every port of a Service, at this one of a gateway.
     At(u16, Arc<Vec<ServicePort>>),
 }
 
 impl Subset {
-    pub fn ports(&self) -> Vec<EndpointPort> {
-        let at = |number| {
-            move |port: &ServicePort| EndpointPort {
-                name: port.name.clone(),
-                protocol: port.protocol.clone(),
-                port: number,
-            }
-        };
+    pub fn ports(&self) -> Vec<SlicePort> {
         match &self.ports {
             Ports::Listed(ports) => ports.clone(),
-            Ports::At(number, ports) => ports.iter().map(at(*number)).collect(),
+            Ports::At(number, ports) => ports.iter().map(|port| port.at(*number)).collect(),
         }
     }
 }
@@ -96,13 +90,6 @@ pub enum AddressOf {
     Ip(IpAddr),
     /// The cluster IP that this Service is given.
     Service(ObjectName),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EndpointPort {
-    pub name: String,
-    pub protocol: String,
-    pub port: u16,
 }
 
 /// A cluster that a Link leads to.

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::control::manifest::service::Family;
+use crate::control::manifest::slice::SlicePort;
 use crate::control::mirror::{AddressOf, Endpoints, Texts};
 use crate::control::ordered::InOrder;
 
 use super::slices::{self, Backing, Part, ServiceEndpoint};
 use super::world::{Services, World};
-use super::{ObjectName, Phase, Pod, PortRef, Service, Template};
+use super::{ObjectName, Phase, Pod, Service, Template};
 
 impl World {
     /// In their order. Each is shared where it is listed, and made where it is not.
@@ -93,20 +94,16 @@ fn of_pods<'w>(
 }
 
 /// What the ports of a Service are in pods of a template.
-fn ports(service: &Service, pods: &Template) -> Arc<BTreeMap<String, u16>> {
-    let number = |target: &PortRef| match target {
-        PortRef::Number(port) => Some(*port),
-        PortRef::Name(name) => pods.named_port(name),
-    };
-    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
-    Arc::new(tcp.filter_map(|port| Some((port.name.clone(), number(&port.target)?))).collect())
+fn ports(service: &Service, pods: &Template) -> Arc<Vec<SlicePort>> {
+    let found = service.ports.iter().filter_map(|port| Some(port.at(pods.target(port)?)));
+    Arc::new(found.collect())
 }
 
 /// One for each of the pod's addresses that is of a family that the Service has.
 fn of_pod<'a>(
     service: &'a Service,
     pod: &'a Pod,
-    ports: Arc<BTreeMap<String, u16>>,
+    ports: Arc<Vec<SlicePort>>,
     zones: &BTreeMap<Arc<str>, Arc<str>>,
     head: Arc<Texts>,
 ) -> impl Iterator<Item = ServiceEndpoint> + use<'a> {
@@ -135,8 +132,7 @@ fn of_mirror<'w>(
 ) -> impl Iterator<Item = ServiceEndpoint> + use<'w> {
     let head = Arc::new(endpoints.metadata.texts().clone());
     endpoints.subsets.iter().flat_map(move |subset| {
-        let tcp = subset.ports().into_iter().filter(|port| port.protocol == "TCP");
-        let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name, port.port)).collect());
+        let ports = Arc::new(subset.ports());
         let ready = subset.addresses.iter().map(|address| (address, true));
         let all = ready.chain(subset.not_ready.iter().map(|address| (address, false)));
         let head = head.clone();

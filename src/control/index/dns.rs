@@ -57,7 +57,7 @@ pub(super) fn resolve(world: &World, name: &str) -> Resolved {
     let Some(labels) = below(world, &name) else { return Resolved::Foreign };
     let labels: Vec<&str> = labels.split('.').filter(|label| !label.is_empty()).collect();
     let found = match labels.as_slice() {
-        [] | ["svc"] | ["pod"] => Some(Records::default()),
+        [] | ["svc" | "pod" | "dns-version"] => Some(Records::default()),
         [namespace, "svc" | "pod"] => world.namespaces.contains(*namespace).then(Records::default),
         [service, namespace, "svc"] => of_service(world, namespace, service, &Asked::All),
         [host, service, namespace, "svc"] => of_service(world, namespace, service, &Asked::Host(host)),
@@ -125,10 +125,10 @@ fn by_endpoints(world: &World, service: &Service, host: &str, asked: &Asked<'_>)
         if matches!(asked, Asked::Host(wanted) if **wanted != label) {
             continue;
         }
-        let ports = endpoint.ports.iter().filter(|(name, _)| wanted(asked, name, "TCP"));
-        let services = ports.map(|(_, port)| ServiceRecord {
+        let ports = endpoint.ports.iter().filter(|port| wanted(asked, &port.name, &port.protocol));
+        let services = ports.map(|port| ServiceRecord {
             target: format!("{label}.{host}"),
-            port: *port,
+            port: port.port,
             addresses: vec![endpoint.ip],
         });
         records.services.extend(services);
@@ -154,7 +154,8 @@ fn dashed(ip: IpAddr) -> String {
 
 fn wanted(asked: &Asked<'_>, name: &str, protocol: &str) -> bool {
     match asked {
-        Asked::Port(port, of) => *port == name && protocol.eq_ignore_ascii_case(of),
+        // One without a name has no record of its own.
+        Asked::Port(port, of) => !name.is_empty() && *port == name && protocol.eq_ignore_ascii_case(of),
         _ => true,
     }
 }

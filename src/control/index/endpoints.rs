@@ -106,14 +106,14 @@ impl Query<'_> {
 
     /// Those that are ready, have the port, and are the instance that was asked for.
     fn candidates<'w>(&self, world: &'w World, service: &Service) -> Vec<Candidate<'w>> {
-        let port_name = service.tcp_port(self.port).map(|port| port.name.as_str());
+        let port_name = service.port(self.port).map(|port| port.name.as_str());
         let asked = |from: &Cow<'_, ServiceEndpoint>| {
             let instance =
                 self.instance.as_ref().is_none_or(|name| from.hostname.as_deref() == Some(name.as_str()));
             from.ready && instance && is_known(world, &from.backing)
         };
         let port = |from: &ServiceEndpoint| match port_name {
-            Some(name) => from.ports.get(name).copied(),
+            Some(name) => from.port(name),
             None => Some(self.port),
         };
         let all = world.endpoints_of(&service.name).filter(asked);

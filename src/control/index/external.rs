@@ -1,6 +1,5 @@
 //! ExternalWorkloads of a cluster, and the endpoints that Services have in them (controlplane 3.2).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,6 +7,8 @@ use crate::control::manifest::labelled::Labelled;
 use crate::control::manifest::service::Family;
 use crate::control::manifest::{ExternalWorkload, Object};
 use crate::control::ordered::Ordered;
+
+use crate::control::manifest::slice::SlicePort;
 
 use super::slices::{self, Backing, ServiceEndpoint};
 use super::{ObjectName, PortRef, Service, ServicePort};
@@ -50,7 +51,7 @@ fn counts(service: &Service, workload: &ExternalWorkload, ip: IpAddr) -> bool {
 }
 
 /// By name of the Service port. A number counts only where the workload declares it.
-fn ports(service: &Service, workload: &ExternalWorkload) -> Arc<BTreeMap<String, u16>> {
+fn ports(service: &Service, workload: &ExternalWorkload) -> Arc<Vec<SlicePort>> {
     let number = |port: &ServicePort| {
         let same = |declared: &&crate::control::manifest::workload::ContainerPort| {
             declared.protocol == port.protocol
@@ -61,8 +62,8 @@ fn ports(service: &Service, workload: &ExternalWorkload) -> Arc<BTreeMap<String,
         };
         workload.ports.iter().find(same).map(|declared| declared.port)
     };
-    let tcp = service.ports.iter().filter(|port| port.protocol == "TCP");
-    Arc::new(tcp.filter_map(|port| Some((port.name.clone(), number(port)?))).collect())
+    let found = service.ports.iter().filter_map(|port| Some(port.at(number(port)?)));
+    Arc::new(found.collect())
 }
 
 /// The one that has the address and declares the port.

@@ -8,7 +8,7 @@ use crate::control::hash;
 use crate::control::manifest::labelled::Labels;
 use crate::control::mirror::Metadata;
 
-use super::{Container, Family, ObjectName, PortSet, ServicePort, Settings, env, inject};
+use super::{Container, Family, ObjectName, PortRef, PortSet, ServicePort, Settings, env, inject};
 
 /// A Service, its own or a mirror. What it has of its definition is read as if it were its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,9 +79,9 @@ impl Service {
         !self.selector.is_empty() && self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
-    /// The port of that number; anything but TCP does not count.
-    pub fn tcp_port(&self, port: u16) -> Option<&ServicePort> {
-        self.ports.iter().find(|p| p.port == port && p.protocol == "TCP")
+    /// The port of that number: the first one, whatever protocol it is for (controlplane 2.4). Linkerd asks for none.
+    pub fn port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.port == number)
     }
 
     /// The Service's own opaque ports: its annotation (port names count), else the defaults.
@@ -220,6 +220,16 @@ impl Template {
 
     /// The number of a TCP port that some container names so.
     pub(in crate::control) fn named_port(&self, name: &str) -> Option<u16> {
-        self.all_containers().find_map(|container| container.tcp_port(name))
+        self.all_containers().find_map(|container| container.named_port(name, "TCP"))
+    }
+
+    /// Where a Service's port leads to.
+    pub(super) fn target(&self, port: &ServicePort) -> Option<u16> {
+        match &port.target {
+            PortRef::Number(number) => Some(*number),
+            PortRef::Name(name) => {
+                self.all_containers().find_map(|container| container.named_port(name, &port.protocol))
+            }
+        }
     }
 }

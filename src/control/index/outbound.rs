@@ -49,7 +49,7 @@ fn by_authority(world: &World, client: &str, text: &str) -> Result<OutboundPolic
 
 fn by_addr(world: &World, client: &str, addr: SocketAddr) -> Result<OutboundPolicy, LookupError> {
     if let Some(service) = world.services_at(addr.ip()).next() {
-        return Ok(match service.tcp_port(addr.port()) {
+        return Ok(match service.port(addr.port()) {
             Some(_) => of_service(world, client, &service.name, addr.port()),
             None => undefined_port(&service.name, addr.port()),
         });
@@ -114,7 +114,10 @@ fn of_network(
 }
 
 fn app_protocol(world: &World, service: Option<&Service>, port: u16) -> AppProtocol {
-    let given = service.and_then(|service| service.tcp_port(port)?.app_protocol.as_deref());
+    // Of several protocols with that number, the last that says something.
+    let ports = service.into_iter().flat_map(|service| service.ports.iter().rev());
+    let mut given = ports.filter(|given| given.port == port).filter_map(|port| port.app_protocol.as_deref());
+    let given = given.next();
     match given.map(str::to_ascii_lowercase).as_deref() {
         None if is_opaque(world, service.map(|service| &**service.annotations()), port) => {
             AppProtocol::Opaque

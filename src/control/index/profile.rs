@@ -81,7 +81,7 @@ fn of_service(
     port: u16,
     context: &Context,
 ) -> Result<ProfileAnswer, LookupError> {
-    if service.tcp_port(port).is_none() {
+    if service.port(port).is_none() {
         return Ok(ProfileAnswer::default());
     }
     let ObjectName { namespace, name } = &service.name;

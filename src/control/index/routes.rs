@@ -73,7 +73,7 @@ pub(super) fn probe_paths(pod: &Pod, port: u16) -> BTreeSet<String> {
             let ProbeAction::HttpGet { path, port: target, .. } = &probe.action else { continue };
             let number = match target {
                 PortRef::Number(number) => Some(*number),
-                PortRef::Name(name) => container.tcp_port(name),
+                PortRef::Name(name) => container.named_port(name, "TCP"),
             };
             if number == Some(port) {
                 let path = path.split('?').next().unwrap_or_default();

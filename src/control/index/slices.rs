@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::control::manifest::labelled::Labelled;
+use crate::control::manifest::slice::SlicePort;
 use crate::control::manifest::{Documents, EndpointSlice, ExternalWorkload, Meta, Object};
 use crate::control::mirror::{Endpoints, Texts};
 use crate::control::ordered::{InOrder, Ordered};
@@ -23,13 +24,20 @@ pub(in crate::control) struct ServiceEndpoint {
     pub(in crate::control) ready: bool,
     pub(in crate::control) hostname: Option<Arc<str>>,
     pub(super) backing: Backing,
-    /// By name of the Service port.
-    pub(in crate::control) ports: Arc<BTreeMap<String, u16>>,
+    /// With the names of the Service's ports.
+    pub(in crate::control) ports: Arc<Vec<SlicePort>>,
     pub(super) zone: Option<Arc<str>>,
     /// Zones whose clients it is meant for; empty without hints.
     pub(super) for_zones: Vec<Arc<str>>,
     /// Of its slice (controlplane 2.4): who answers at a gateway, and for which name.
     pub(super) slice: Arc<Texts>,
+}
+
+impl ServiceEndpoint {
+    /// The number of a Service's port here.
+    pub(super) fn port(&self, name: &str) -> Option<u16> {
+        self.ports.iter().find(|port| port.name == name).map(|port| port.port)
+    }
 }
 
 /// By Service. A Service that can have no endpoints has no entry.
@@ -194,8 +202,7 @@ fn service_of(meta: &Meta) -> Option<ObjectName> {
 }
 
 fn given(namespace: &str, slice: &EndpointSlice, head: &Arc<Texts>) -> Vec<ServiceEndpoint> {
-    let tcp = slice.ports.iter().filter(|port| port.protocol == "TCP");
-    let ports: Arc<BTreeMap<_, _>> = Arc::new(tcp.map(|port| (port.name.clone(), port.port)).collect());
+    let ports = Arc::new(slice.ports.clone());
     let mut endpoints = Vec::new();
     for endpoint in &slice.endpoints {
         let backing = match &endpoint.target {

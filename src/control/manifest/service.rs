@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::labelled::Labels;
 use super::reader::Reader;
+use super::slice::SlicePort;
 use super::workload::{PortRef, read_port_ref, read_protocol};
 use super::yaml::Node;
 use super::{annotations, names};
@@ -60,6 +61,13 @@ pub struct ServicePort {
     pub protocol: String,
     pub target: PortRef,
     pub app_protocol: Option<String>,
+}
+
+impl ServicePort {
+    /// What it is in a slice, at this number.
+    pub fn at(&self, port: u16) -> SlicePort {
+        SlicePort { name: self.name.clone(), port, protocol: self.protocol.clone() }
+    }
 }
 
 pub(super) fn read_service(reader: &mut Reader, node: &Node) -> Option<Service> {

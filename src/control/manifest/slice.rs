@@ -31,7 +31,7 @@ pub struct TargetRef {
     pub name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlicePort {
     pub name: String,
     pub port: u16,

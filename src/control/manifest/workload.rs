@@ -74,9 +74,9 @@ pub struct Container {
 }
 
 impl Container {
-    /// The number of a TCP port named by this container.
-    pub fn tcp_port(&self, name: &str) -> Option<u16> {
-        self.ports.iter().find(|p| p.name == name && p.protocol == "TCP").map(|p| p.port)
+    /// The number of a port named by this container.
+    pub fn named_port(&self, name: &str, protocol: &str) -> Option<u16> {
+        self.ports.iter().find(|p| p.name == name && p.protocol == protocol).map(|p| p.port)
     }
 
     /// The probes there are, liveness first.

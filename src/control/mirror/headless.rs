@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::export::{Export, Exported};
 use super::{
-    Address, AddressOf, EndpointPort, Endpoints, Metadata, ObjectName, Ports, ServiceEndpoint, Source,
-    Subset, metadata, mirror_service,
+    Address, AddressOf, Endpoints, Metadata, ObjectName, Ports, ServiceEndpoint, SlicePort, Source, Subset,
+    metadata, mirror_service,
 };
 use crate::control::hash;
 
@@ -39,7 +39,7 @@ pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gat
 fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[ServiceEndpoint]) {
     let version = hash::version(&format!("{endpoints:?}"));
     let subset = export.has_gateway(exported).then(|| export.gateway_subset(exported)).flatten();
-    let mut subsets: BTreeMap<Vec<EndpointPort>, Vec<Address>> = BTreeMap::new();
+    let mut subsets: BTreeMap<Vec<SlicePort>, Vec<Address>> = BTreeMap::new();
     let mut hosts = BTreeSet::new();
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.ready) {
         let Some(hostname) = &endpoint.hostname else { continue };
@@ -51,13 +51,8 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
             export.note(format!("the host {hostname} of {} is not mirrored: {why}", exported.meta.name));
             continue;
         }
-        let ports = endpoint.ports.iter().map(|(name, port)| EndpointPort {
-            name: name.clone(),
-            protocol: "TCP".into(),
-            port: *port,
-        });
         let address = Address { hostname: Some(hostname.clone()), at: AddressOf::Service(name) };
-        subsets.entry(ports.collect()).or_default().push(address);
+        subsets.entry((*endpoint.ports).clone()).or_default().push(address);
     }
     let subset = |(ports, addresses): (_, Vec<_>)| Subset {
         addresses: addresses.into(),

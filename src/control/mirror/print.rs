@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::metadata::MIRRORED;
-use super::{
-    Address, AddressOf, EndpointPort, Endpoints, Metadata, Mirrored, ObjectName, Service, ServicePort,
-};
+use super::{Address, AddressOf, Endpoints, Metadata, Mirrored, ObjectName, Service, ServicePort, SlicePort};
 use crate::control::index::CLUSTER_NAME;
 use crate::control::manifest::labelled::Labels;
 use crate::control::manifest::workload::PortRef;
@@ -87,7 +85,7 @@ fn endpoints(
     object("Endpoints", metadata(name, &endpoints.metadata), ("subsets", subsets))
 }
 
-fn endpoint_port(port: &EndpointPort) -> Yaml {
+fn endpoint_port(port: &SlicePort) -> Yaml {
     let rest = [("port", Yaml::number(port.port)), ("protocol", Yaml::text(&port.protocol))];
     Yaml::map(named(&port.name).into_iter().chain(rest))
 }

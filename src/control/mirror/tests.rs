@@ -399,11 +399,13 @@ fn nothing_is_left_of_a_link_that_is_deleted() {
 }
 
 #[test]
-fn a_udp_port_of_a_slice_does_not_become_tcp() {
+fn ports_of_slices_are_mirrored_with_their_protocols() {
     let settings = Settings { enable_headless_services: true, ..Settings::default() };
     let slice = HEADLESS.replace("port: 8080}", "port: 8080}, {name: dns, port: 53, protocol: UDP}");
     let service = exported("web", "mirror.linkerd.io/exported: 'true'", "clusterIP: None, ") + "---" + &slice;
     let mirrored = mirror_in(&settings, &gateway_link("10.0.0.9"), &[&service]);
     let ports = mirrored.endpoints[&ObjectName::new("d", "web-east")].subsets[0].ports();
-    assert_eq!(ports, [EndpointPort { name: "http".into(), protocol: "TCP".into(), port: 8080 }]);
+    let port =
+        |name: &str, protocol: &str, port| SlicePort { name: name.into(), protocol: protocol.into(), port };
+    assert_eq!(ports, [port("http", "TCP", 8080), port("dns", "UDP", 53)]);
 }

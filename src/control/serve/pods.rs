@@ -137,7 +137,7 @@ fn container(pod: &Pod, container: &Container) -> Value {
 fn probe(kind: &str, container: &Container, probe: &Probe) -> Value {
     let number = |port: &PortRef| match port {
         PortRef::Number(number) => Some(*number),
-        PortRef::Name(name) => container.tcp_port(name),
+        PortRef::Name(name) => container.named_port(name, "TCP"),
     };
     let mut value = json!({
         "kind": kind,

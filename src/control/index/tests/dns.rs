@@ -43,6 +43,11 @@ status: {podIP: 10.23.9.2}
 ---
 apiVersion: v1
 kind: Service
+metadata: {name: nameless, namespace: d}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
 metadata: {name: alias, namespace: d}
 spec: {type: ExternalName, externalName: second.d.svc.cluster.local}
 ---
@@ -85,10 +90,22 @@ fn ports_of_services_and_of_hosts_have_service_records() {
     let both = NAMES.replace("protocol: UDP}", "protocol: UDP}, {name: dns-tcp, port: 53}");
     let all = records(&alone(&[&both]), "web.d.svc.cluster.local").services;
     assert_eq!(all.iter().filter(|record| record.port == 53).count(), 1, "a record that is there once");
+    let ring = NAMES.replace("targetPort: 5001}", "targetPort: 5001}, {name: gossip, port: 5002, protocol: UDP, targetPort: g}, {name: bare, port: 7, protocol: SCTP}");
+    let ring = ring.replace("containers: [{name: c, image: x}]}\nstatus: {podIP: 10.23.9.1}", "containers: [{name: c, image: x, ports: [{name: g, containerPort: 9}, {name: g, containerPort: 8, protocol: UDP}]}]}\nstatus: {podIP: 10.23.9.1}");
+    let services =
+        |name: &str| records(&alone(&[&ring]), &format!("{name}.ring.d.svc.cluster.local")).services;
+    let gossip: Vec<_> =
+        services("_gossip._udp").into_iter().map(|service| (service.target, service.port)).collect();
+    assert_eq!(
+        gossip,
+        [(hosts[1].to_owned(), 8)],
+        "a port's name is of one protocol, and not every pod has it"
+    );
+    assert_eq!(services("_bare._SCTP").len(), 2);
     let own = "10-9-9-9.linkerd-policy.linkerd.svc.cluster.local".to_owned();
     assert_eq!(found("linkerd-policy.linkerd.svc.cluster.local"), [(own.clone(), 8090)]);
     assert_eq!(cluster.dns(&own), ["10.9.9.9".parse::<IpAddr>().unwrap()]);
-    for none in ["_x._tcp.web", "_http._udp.web", "_sql._udp.ring", "http._tcp.web"] {
+    for none in ["_x._tcp.web", "_http._udp.web", "_sql._udp.ring", "http._tcp.web", "_._tcp.nameless"] {
         assert_eq!(cluster.resolve(&format!("{none}.d.svc.cluster.local")), Resolved::Unknown, "{none}");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, NS, PTR, SOA, SRV};
+use hickory_proto::rr::rdata::{CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::control::Snapshot;
@@ -15,6 +15,9 @@ pub(super) const TTL: u32 = 5;
 
 /// What fits into one packet on any network; larger answers are asked for again over TCP.
 const LARGEST_PACKET: u16 = 1232;
+
+/// That of names with addresses of both families, as CoreDNS has it.
+const SCHEMA: &str = "1.1.0";
 
 /// The smallest record: a name that was there before, kind, class, time to live, and an address.
 const SMALLEST_RECORD: usize = 16;
@@ -162,6 +165,7 @@ fn add_records(reply: &mut Message, query: &Query, records: &Records, most: usiz
 
 /// What is asked of the domain itself: where its records are, and who keeps them.
 fn add_zone(reply: &mut Message, query: &Query, domain: &str) {
+    add_version(reply, query, domain);
     let Some(zone) = fully_qualified(domain).filter(|zone| zone == query.name()) else { return };
     let kind = query.query_type();
     if matches!(kind, RecordType::SOA | RecordType::ANY) {
@@ -170,6 +174,16 @@ fn add_zone(reply: &mut Message, query: &Query, domain: &str) {
     let server = fully_qualified(&format!("ns.dns.{domain}"));
     if let Some(server) = server.filter(|_| matches!(kind, RecordType::NS | RecordType::ANY)) {
         reply.add_answer(Record::from_rdata(zone, TTL, RData::NS(NS(server))));
+    }
+}
+
+/// Which version of Kubernetes' schema for names this is (specification 2.2).
+fn add_version(reply: &mut Message, query: &Query, domain: &str) {
+    let asked = matches!(query.query_type(), RecordType::TXT | RecordType::ANY);
+    let owner = fully_qualified(&format!("dns-version.{domain}"));
+    if let Some(owner) = owner.filter(|owner| asked && owner == query.name()) {
+        let data = RData::TXT(TXT::new(vec![SCHEMA.to_owned()]));
+        reply.add_answer(Record::from_rdata(owner, TTL, data));
     }
 }
 

@@ -5,7 +5,7 @@ mod hostile;
 use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, NS, PTR};
+use hickory_proto::rr::rdata::{CNAME, NS, PTR, TXT};
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -204,6 +204,9 @@ async fn ports_aliases_and_names_of_addresses_are_told_and_how_long_nothing_may_
 
     let pointer = ask(&socket, &question(&Name::from(served.bb).to_ascii(), RecordType::PTR)).await;
     assert_eq!(pointer.answers[0].data, RData::PTR(PTR(name)));
+
+    let version = ask(&socket, &question("dns-version.cluster.local.", RecordType::TXT)).await;
+    assert_eq!(version.answers[0].data, RData::TXT(TXT::new(vec!["1.1.0".into()])));
 
     let soa = ask(&socket, &question("cluster.local.", RecordType::SOA)).await;
     assert!(matches!(&soa.answers[..], [record] if record.record_type() == RecordType::SOA), "{soa:?}");
