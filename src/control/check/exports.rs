@@ -50,10 +50,10 @@ pub(super) fn has_mirror(link: &Link, meta: &Meta, service: &Service) -> bool {
 
 /// (controlplane 1.4)
 fn can_be_mirrored(service: &Service) -> bool {
-    !matches!(service.kind, ServiceKind::ExternalName(_)) && !service.ports.is_empty()
+    !service.ports.is_empty()
 }
 
 /// Of a federated Service (controlplane 1.8).
 pub(super) fn is_member(selector: &Selector, meta: &Meta, service: &Service) -> bool {
-    matches!(service.kind, ServiceKind::ClusterIp(_)) && selector.chooses(&meta.labels)
+    service.kind != ServiceKind::Headless && !service.ports.is_empty() && selector.chooses(&meta.labels)
 }

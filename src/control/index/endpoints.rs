@@ -52,6 +52,9 @@ pub(super) fn destination(
         remote.ok_or_else(|| LookupError::NotFound(format!("no credentials for cluster {cluster}")))?;
     let remote_name = ObjectName::new(&name.namespace, remote_name);
     match remote.services.get(&remote_name) {
+        Some(service) if service.external_name.is_some() => Err(LookupError::InvalidArgument(format!(
+            "Service {remote_name} of {cluster} is an ExternalName"
+        ))),
         Some(service) => Ok(query.far(remote, service)),
         // It may come back: an empty set keeps the stream open (controlplane 2.3).
         None => Ok(EndpointSet::empty(set_labels(&remote_name, None))),

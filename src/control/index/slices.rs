@@ -98,7 +98,8 @@ pub(super) fn endpoints(
         let Written { endpoints, controllers } = written.unwrap_or_default();
         let mut parts = Vec::new();
         list(&mut parts, endpoints);
-        if !service.selector.is_empty() {
+        // An ExternalName gets no endpoints by its selector.
+        if !service.selector.is_empty() && service.external_name.is_none() {
             drawn.add(service, &controllers, &mut parts);
         } else if !controllers.contains(&MIRRORING_CONTROLLER) {
             list(&mut parts, copies.get(name).map(copied).unwrap_or_default());

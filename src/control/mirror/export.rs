@@ -54,9 +54,6 @@ impl<'c> Export<'_, 'c> {
         if !by_gateway && !remotely {
             return;
         }
-        if let ServiceKind::ExternalName(_) = exported.service.kind {
-            return self.left_out(exported, "it is an ExternalName");
-        }
         if exported.service.ports.is_empty() {
             return self.left_out(exported, "it has no ports");
         }
@@ -66,7 +63,13 @@ impl<'c> Export<'_, 'c> {
         if !self.has_namespace(exported) {
             return;
         }
-        if let Some(mirror) = self.add_mirror(exported, false).filter(|_| !remotely) {
+        let Some(mirror) = self.add_mirror(exported, false) else { return };
+        // Mirrored like any other, as by Linkerd, which asks for no type; nobody can be behind it.
+        if let ServiceKind::ExternalName(_) = exported.service.kind {
+            let name = &exported.meta.name;
+            self.note(format!("{name} is mirrored, but its mirror leads nowhere: it is an ExternalName"));
+        }
+        if !remotely {
             let ready = self.target_endpoints(exported).any(|endpoint| endpoint.ready);
             self.add_gateway_endpoints(exported, mirror, ready);
         }

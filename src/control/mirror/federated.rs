@@ -93,8 +93,8 @@ pub(super) fn unions(cluster: &mut Cluster<'_>) {
 fn join<'a>(cluster: &mut Cluster<'_>, unions: &mut Unions<'a>, member: Member<'a>) {
     let refused = match &member.service.kind {
         ServiceKind::Headless => Some("InvalidService, it is headless"),
-        ServiceKind::ExternalName(_) => Some("it is an ExternalName"),
-        ServiceKind::ClusterIp(_) => {
+        ServiceKind::ExternalName(_) if member.service.ports.is_empty() => Some("it has no ports"),
+        ServiceKind::ClusterIp(_) | ServiceKind::ExternalName(_) => {
             let target = member.cluster().unwrap_or_default();
             let has = cluster.has_namespace(&member.meta.name.namespace, target);
             (!has).then_some("MissingNamespace")

@@ -153,8 +153,8 @@ async fn an_exported_service_whose_namespace_is_missing() {
     guide.one("export-namespace", Error, &["mc-demo/bb", "--enable-namespace-creation"]).await;
     assert_eq!(guide.found(&["--enable-namespace-creation"]).await, []);
     // What is mirrored in no mode needs none.
-    let external = "  type: ExternalName\n  externalName: bb.example\n  ports:\n";
-    guide.spoil("east/02-bb.yaml", "  ports:\n  - name: http", &format!("{external}  - name: http"));
+    let ports = "  ports:\n  - name: http\n    port: 8080\n    targetPort: 8080\n";
+    guide.spoil("east/02-bb.yaml", ports, "  type: ExternalName\n  externalName: bb.example\n");
     assert_eq!(guide.found(&[]).await, []);
 }
 
