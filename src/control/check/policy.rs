@@ -66,10 +66,18 @@ fn has_port(server: &Server, named: impl Fn(&str) -> Option<u16>) -> bool {
     }
 }
 
-/// The cluster with a pod of everything that has none now or makes some later, as its control plane would know them:
+/// The cluster with its pods, and with one of everything that has none now or makes others later, as its control plane would know them:
 /// policy is written for these too, and by labels that the injector adds.
 fn peopled(cluster: &Cluster) -> Snapshot {
     let mut documents = cluster.assembled.documents.clone();
+    // Printed pods stand for all that their workloads make, until these make others: here both are there.
+    let nobodys = documents.pods.values().map(|(meta, pod)| {
+        let mut meta = Meta::clone(meta);
+        meta.owners.clear();
+        meta.name = meta.name.beside(&format!("{}-now", meta.name.name));
+        (meta.name.clone(), (Arc::new(meta), pod.clone()))
+    });
+    documents.pods = nobodys.collect();
     for (meta, body) in documents.cron_jobs.values() {
         let mut job = Meta::clone(meta);
         job.name = meta.name.beside(&format!("{}-0", meta.name.name));

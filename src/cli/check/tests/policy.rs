@@ -50,6 +50,47 @@ spec:
     guide.one("server-selects", Error, &["Server mc-demo/more selects no pod"]).await;
 }
 
+/// Where a workload's pods are printed beside it, these run, and the next ones are of its template.
+#[tokio::test]
+async fn servers_select_pods_that_run_and_those_that_come_after_them() {
+    let guide = Guide::new();
+    let write = |tier: &str| {
+        let text = format!(
+            "apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {{name: more, namespace: mc-demo}}
+spec: {{podSelector: {{matchLabels: {{tier: {tier}}}}}, port: 80}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: db, namespace: mc-demo}}
+spec:
+  serviceName: db
+  replicas: 1
+  selector: {{matchLabels: {{app: db}}}}
+  template: {{metadata: {{labels: {{app: db, tier: next}}}}, spec: {{containers: [{{name: a, image: a}}]}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: db-0
+  namespace: mc-demo
+  labels: {{app: db, tier: now}}
+  ownerReferences: [{{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: x, controller: true}}]
+spec: {{containers: [{{name: a, image: a}}]}}
+status: {{podIP: 10.23.7.7, phase: Running}}
+"
+        );
+        fs::write(guide.path("east/more.yaml"), text).unwrap();
+    };
+    for tier in ["now", "next"] {
+        write(tier);
+        assert_eq!(guide.found(&[]).await, [], "{tier}");
+    }
+    write("other");
+    guide.one("server-selects", Error, &["Server mc-demo/more selects no pod"]).await;
+}
+
 #[tokio::test]
 async fn a_server_of_external_workloads_that_selects_none() {
     let guide = Guide::new();
