@@ -26,13 +26,14 @@ mod federated;
 mod gateway;
 mod headless;
 mod metadata;
+pub(in crate::control) mod mode;
 pub mod print;
 
 pub use copied::{Metadata, Texts};
 use copied::{Origin, Source};
 use federated::Member;
 pub use gateway::Gateways;
-pub(in crate::control) use metadata::MIRRORED;
+pub(in crate::control) use metadata::{MIRRORED, PARENT};
 
 /// What is to be added to a cluster, and why other things are not.
 #[derive(Clone, Debug, Default, PartialEq)]

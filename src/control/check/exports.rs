@@ -2,14 +2,13 @@
 
 use super::{EXPORTS, Extent, Finding, Joined};
 use crate::control::index;
-use crate::control::manifest::service::ServiceKind;
-use crate::control::manifest::{Link, Meta, Object, Selector, Service};
+use crate::control::manifest::{Link, Meta, Object, Service};
+use crate::control::mirror::mode::{Mode, joins};
 
 /// Whether any pods are reached without the gateway over this Link. Selectors alone reach nobody.
 pub(super) fn is_flat(joined: &Joined<'_>) -> bool {
     let flat = |(meta, service): &Object<Service>| {
-        let remotely = joined.link.remote_discovery_selector.chooses(&meta.labels);
-        remotely && can_be_mirrored(service) || is_member(&joined.link.federated_selector, meta, service)
+        mode(joined, meta, service).is_some_and(Mode::is_remote) || is_member(joined.link, meta, service)
     };
     joined.target.assembled.documents.services.values().any(flat)
 }
@@ -27,7 +26,8 @@ pub(super) fn namespaces(joined: &Joined<'_>, extent: &mut Extent, findings: &mu
     }
     let there = index::namespaces(&source.assembled.documents, &source.settings);
     for (service, body) in target.assembled.documents.services.values() {
-        if is_mirrored(link, service, body) && !there.contains(&*service.name.namespace) {
+        let mirrored = mode(joined, service, body).is_some() || is_member(link, service, body);
+        if mirrored && !there.contains(&*service.name.namespace) {
             let found = format!(
                 "{} exports {}, and {} has no namespace {}: it is not mirrored by Link {}",
                 target.name, service.name, source.name, service.name.namespace, meta.name.name
@@ -37,23 +37,13 @@ pub(super) fn namespaces(joined: &Joined<'_>, extent: &mut Extent, findings: &mu
     }
 }
 
-/// In any mode.
-fn is_mirrored(link: &Link, meta: &Meta, service: &Service) -> bool {
-    has_mirror(link, meta, service) || is_member(&link.federated_selector, meta, service)
+/// How it gets a mirror of its own; `None` where it gets none.
+pub(super) fn mode(joined: &Joined<'_>, meta: &Meta, service: &Service) -> Option<Mode> {
+    let headless = joined.source.settings.enable_headless_services;
+    Mode::of(joined.link, meta, service, headless)?.ok()
 }
 
-/// One of its own, through a gateway or not.
-pub(super) fn has_mirror(link: &Link, meta: &Meta, service: &Service) -> bool {
-    let selectors = [&link.selector, &link.remote_discovery_selector];
-    selectors.iter().any(|selector| selector.chooses(&meta.labels)) && can_be_mirrored(service)
-}
-
-/// (controlplane 1.4)
-fn can_be_mirrored(service: &Service) -> bool {
-    !service.ports.is_empty()
-}
-
-/// Of a federated Service (controlplane 1.8).
-pub(super) fn is_member(selector: &Selector, meta: &Meta, service: &Service) -> bool {
-    service.kind != ServiceKind::Headless && !service.ports.is_empty() && selector.chooses(&meta.labels)
+/// Of a federated Service.
+pub(super) fn is_member(link: &Link, meta: &Meta, service: &Service) -> bool {
+    joins(&link.federated_selector, meta, service).is_some_and(|joins| joins.is_ok())
 }

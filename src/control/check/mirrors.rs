@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Cluster, Finding, Joined, MIRRORS, counting, exports};
 use crate::control::index::{CLUSTER_NAME, ObjectName};
 use crate::control::manifest::Meta;
-use crate::control::mirror::MIRRORED;
+use crate::control::mirror::mode::{federated_name, joins, mirror_name};
+use crate::control::mirror::{MIRRORED, PARENT};
 
 /// On what Linkerd writes for its gateways' own probes, which no Link names.
 const MIRRORED_GATEWAY: &str = "mirror.linkerd.io/mirrored-gateway";
-/// On the mirror of one host, with the name of the mirror that it belongs to.
-const PARENT: &str = "mirror.linkerd.io/headless-mirror-svc-name";
 
 /// Services and Endpoints of a cluster that say that they are mirrors, or lie where one would be made (controlplane 7.1).
 pub(super) fn given(cluster: &Cluster, joined: &[Joined<'_>], findings: &mut Vec<Finding>) {
@@ -42,24 +41,21 @@ fn is_mirror(meta: &Meta) -> bool {
 /// What the mirror would write, with the cluster that it comes from.
 fn made<'a>(cluster: &Cluster, joined: &[&Joined<'a>]) -> BTreeMap<ObjectName, &'a str> {
     let mut made = BTreeMap::new();
-    for Joined { link, target, .. } in joined {
+    for joined in joined {
+        let Joined { link, target, .. } = joined;
         let of = link.target_cluster_name.as_str();
         for (meta, service) in target.assembled.documents.services.values() {
-            let mut add = |suffix: &str| {
-                made.entry(meta.name.beside(&format!("{}-{suffix}", meta.name.name))).or_insert(of);
-            };
-            if exports::has_mirror(link, meta, service) {
-                add(of);
+            if exports::mode(joined, meta, service).is_some() {
+                made.entry(mirror_name(link, &meta.name)).or_insert(of);
             }
-            if exports::is_member(&link.federated_selector, meta, service) {
-                add("federated");
+            if exports::is_member(link, meta, service) {
+                made.entry(federated_name(&meta.name)).or_insert(of);
             }
         }
     }
     for (meta, service) in cluster.assembled.documents.services.values() {
-        if exports::is_member(&cluster.settings.federated_selector, meta, service) {
-            let name = meta.name.beside(&format!("{}-federated", meta.name.name));
-            made.entry(name).or_insert("this cluster");
+        if joins(&cluster.settings.federated_selector, meta, service).is_some_and(|joins| joins.is_ok()) {
+            made.entry(federated_name(&meta.name)).or_insert("this cluster");
         }
     }
     made

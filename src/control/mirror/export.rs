@@ -1,12 +1,14 @@
-//! One Link: which of the target's Services are mirrored, and in which mode (controlplane 1.4, 1.5).
+//! One Link: the mirrors of the target's Services (controlplane 1.4, 1.5).
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::gateway::At;
+use super::mode::{self, Mode};
 use super::{
     Cluster, Endpoints, EndpointsInOrder, Link, Member, Meta, Metadata, Note, ObjectName, Origin,
-    ServiceEndpoint, ServiceKind, Source, Subset, Target, headless, manifest, metadata, mirror_service,
+    ServiceEndpoint, ServiceKind, Source, Subset, Target, federated, headless, manifest, metadata,
+    mirror_service,
 };
 
 /// Adds the mirrors that a Link asks for. For federation, which has a selector of its own, members are noted while they
@@ -21,8 +23,9 @@ pub(super) fn mirrors<'c>(
     let gateway = link.gateway.as_ref().and_then(|found| cluster.gateways.at(&meta.name, found));
     let mut export = Export { cluster, meta, link, target, endpoints, gateway };
     for (target_meta, service) in target.documents.services.values() {
-        if link.federated_selector.chooses(&target_meta.labels) {
-            export.cluster.members.push(Member::linked(meta, link, target, (target_meta, service)));
+        if let Some(joins) = mode::joins(&link.federated_selector, target_meta, service) {
+            let member = Member::linked(meta, link, target, (target_meta, service));
+            federated::consider(export.cluster, member, joins);
         }
         export.consider(Exported { meta: target_meta, service });
     }
@@ -46,30 +49,24 @@ pub(super) struct Export<'e, 'c> {
 }
 
 impl<'c> Export<'_, 'c> {
-    /// Looks at both selectors independently; remote discovery wins over the gateway.
     fn consider(&mut self, exported: Exported<'c>) {
-        let (meta, link) = (exported.meta, self.link);
-        let by_gateway = link.selector.chooses(&meta.labels);
-        let remotely = link.remote_discovery_selector.chooses(&meta.labels);
-        if !by_gateway && !remotely {
-            return;
-        }
-        if exported.service.ports.is_empty() {
-            return self.left_out(exported, "it has no ports");
-        }
-        if self.cluster.settings.enable_headless_services && exported.service.kind == ServiceKind::Headless {
-            return headless::mirror(self, exported, by_gateway, remotely);
-        }
+        let headless = self.cluster.settings.enable_headless_services;
+        let mode = match Mode::of(self.link, exported.meta, exported.service, headless) {
+            None => return,
+            Some(Err(why)) => return self.left_out(exported, why),
+            Some(Ok(Mode::Headless { remotely })) => return headless::mirror(self, exported, remotely),
+            Some(Ok(mode)) => mode,
+        };
         if !self.has_namespace(exported) {
             return;
         }
         let Some(mirror) = self.add_mirror(exported, false) else { return };
-        // Mirrored like any other, as by Linkerd, which asks for no type; nobody can be behind it.
+        // Nobody can be behind it.
         if let ServiceKind::ExternalName(_) = exported.service.kind {
             let name = &exported.meta.name;
             self.note(format!("{name} is mirrored, but its mirror leads nowhere: it is an ExternalName"));
         }
-        if !remotely {
+        if mode == Mode::Gateway {
             let ready = self.target_endpoints(exported).any(|endpoint| endpoint.ready);
             self.add_gateway_endpoints(exported, mirror, ready);
         }
@@ -87,7 +84,7 @@ impl<'c> Export<'_, 'c> {
 
     /// Adds `<svc>-<cluster>`, if it can; then its name.
     pub(super) fn add_mirror(&mut self, exported: Exported<'_>, headless: bool) -> Option<ObjectName> {
-        let name = self.mirror_name(&exported.meta.name);
+        let name = mode::mirror_name(self.link, &exported.meta.name);
         let mut service = mirror_service(exported.service);
         let Target { documents, world } = self.target;
         let opaque = metadata::opaque_ports(exported.meta, exported.service, documents, world.settings());
@@ -139,11 +136,6 @@ impl<'c> Export<'_, 'c> {
         exported: Exported<'_>,
     ) -> impl Iterator<Item = Cow<'c, ServiceEndpoint>> + use<'c> {
         self.endpoints.of(&exported.meta.name)
-    }
-
-    /// `<name>-<cluster>`, in the same namespace.
-    pub(super) fn mirror_name(&self, target: &ObjectName) -> ObjectName {
-        target.beside(&format!("{}-{}", target.name, self.link.target_cluster_name))
     }
 
     pub(super) fn left_out(&mut self, exported: Exported<'_>, why: &str) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::copied::Union;
 use super::{
-    Cluster, Documents, Link, Meta, Metadata, Note, ObjectName, ServiceKind, Settings, Source, Target,
-    manifest, metadata, mirror_service,
+    Cluster, Documents, Link, Meta, Metadata, Note, ObjectName, Settings, Source, Target, manifest, metadata,
+    mirror_service, mode,
 };
 use crate::control::manifest::Exclusions;
 
@@ -65,17 +65,18 @@ pub(super) fn own_members(cluster: &mut Cluster<'_>) {
     let Cluster { documents, settings, .. } = *cluster;
     let excluded = &settings.excluded;
     for (meta, service) in documents.services.values() {
-        if settings.federated_selector.chooses(&meta.labels) {
-            cluster.members.push(Member {
-                link: None,
-                documents,
-                settings,
-                meta,
-                service,
-                excluded,
-                place: meta,
-            });
+        if let Some(joins) = mode::joins(&settings.federated_selector, meta, service) {
+            let member = Member { link: None, documents, settings, meta, service, excluded, place: meta };
+            consider(cluster, member, joins);
         }
+    }
+}
+
+/// Notes a Service that is to be a member, or why it cannot be one.
+pub(super) fn consider<'a>(cluster: &mut Cluster<'a>, member: Member<'a>, joins: Result<(), &str>) {
+    match joins {
+        Ok(()) => cluster.members.push(member),
+        Err(why) => note(cluster, &member, why),
     }
 }
 
@@ -91,32 +92,21 @@ pub(super) fn unions(cluster: &mut Cluster<'_>) {
 }
 
 fn join<'a>(cluster: &mut Cluster<'_>, unions: &mut Unions<'a>, member: Member<'a>) {
-    let refused = match &member.service.kind {
-        ServiceKind::Headless => Some("InvalidService, it is headless"),
-        ServiceKind::ExternalName(_) if member.service.ports.is_empty() => Some("it has no ports"),
-        ServiceKind::ClusterIp(_) | ServiceKind::ExternalName(_) => {
-            let target = member.cluster().unwrap_or_default();
-            let has = cluster.has_namespace(&member.meta.name.namespace, target);
-            (!has).then_some("MissingNamespace")
-        }
-    };
-    match refused {
-        Some(why) => note(cluster, &member, why),
-        None => {
-            let members = unions.of(&member.meta.name);
-            // Two Links to one cluster are one member.
-            if members.iter().all(|known| known.cluster() != member.cluster()) {
-                members.push(member);
-            }
-        }
+    let target = member.cluster().unwrap_or_default();
+    if !cluster.has_namespace(&member.meta.name.namespace, target) {
+        return note(cluster, &member, "MissingNamespace");
+    }
+    let members = unions.of(&member.meta.name);
+    // Two Links to one cluster are one member.
+    if members.iter().all(|known| known.cluster() != member.cluster()) {
+        members.push(member);
     }
 }
 
 /// Labels, annotations and ports are the first member's, in whole.
 fn add(cluster: &mut Cluster<'_>, members: &[Member<'_>]) {
     let Some(first) = members.first() else { return };
-    let own = &first.meta.name;
-    let name = own.beside(&format!("{}-federated", own.name));
+    let name = mode::federated_name(&first.meta.name);
     let mut service = mirror_service(first.service);
     service.metadata = Metadata::copied(Source::Federated(Union {
         meta: first.meta.clone(),

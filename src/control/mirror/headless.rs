@@ -6,18 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::export::{Export, Exported};
+use super::mode::mirror_name;
 use super::{
-    Address, AddressOf, Endpoints, Metadata, ObjectName, Ports, ServiceEndpoint, SlicePort, Source, Subset,
-    metadata, mirror_service,
+    Address, AddressOf, Endpoints, Metadata, Ports, ServiceEndpoint, SlicePort, Source, Subset, metadata,
+    mirror_service,
 };
 use crate::control::hash;
 
-/// Follows the target's endpoints. The selector for remote discovery alone mirrors nothing here.
-pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, by_gateway: bool, remotely: bool) {
+/// Follows the target's endpoints.
+pub(super) fn mirror(export: &mut Export<'_, '_>, exported: Exported<'_>, remotely: bool) {
     let endpoints: Vec<_> = export.target_endpoints(exported).map(Cow::into_owned).collect();
-    if !by_gateway {
-        return export.left_out(exported, "headless Services are mirrored through a gateway only");
-    }
     if endpoints.is_empty() {
         return export.left_out(exported, "it is headless, and its endpoints are not known yet");
     }
@@ -43,7 +41,7 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
     let mut hosts = BTreeSet::new();
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.ready) {
         let Some(hostname) = &endpoint.hostname else { continue };
-        let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
+        let name = mirror_name(export.link, &exported.meta.name.beside(hostname));
         if !hosts.insert(hostname) {
             continue;
         }
@@ -61,7 +59,7 @@ fn add_hosts(export: &mut Export<'_, '_>, exported: Exported<'_>, endpoints: &[S
     };
     let metadata = Metadata::copied(Source::Endpoints(export.origin(exported)));
     let endpoints = Endpoints { metadata, subsets: subsets.into_iter().map(subset).collect() };
-    export.cluster.endpoints.push((export.mirror_name(&exported.meta.name), Arc::new(endpoints)));
+    export.cluster.endpoints.push((mirror_name(export.link, &exported.meta.name), Arc::new(endpoints)));
 }
 
 /// `<hostname>-<cluster>`: a cluster IP whose only endpoints are the gateway's; or why it could not be added.
@@ -72,11 +70,11 @@ fn add_endpoint_mirror(
     version: &str,
     subset: Option<Subset>,
 ) -> Result<(), String> {
-    let parent = export.mirror_name(&exported.meta.name);
-    let name = export.mirror_name(&ObjectName::new(&exported.meta.name.namespace, hostname));
+    let parent = mirror_name(export.link, &exported.meta.name);
+    let name = mirror_name(export.link, &exported.meta.name.beside(hostname));
     let mut service = mirror_service(exported.service);
     let mut labels = metadata::labels(export.link, exported.meta);
-    labels.insert("mirror.linkerd.io/headless-mirror-svc-name".into(), parent.name.to_string());
+    labels.insert(metadata::PARENT.into(), parent.name.to_string());
     let labels = Arc::new(labels);
     let annotations = metadata::host_annotations(export.link, exported.meta, hostname, version);
     service.metadata = Metadata::given(labels.clone(), annotations.into());

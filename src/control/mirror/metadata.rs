@@ -1,6 +1,7 @@
 //! Which labels and annotations a mirror carries: copied ones and its own (controlplane 1.5, 1.6).
 
 use super::copied::Union;
+use super::mode;
 use crate::control::index::inject::{self, OPAQUE_PORTS};
 use crate::control::index::{
     CLUSTER_NAME, GATEWAY_IDENTITY, LOCAL_DISCOVERY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
@@ -12,6 +13,8 @@ use crate::control::manifest::{self, Documents, Exclusions, Link, Meta};
 /// Marks what only makes sense where it was written; nothing of it is copied.
 const OWN_PREFIX: &str = "mirror.linkerd.io";
 pub(in crate::control) const MIRRORED: &str = "mirror.linkerd.io/mirrored-service";
+/// On the mirror of one host, with the name of the mirror that it belongs to.
+pub(in crate::control) const PARENT: &str = "mirror.linkerd.io/headless-mirror-svc-name";
 const RESOURCE_VERSION: &str = "mirror.linkerd.io/remote-resource-version";
 
 /// Never copied: they would steer traffic by the other cluster's zones.
@@ -24,7 +27,7 @@ const DISCOVERY: [&str; 3] = [REMOTE_DISCOVERY, REMOTE_SERVICE, LOCAL_DISCOVERY]
 /// Of a mirror in any mode. The two that ask for remote discovery come with its selector.
 pub(super) fn labels(link: &Link, target: &Meta) -> Labels {
     let mut labels = endpoints_labels(link, target);
-    if link.remote_discovery_selector.chooses(&target.labels) {
+    if mode::is_remote(link, target) {
         labels.insert(REMOTE_DISCOVERY.into(), link.target_cluster_name.clone());
         labels.insert(REMOTE_SERVICE.into(), target.name.name.to_string());
     }

@@ -158,6 +158,30 @@ async fn an_exported_service_whose_namespace_is_missing() {
     assert_eq!(guide.found(&[]).await, []);
 }
 
+/// The selector for remote discovery alone asks for no headless mirror (controlplane 1.10).
+#[tokio::test]
+async fn a_headless_service_is_judged_as_it_is_mirrored() {
+    let guide = Guide::new();
+    let headless = ["--enable-headless-services"];
+    guide.spoil("east/02-bb.yaml", "  ports:\n  - name: http", "  clusterIP: None\n  ports:\n  - name: http");
+    let by_hand = "apiVersion: v1\nkind: Service\nmetadata: {name: bb-target, namespace: mc-demo, labels: {\
+                   mirror.linkerd.io/mirrored-service: 'true', mirror.linkerd.io/cluster-name: target}}\n\
+                   spec: {ports: [{port: 8080}]}\n";
+    fs::write(guide.path("west/more.yaml"), by_hand).unwrap();
+    guide.one("mirrors", Warning, &["in the place of the mirror from target"]).await;
+    guide.one_with(&headless, "mirrors", Warning, &["Link target makes no such mirror"]).await;
+    fs::remove_file(guide.path("west/more.yaml")).unwrap();
+    guide.spoil("west/02-link.yaml", "LinkerdNamespace: linkerd", "LinkerdNamespace: mesh");
+    guide.one("control-namespaces", Error, &["that of east in mesh"]).await;
+    assert_eq!(guide.found(&headless).await, [], "nothing is reached pod to pod");
+    guide.spoil("west/02-link.yaml", "LinkerdNamespace: mesh", "LinkerdNamespace: linkerd");
+    for file in ["01-namespace", "03-slow-cooker", "04-slow-cooker-evil"] {
+        guide.spoil(&format!("west/{file}.yaml"), ": mc-demo", ": other");
+    }
+    guide.one("export-namespace", Error, &["mc-demo/bb"]).await;
+    assert_eq!(guide.found(&headless).await, [], "it would not be mirrored there either");
+}
+
 /// Serves a cluster once, so that its folder tells what it is.
 pub(super) fn serve_once(guide: &Guide, cluster: &str, settings: Settings) {
     drop(Folder::open(&guide.path(cluster), &settings).unwrap());
