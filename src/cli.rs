@@ -7,6 +7,7 @@ pub mod demo;
 pub mod diagnostics;
 pub mod explain;
 mod fetch;
+mod flags;
 pub mod gateways;
 pub mod link;
 pub mod mirror;

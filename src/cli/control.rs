@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -159,7 +158,7 @@ pub async fn serve(
     flags::check(args)?;
     let drain = Drain::default();
     let issuing = Issuing::follow(args.issuer(), &drain)?;
-    let settings = args.settings(issuing.now().anchors_pem())?;
+    let settings = args.settings(issuing.now().anchors_pem());
     // Nothing is written before it is sure that this runs, and alone.
     let lock = Lock::take(&args.dir)?;
     let sockets = Sockets::bind(args).await?;
@@ -280,13 +279,12 @@ impl ControlArgs {
         }
     }
 
-    fn settings(&self, anchors: &str) -> anyhow::Result<Settings> {
+    /// Of flags that were checked.
+    fn settings(&self, anchors: &str) -> Settings {
         let defaults = Settings::default();
-        let domain = domain(&self.cluster_domain).context("--cluster-domain")?;
-        let trust = self.trust_domain.as_deref().map(self::domain).transpose().context("--trust-domain")?;
         let settings = Settings {
-            trust_domain: trust.unwrap_or_else(|| domain.clone()),
-            cluster_domain: domain,
+            trust_domain: self.trust_domain.as_ref().unwrap_or(&self.cluster_domain).clone(),
+            cluster_domain: self.cluster_domain.clone(),
             control_namespace: self.control_namespace.clone(),
             mirror_namespace: self.mirror_namespace.clone(),
             cluster_networks: self.cluster_networks.clone().unwrap_or(defaults.cluster_networks),
@@ -303,13 +301,8 @@ impl ControlArgs {
             probe_networks: defaults.probe_networks,
             ..defaults
         };
-        Ok(self.mirroring.settings(settings))
+        self.mirroring.settings(settings)
     }
-}
-
-fn domain(text: &str) -> anyhow::Result<String> {
-    let name: crate::model::DnsName = text.parse().with_context(|| format!("{text:?}"))?;
-    Ok(name.to_string())
 }
 
 fn default_policy(text: &str) -> Result<DefaultPolicy, String> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::index::ObjectName;
+use super::manifest::link::{CLUSTER_DOMAIN, CLUSTER_NAME, TRUST_DOMAIN};
 use super::manifest::selector::Operator;
 use super::manifest::{self, Documents, Problem, Selector, Service, link};
 use super::yaml::Yaml;
@@ -66,11 +67,8 @@ struct Gateway {
 pub fn documents(plan: &Plan, target: &Documents) -> Result<[Value; 3], Vec<String>> {
     let gateway = plan.gateway.as_ref().map(|gateway| gateway_of(gateway, target)).transpose()?;
     let kubeconfig = encode(&kubeconfig(plan));
-    let labels = [("multicluster.linkerd.io/cluster-name", &plan.cluster)];
-    let annotations = [
-        ("multicluster.linkerd.io/cluster-domain", &plan.cluster_domain),
-        ("multicluster.linkerd.io/trust-domain", &plan.trust_domain),
-    ];
+    let labels = [(CLUSTER_NAME, &plan.cluster)];
+    let annotations = [(CLUSTER_DOMAIN, &plan.cluster_domain), (TRUST_DOMAIN, &plan.trust_domain)];
     let mirror = secret(plan, &plan.mirror_namespace, &kubeconfig);
     let mut discovery = secret(plan, &plan.control_namespace, &kubeconfig);
     discovery["metadata"]["labels"] = json!(BTreeMap::from(labels));

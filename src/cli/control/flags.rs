@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::ControlArgs;
-use crate::control::manifest::names;
-use crate::model::DnsName;
+use crate::cli::flags::{DOMAIN, NAMESPACE, NODE};
 
 /// What certificates may be issued for. Their times are whole seconds, and an issuer's own end comes first anyway.
 const LIFETIMES: std::ops::RangeInclusive<Duration> =
@@ -23,26 +22,15 @@ pub(super) fn check(args: &ControlArgs) -> anyhow::Result<()> {
 }
 
 fn in_names(args: &ControlArgs) -> impl Iterator<Item = String> {
-    let domains =
-        [("--cluster-domain", Some(&args.cluster_domain)), ("--trust-domain", args.trust_domain.as_ref())];
-    let domains = domains.into_iter().filter_map(|(flag, value)| {
-        let value = value?;
-        let fault = value.parse::<DnsName>().err()?;
-        Some(format!("{flag} {value:?}: {fault}, such as cluster.local"))
-    });
-    let namespaces = [
-        ("--control-namespace", &args.control_namespace),
-        ("--mirror-namespace", &args.mirror_namespace),
-        ("--global-egress-network-namespace", &args.global_egress_network_namespace),
+    let names = [
+        ("cluster-domain", DOMAIN, Some(&args.cluster_domain)),
+        ("trust-domain", DOMAIN, args.trust_domain.as_ref()),
+        ("control-namespace", NAMESPACE, Some(&args.control_namespace)),
+        ("mirror-namespace", NAMESPACE, Some(&args.mirror_namespace)),
+        ("global-egress-network-namespace", NAMESPACE, Some(&args.global_egress_network_namespace)),
+        ("node-name", NODE, Some(&args.node_name)),
     ];
-    let namespaces = namespaces
-        .into_iter()
-        .filter(|(_, value)| !names::is_label(value))
-        .map(|(flag, value)| format!("{flag} {value:?}: expected {}, such as linkerd", names::LABEL_FORM));
-    let node = Some(&args.node_name)
-        .filter(|name| !names::is_subdomain(name))
-        .map(|value| format!("--node-name {value:?}: expected {}, such as node-1", names::SUBDOMAIN_FORM));
-    domains.chain(namespaces).chain(node)
+    names.into_iter().filter_map(|(flag, form, value)| form.fault(flag, value?))
 }
 
 fn in_networks(args: &ControlArgs) -> impl Iterator<Item = String> {

@@ -171,7 +171,7 @@ fn flags_become_settings() {
         "--cluster-networks",
         "10.0.0.0/8,fd00::/8",
     ];
-    let settings = args(root.path(), &more).settings("PEM").unwrap();
+    let settings = args(root.path(), &more).settings("PEM");
     assert_eq!(
         (settings.cluster_domain.as_str(), settings.trust_domain.as_str()),
         ("west.local", "west.local")
@@ -186,8 +186,8 @@ fn flags_become_settings() {
 async fn wrong_flags_are_told_all_at_once_with_value_and_expected_form_before_anything_is_begun() {
     let root = world();
     let wrong = [
-        ("--cluster-domain", "a b", "cluster.local"),
-        ("--trust-domain", "", "cluster.local"),
+        ("--cluster-domain", "west_1.local", "expected lower-case letters, digits, '-' and '.'"),
+        ("--trust-domain", "", "such as cluster.local"),
         ("--control-namespace", "A_B", "such as linkerd"),
         ("--mirror-namespace", "a.b", "such as linkerd"),
         ("--global-egress-network-namespace", "-", "such as linkerd"),

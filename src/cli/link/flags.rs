@@ -1,42 +1,46 @@
 //! What is wrong with the flags by themselves, whatever the target is.
 
+use crate::cli::flags::{ACCOUNT, CLUSTER, DOMAIN, Form, NAMESPACE, SERVICE};
 use crate::control::manifest::{GatewayAddress, folder_of, names};
 
 use super::{LinkArgs, Path};
 
-/// A flag's name, whether its value is good, and the form of those that are.
-type Form = (&'static str, fn(&str) -> bool, &'static str);
-
-const ADDRESSES: Form =
-    ("gateway-addresses", is_address, "IP addresses or host names, with commas between them");
-const LABELS: Form = ("excluded-labels", is_exclusion, EXCLUSION_FORM);
-const ANNOTATIONS: Form = ("excluded-annotations", is_exclusion, EXCLUSION_FORM);
-const EXCLUSION_FORM: &str = "keys, or a DNS prefix with `/*` behind it, with commas between them";
+const FOLDER: Form =
+    Form { holds: is_folder, expected: "a file:// URL of a folder", such_as: "file://../east" };
+const ADDRESSES: Form = Form {
+    holds: is_address,
+    expected: "IP addresses or host names, with commas between them",
+    such_as: "10.0.0.9,gateway.example",
+};
+const KEYS: Form = Form {
+    holds: is_exclusion,
+    expected: "keys, or a DNS prefix with `/*` behind it, with commas between them",
+    such_as: "team,example.com/*",
+};
 
 /// Everything, each with the flag, its value and the form expected.
 pub(super) fn problems(args: &LinkArgs) -> Vec<String> {
-    let label = |flag| (flag, names::is_label as fn(&str) -> bool, names::LABEL_FORM);
-    let name = |flag| (flag, names::is_subdomain as fn(&str) -> bool, names::SUBDOMAIN_FORM);
-    let folder = ("api-server-address", is_folder as fn(&str) -> bool, "a file:// URL of a folder");
     let one = [
-        (label("cluster-name"), Some(&args.cluster_name)),
-        (label("gateway-name"), Some(&args.gateway_name)),
-        (label("gateway-namespace"), Some(&args.gateway_namespace)),
-        (name("service-account-name"), Some(&args.service_account_name)),
-        (folder, args.api_server_address.as_ref()),
-        (label("namespace"), Some(&args.namespace)),
-        (label("control-namespace"), args.control_namespace.as_ref()),
-        (name("cluster-domain"), args.cluster_domain.as_ref()),
-        (name("trust-domain"), args.trust_domain.as_ref()),
+        ("cluster-name", CLUSTER, Some(&args.cluster_name)),
+        ("gateway-name", SERVICE, Some(&args.gateway_name)),
+        ("gateway-namespace", NAMESPACE, Some(&args.gateway_namespace)),
+        ("service-account-name", ACCOUNT, Some(&args.service_account_name)),
+        ("api-server-address", FOLDER, args.api_server_address.as_ref()),
+        ("namespace", NAMESPACE, Some(&args.namespace)),
+        ("control-namespace", NAMESPACE, args.control_namespace.as_ref()),
+        ("cluster-domain", DOMAIN, args.cluster_domain.as_ref()),
+        ("trust-domain", DOMAIN, args.trust_domain.as_ref()),
     ];
-    let one = one.into_iter().filter_map(|(form, value)| Some((form, value?.as_str())));
+    let one = one.into_iter().filter_map(|(flag, form, value)| form.fault(flag, value?));
     let addresses = args.gateway_addresses.iter().flat_map(|text| text.split(',')).map(str::trim);
-    let several = addresses.map(|text| (ADDRESSES, text));
-    let several = several.chain(args.copying.excluded_labels.iter().map(|key| (LABELS, key.as_str())));
-    let several =
-        several.chain(args.copying.excluded_annotations.iter().map(|key| (ANNOTATIONS, key.as_str())));
-    let wrong = one.chain(several).filter(|((_, is_good, _), value)| !is_good(value));
-    wrong.map(|((flag, _, form), value)| format!("--{flag}: {value:?}; expected {form}")).collect()
+    let addresses = addresses.filter_map(|text| ADDRESSES.fault("gateway-addresses", text));
+    let keys = [
+        ("excluded-labels", &args.copying.excluded_labels),
+        ("excluded-annotations", &args.copying.excluded_annotations),
+    ];
+    let keys =
+        keys.into_iter().flat_map(|(flag, keys)| keys.iter().filter_map(move |key| KEYS.fault(flag, key)));
+    one.chain(addresses).chain(keys).collect()
 }
 
 fn is_address(text: &str) -> bool {

@@ -168,28 +168,40 @@ fn nothing_is_printed_where_something_is_wrong() {
 #[test]
 fn all_wrong_flags_are_told_at_once_with_value_and_form() {
     let wrong = [
-        ("cluster-name", "East", "\"East\"; expected lower-case letters"),
-        ("gateway-name", "", "\"\"; expected lower-case letters"),
-        ("gateway-namespace", "a b", "\"a b\"; expected lower-case"),
-        ("gateway-addresses", "gw.example,a b,,999.1.1.1,256.0.0.1,::1", "\"a b\"; expected IP addresses"),
-        ("service-account-name", "", "\"\"; expected lower-case"),
-        ("api-server-address", "http://foo", "\"http://foo\"; expected a file:// URL"),
-        ("namespace", "a_b", "\"a_b\"; expected lower-case"),
-        ("control-namespace", "a.b", "\"a.b\"; expected lower-case"),
-        ("cluster-domain", "UPPER.local", "\"UPPER.local\"; expected lower-case"),
-        ("trust-domain", "A B", "\"A B\"; expected lower-case"),
-        ("excluded-labels", "bar,,x.io/*", "\"\"; expected keys"),
-        ("excluded-annotations", "/*,x.io/y", "\"/*\"; expected keys"),
+        ("cluster-name", "East", "\"East\": expected lower-case letters"),
+        ("gateway-name", "", "\"\": expected lower-case letters"),
+        ("gateway-namespace", "a b", "\"a b\": expected lower-case"),
+        ("gateway-addresses", "gw.example,a b,,999.1.1.1,256.0.0.1,::1", "\"a b\": expected IP addresses"),
+        ("service-account-name", "", "\"\": expected lower-case"),
+        ("api-server-address", "http://foo", "\"http://foo\": expected a file:// URL"),
+        ("namespace", "a_b", "\"a_b\": expected lower-case"),
+        ("control-namespace", "a.b", "\"a.b\": expected lower-case"),
+        ("cluster-domain", "UPPER.local", "\"UPPER.local\": expected lower-case"),
+        ("trust-domain", "east_1.mesh", "\"east_1.mesh\": expected lower-case"),
+        ("excluded-labels", "bar,,x.io/*", "\"\": expected keys"),
+        ("excluded-annotations", "/*,x.io/y", "\"/*\": expected keys"),
     ];
     let east = guide("east");
     let flags = wrong.iter().flat_map(|(flag, value, _)| [format!("--{flag}"), (*value).to_owned()]);
     let all: Vec<String> = [east.to_str().unwrap().to_owned()].into_iter().chain(flags).collect();
     let told = linked(&all.iter().map(String::as_str).collect::<Vec<_>>()).unwrap_err().to_string();
     for (flag, _, expected) in wrong {
-        assert!(told.contains(&format!("--{flag}: {expected}")), "{flag} is not in\n{told}");
+        assert!(told.contains(&format!("--{flag} {expected}")), "{flag} is not in\n{told}");
     }
     let addresses: Vec<&str> = told.lines().filter(|line| line.starts_with("--gateway-addresses")).collect();
     assert_eq!((addresses.len(), told.lines().count()), (4, wrong.len() + 3), "{told}");
     let none = [east.to_str().unwrap(), "--cluster-name", "e", "--gateway-addresses", ","];
-    assert!(linked(&none).unwrap_err().to_string().starts_with("--gateway-addresses: \"\"; expected IP"));
+    assert!(linked(&none).unwrap_err().to_string().starts_with("--gateway-addresses \"\": expected IP"));
+}
+
+#[test]
+fn a_domain_that_the_target_tells_must_be_one_too() {
+    let (_root, west) = west();
+    let settings = Settings { trust_domain: "west_1.mesh".into(), ..Settings::default() };
+    drop(files::Folder::open(&west, &settings).unwrap());
+    let flags = [west.to_str().unwrap(), "--cluster-name", "west", "--gateway=false"];
+    let told = linked(&flags).unwrap_err().to_string();
+    let expected = "`multicluster.linkerd.io/trust-domain` is \"west_1.mesh\", which is no DNS name; expected lower-case";
+    assert!(told.contains(expected), "{told}");
+    linked(&[&flags[..], &["--trust-domain", "west.mesh"]].concat()).unwrap();
 }

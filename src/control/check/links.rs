@@ -4,12 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{AGREES, Cluster, Extent, Finding, Joined, LINK, MANIFESTS, NAMESPACES, exports, is_counting};
 use crate::control::index::ObjectName;
+use crate::control::manifest::link::{CLUSTER_DOMAIN, CLUSTER_NAME, TRUST_DOMAIN};
 use crate::control::manifest::workload::At;
-use crate::control::manifest::{Link, Meta, Secret, names};
-
-const CLUSTER_NAME: &str = "multicluster.linkerd.io/cluster-name";
-const TRUST_DOMAIN: &str = "multicluster.linkerd.io/trust-domain";
-const CLUSTER_DOMAIN: &str = "multicluster.linkerd.io/cluster-domain";
+use crate::control::manifest::{Link, Meta, Secret};
 
 /// Credentials that lead nowhere, to no cluster, or to a folder whose manifests cannot take effect.
 pub(super) fn reachable(cluster: &Cluster, clusters: &[Cluster], findings: &mut Vec<Finding>) {
@@ -143,9 +140,6 @@ fn compare(name: &str, link: &Link, secret: &Meta) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, agrees_with) in [(CLUSTER_DOMAIN, Some(&link.target_cluster_domain)), (TRUST_DOMAIN, None)] {
         let found = match (secret.annotations.get(key), agrees_with) {
-            (Some(said), _) if !names::is_subdomain(said) => {
-                format!("the Secret's annotation {key} is {said:?}, which is no DNS name")
-            }
             (None, _) => format!("the Secret lacks the annotation {key}: without it, it does not count"),
             (Some(said), Some(domain)) if said != domain => {
                 format!("Link {name} has the targetClusterDomain {domain}, its Secret for discovery {said}")

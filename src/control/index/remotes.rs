@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::control::manifest::link::{CLUSTER_DOMAIN, CLUSTER_NAME, TRUST_DOMAIN};
 use crate::control::manifest::{self, Documents};
 use crate::control::mirror::{Mirrored, Target, Targets};
 
 use super::world::World;
 use super::{Allocations, ObjectName, Settings};
-
-/// Label of a credentials Secret with the name of its cluster (controlplane 1.2).
-const CLUSTER_NAME_OF_SECRET: &str = "multicluster.linkerd.io/cluster-name";
 
 /// Another cluster, as its folder shows it, worked out once for all that is made of it.
 #[derive(Clone, Debug)]
@@ -81,9 +79,9 @@ pub(super) fn by_cluster(
 ) -> BTreeMap<String, Arc<World>> {
     let mut remotes = BTreeMap::new();
     for (name, (meta, secret)) in &documents.secrets {
-        let cluster = meta.labels.get(CLUSTER_NAME_OF_SECRET);
-        let trust_domain = meta.annotations.get("multicluster.linkerd.io/trust-domain");
-        let domain = meta.annotations.get("multicluster.linkerd.io/cluster-domain");
+        let cluster = meta.labels.get(CLUSTER_NAME);
+        let trust_domain = meta.annotations.get(TRUST_DOMAIN);
+        let domain = meta.annotations.get(CLUSTER_DOMAIN);
         let (Some(cluster), Some(trust_domain), Some(domain), Some(remote)) =
             (cluster, trust_domain, domain, &secret.remote)
         else {
@@ -108,7 +106,7 @@ pub(in crate::control) fn cluster_names(documents: &Documents) -> BTreeMap<&str,
     let labelled = documents
         .secrets
         .values()
-        .filter_map(|(meta, secret)| Some((meta.labels.get(CLUSTER_NAME_OF_SECRET)?.as_str(), secret)));
+        .filter_map(|(meta, secret)| Some((meta.labels.get(CLUSTER_NAME)?.as_str(), secret)));
     let named = links.chain(labelled);
     named.filter_map(|(name, secret)| Some((name, secret.remote.as_ref()?.value.as_str()))).collect()
 }

@@ -123,5 +123,5 @@ fn what_a_cluster_would_refuse_is_not_handed_out() {
         assert!(errors.len() == 1 && errors[0].starts_with(told), "{told}: {errors:?}");
     }
     let domain = Plan { cluster_domain: "east_local".into(), server: "https://10.0.0.1".into(), ..plan() };
-    assert_eq!(documents(&domain, &target(GATEWAY)).unwrap_err().len(), 3);
+    assert_eq!(documents(&domain, &target(GATEWAY)).unwrap_err().len(), 4);
 }

@@ -13,6 +13,12 @@ use super::{base64, names};
 /// The type by which credentials Secrets are known (controlplane 1.2).
 pub const REMOTE_KUBECONFIG: &str = "mirror.linkerd.io/remote-kubeconfig";
 
+/// Label of a credentials Secret for discovery with the name of its cluster, and annotations with what that cluster is
+/// (controlplane 1.2).
+pub(in crate::control) const CLUSTER_NAME: &str = "multicluster.linkerd.io/cluster-name";
+pub(in crate::control) const CLUSTER_DOMAIN: &str = "multicluster.linkerd.io/cluster-domain";
+pub(in crate::control) const TRUST_DOMAIN: &str = "multicluster.linkerd.io/trust-domain";
+
 /// `spec` of a Link (controlplane 1.1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
@@ -57,10 +63,7 @@ pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Opti
         reader.text(spec, key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.into())
     };
     let domain = text(reader, "targetClusterDomain", "cluster.local");
-    if !names::is_subdomain(&domain) {
-        let at = spec.get("targetClusterDomain").unwrap_or(spec);
-        reader.problem(at, format!("{domain:?} is no DNS name"), names::SUBDOMAIN_FORM);
-    }
+    check_domain(reader, spec, "targetClusterDomain", &domain);
     note_newer_fields(reader, spec, version);
     Some(Link {
         target_cluster_domain: domain,
@@ -76,6 +79,14 @@ pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Opti
         target_cluster_name: name?,
         credentials_secret: At { value: secret?, at: secret_at },
     })
+}
+
+/// Identities are made of domains, and proxies could not prove one that is no name.
+fn check_domain(reader: &mut Reader, parent: &Node, key: &str, text: &str) {
+    if !names::is_subdomain(text) {
+        let at = parent.get(key).unwrap_or(parent);
+        reader.problem(at, format!("`{key}` is {text:?}, which is no DNS name"), names::SUBDOMAIN_FORM);
+    }
 }
 
 /// Fields with the first version that has them: an API server drops them from older ones.
@@ -117,10 +128,19 @@ fn read_exclusions(reader: &mut Reader, spec: &Node, version: &str) -> Exclusion
 
 pub(super) fn read_secret(reader: &mut Reader, node: &Node) -> Option<Secret> {
     let kind = reader.text(node, "type").unwrap_or_else(|| "Opaque".into());
-    let mut remote = None;
-    if kind == REMOTE_KUBECONFIG
-        && let Some((at, text)) = kubeconfig_text(reader, node)
+    if kind != REMOTE_KUBECONFIG {
+        return Some(Secret { kind, remote: None });
+    }
+    let annotations = node.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    for (annotations, key) in
+        annotations.into_iter().flat_map(|all| [(all, CLUSTER_DOMAIN), (all, TRUST_DOMAIN)])
     {
+        if let Some(domain) = reader.text(annotations, key) {
+            check_domain(reader, annotations, key, &domain);
+        }
+    }
+    let mut remote = None;
+    if let Some((at, text)) = kubeconfig_text(reader, node) {
         match kubeconfig::server(&text) {
             Ok(server) => remote = Some(At { value: server, at: reader.place(at) }),
             Err(why) => reader.problem(

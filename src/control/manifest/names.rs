@@ -10,7 +10,9 @@ pub fn is_label(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
-/// DNS labels joined by dots: what most objects may be called.
+/// DNS labels joined by dots: what most objects may be called, and the domains of clusters and of trust. Kubernetes
+/// (kubeadm's `dnsDomain`) and Linkerd (`identityTrustDomain`) hold those to the same rule: no upper case, no
+/// underscore, no dot at the end.
 pub fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && !text.is_empty() && text.split('.').all(is_label)
 }

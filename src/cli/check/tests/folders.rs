@@ -345,17 +345,20 @@ async fn mirrors_that_are_given_by_hand() {
 #[tokio::test]
 async fn credentials_with_annotations_that_are_no_names() {
     let guide = Guide::new();
-    for (value, told) in
-        [("''", "is \"\", which is no DNS name"), ("A B", "is \"A B\", which is no DNS name")]
-    {
-        let whole = fs::read_to_string(guide.path("west/02-link.yaml")).unwrap();
-        let annotation = "multicluster.linkerd.io/trust-domain: ";
-        guide.spoil(
-            "west/02-link.yaml",
-            &format!("{annotation}cluster.local"),
-            &format!("{annotation}{value}"),
-        );
-        guide.one("link-agrees", Error, &[told, "02-link.yaml:27:1"]).await;
-        fs::write(guide.path("west/02-link.yaml"), whole).unwrap();
+    let file = "west/02-link.yaml";
+    for (key, value, told) in [
+        ("trust-domain", "''", "is \"\", which is no DNS name"),
+        ("trust-domain", "A B", "is \"A B\", which is no DNS name"),
+        ("cluster-domain", "east_1.local", "is \"east_1.local\", which is no DNS name"),
+    ] {
+        let whole = fs::read_to_string(guide.path(file)).unwrap();
+        guide.spoil(file, &format!("io/{key}: cluster.local"), &format!("io/{key}: {value}"));
+        let key = format!("`multicluster.linkerd.io/{key}`");
+        let found = guide.found(&[]).await;
+        let [finding, ..] = found.as_slice() else { panic!("{told}") };
+        assert_eq!((finding.check, finding.severity), ("manifests", Error), "{finding:#?}");
+        assert!(finding.found.contains(&key) && finding.found.contains(told), "{finding:#?}");
+        assert!(finding.at.contains("02-link.yaml:3") && finding.remedy.contains("expected lower-case"));
+        fs::write(guide.path(file), whole).unwrap();
     }
 }

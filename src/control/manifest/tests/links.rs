@@ -107,7 +107,11 @@ fn what_is_wrong_in_a_link_stands_at_its_place() {
             "10:16: `gatewayPort` is \"+04143\"; expected a port",
         ),
         ("10.0.0.9,", "256.0.0.1,", "9:19: \"256.0.0.1\" is no address; expected IP"),
-        ("east.local", "east_local", "7:24: \"east_local\" is no DNS name; expected lower-case"),
+        (
+            "east.local",
+            "east_local",
+            "7:24: `targetClusterDomain` is \"east_local\", which is no DNS name; expected lower-case",
+        ),
         ("port: '4191'", "port: ''", "12:35: `port` is empty; expected a port"),
         ("period: 3s", "period: ''", "12:51: `period` is empty; expected a duration"),
         ("period: 3s", "period: 3d", "12:51: `period` is \"3d\"; expected a duration"),
