@@ -71,9 +71,10 @@ fn asked(
 /// What lies in the folder for this cluster, and what `causeway control` says where it does not start with it.
 fn trust(certs: &Path, name: &str, findings: &mut Vec<Finding>) -> Option<Trust> {
     match folder::certificates(certs, name) {
-        Ok((anchors, issuer)) => {
-            let trust = Trust::from_pem(&anchors, &issuer, certs.join(name).display().to_string());
-            let refused = folder::open(certs, name, SystemTime::now()).err();
+        Ok(found) => {
+            let trust =
+                Trust::from_pem(&found.anchors, &found.issuer, certs.join(name).display().to_string());
+            let refused = found.open(SystemTime::now()).err();
             // Keys need not be where the check is: then this says nothing of the control plane's own.
             let refused = refused.filter(|error| !error.is_absence());
             Some(Trust { refused: refused.map(|error| error.to_string()), ..trust })

@@ -51,35 +51,50 @@ pub struct ClusterFiles {
     pub tokens: TokenKey,
 }
 
-/// What an issuer is made of, as it lies in the folder: all PEM.
+/// One cluster's certificates, as they lie in the folder: PEM, and nothing of it verified.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Certificates {
+    /// The bundle.
+    pub anchors: String,
+    /// From the issuer upwards.
+    pub issuer: String,
+    bundle: PathBuf,
+    path: PathBuf,
+}
+
+impl Certificates {
+    /// The trust material that they are part of, with the keys that lie beside the issuer, which must verify at `now`.
+    pub fn open(self, now: SystemTime) -> Result<ClusterFiles, FolderError> {
+        let tokens = self.path.with_file_name("token.key");
+        let key = read(&self.path.with_file_name("issuer.key"))?;
+        let authority = Material { certificates: self, key }.authority(now)?;
+        Ok(ClusterFiles { authority, tokens: read_tokens(tokens)? })
+    }
+}
+
+/// What an issuer is made of, likewise.
 #[derive(PartialEq, Eq)]
 pub struct Material {
-    anchors: String,
-    issuer: String,
+    certificates: Certificates,
     key: String,
-    path: PathBuf,
-    bundle: PathBuf,
 }
 
 impl Material {
     /// The issuer; it must verify at `now`.
     pub fn authority(&self, now: SystemTime) -> Result<Authority, FolderError> {
-        Authority::from_pem(&self.issuer, &self.key, &self.anchors, now)
-            .map_err(|error| FolderError::Authority { path: self.blamed(&error).to_owned(), error })
-    }
-
-    fn blamed(&self, error: &InvalidAuthority) -> &Path {
-        if matches!(error, InvalidAuthority::Anchors(_)) { &self.bundle } else { &self.path }
+        let Certificates { anchors, issuer, bundle, path } = &self.certificates;
+        Authority::from_pem(issuer, &self.key, anchors, now).map_err(|error| {
+            let blamed = if matches!(error, InvalidAuthority::Anchors(_)) { bundle } else { path };
+            FolderError::Authority { path: blamed.clone(), error }
+        })
     }
 }
 
 /// Reads what one cluster's issuer is made of, and verifies nothing.
 pub fn material(dir: &Path, cluster: &str) -> Result<Material, FolderError> {
     check_name(cluster)?;
-    let bundle = dir.join("ca-bundle.crt");
-    let path = dir.join(cluster).join("issuer.crt");
     let key = read(&dir.join(cluster).join("issuer.key"))?;
-    Ok(Material { anchors: read(&bundle)?, issuer: read(&path)?, key, path, bundle })
+    Ok(Material { certificates: certificates(dir, cluster)?, key })
 }
 
 /// Makes what is missing for these clusters, and returns the files that were written. An anchor
@@ -130,21 +145,23 @@ fn create_cluster(
 
 /// Reads one cluster's trust material; its issuer must verify at `now`.
 pub fn open(dir: &Path, cluster: &str, now: SystemTime) -> Result<ClusterFiles, FolderError> {
-    let authority = material(dir, cluster)?.authority(now)?;
-    Ok(ClusterFiles { authority, tokens: open_tokens(dir, cluster)? })
+    certificates(dir, cluster)?.open(now)
 }
 
-/// Reads one cluster's certificates: the bundle of trust anchors and the issuer's chain, both PEM. Nothing is
-/// verified, and no key is needed.
-pub fn certificates(dir: &Path, cluster: &str) -> Result<(String, String), FolderError> {
+/// Reads one cluster's certificates; no key is needed.
+pub fn certificates(dir: &Path, cluster: &str) -> Result<Certificates, FolderError> {
     check_name(cluster)?;
-    Ok((read(&dir.join("ca-bundle.crt"))?, read(&dir.join(cluster).join("issuer.crt"))?))
+    let (bundle, path) = (dir.join("ca-bundle.crt"), dir.join(cluster).join("issuer.crt"));
+    Ok(Certificates { anchors: read(&bundle)?, issuer: read(&path)?, bundle, path })
 }
 
 /// Reads the key of one cluster's service-account tokens.
 pub fn open_tokens(dir: &Path, cluster: &str) -> Result<TokenKey, FolderError> {
     check_name(cluster)?;
-    let path = dir.join(cluster).join("token.key");
+    read_tokens(dir.join(cluster).join("token.key"))
+}
+
+fn read_tokens(path: PathBuf) -> Result<TokenKey, FolderError> {
     TokenKey::from_pem(&read(&path)?).map_err(|error| FolderError::Token { path, error })
 }
 
@@ -179,7 +196,7 @@ fn write(path: &Path, text: &str, mode: u32, written: &mut Vec<PathBuf>) -> Resu
 
 impl std::fmt::Debug for Material {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Material").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Material").field("path", &self.certificates.path).finish_non_exhaustive()
     }
 }
 
@@ -226,7 +243,7 @@ mod tests {
         }
         create(dir.path(), &["west"], now).unwrap();
         let missing = open(dir.path(), "north", now).unwrap_err().to_string();
-        assert!(missing.contains("north/issuer.key"), "{missing}");
+        assert!(missing.contains("north/issuer.crt"), "{missing}");
     }
 
     #[test]
