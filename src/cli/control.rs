@@ -243,11 +243,11 @@ fn tell_changes(mut reports: watch::Receiver<Arc<Report>>, drain: Drain) {
 
 /// Problems that are gone, and notes that are new.
 fn changes(before: &Report, now: &Report) -> Vec<String> {
-    let problems =
-        |report: &Report| -> BTreeSet<_> { report.problems.iter().chain(&report.linked).cloned().collect() };
-    let (wrong, noted) = (problems(now), now.notes.iter().collect::<BTreeSet<_>>());
+    let (wrong, noted): (BTreeSet<_>, BTreeSet<_>) =
+        (now.all_problems().collect(), now.notes.iter().collect());
     let known: BTreeSet<_> = before.notes.iter().collect();
-    let mended = problems(before).into_iter().filter(|problem| !wrong.contains(problem));
+    let before: BTreeSet<_> = before.all_problems().collect();
+    let mended = before.into_iter().filter(|problem| !wrong.contains(problem));
     let new = noted.into_iter().filter(|note| !known.contains(note));
     mended.map(|problem| format!("mended: {problem}")).chain(new.map(ToString::to_string)).collect()
 }

@@ -86,7 +86,7 @@ pub fn run(args: &MirrorArgs) -> ExitCode {
 fn print(args: &MirrorArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<bool> {
     let (report, snapshot) = files::look_knowing(&args.folder, &args.settings(), resolved)
         .map_err(|error| io::Error::new(error.kind(), unreadable(&args.folder, &error)))?;
-    for problem in report.problems.iter().chain(&report.linked) {
+    for problem in report.all_problems() {
         writeln!(err, "{problem}")?;
     }
     let Some(snapshot) = snapshot else { return Ok(false) };
@@ -95,7 +95,7 @@ fn print(args: &MirrorArgs, out: &mut impl Write, err: &mut impl Write) -> io::R
     }
     let cluster_ip = |name: &_| snapshot.cluster_ip(name);
     out.write_all(print::manifests(snapshot.mirrored(), cluster_ip).as_bytes())?;
-    Ok(report.problems.is_empty() && report.linked.is_empty())
+    Ok(report.all_problems().next().is_none())
 }
 
 /// Where the gateways are that are told by name, as a controller would look them up.

@@ -50,10 +50,19 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// What is wrong with linked folders; their last good content stays in force.
     pub linked: Vec<Problem>,
+    /// Why addresses are not remembered; they are in force all the same.
+    pub unsaved: Option<Problem>,
     pub notes: Vec<Note>,
     /// How many documents were read, in how many files.
     pub documents: usize,
     pub files: usize,
+}
+
+impl Report {
+    /// Everything that is wrong, whatever it hinders.
+    pub fn all_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(&self.linked).chain(&self.unsaved)
+    }
 }
 
 /// Why a folder cannot be started from.
@@ -311,7 +320,7 @@ impl Follower {
 }
 
 fn announce(report: &Report) {
-    for problem in report.problems.iter().chain(&report.linked) {
+    for problem in report.all_problems() {
         tracing::warn!("{problem}");
     }
     match report.problems.len() {

@@ -215,6 +215,7 @@ fn what_is_mended_and_what_is_newly_noted_is_told_once() {
     let first = Report {
         problems: vec![problem("own"), problem("stays")],
         linked: vec![problem("linked")],
+        unsaved: Some(problem("unsaved")),
         notes: vec![note("full")],
         ..Report::default()
     };
@@ -230,6 +231,7 @@ fn what_is_mended_and_what_is_newly_noted_is_told_once() {
         [
             "mended: a.yaml:1:1: linked; expected x",
             "mended: a.yaml:1:1: own; expected x",
+            "mended: a.yaml:1:1: unsaved; expected x",
             "a.yaml:1:1: wider"
         ]
     );

@@ -38,8 +38,10 @@ pub(super) struct Cluster {
     saved_in: Option<Stamp>,
     snapshot: Option<Arc<Snapshot>>,
     report: Report,
-    /// About the store rather than the manifests.
+    /// That remembered addresses were lost, until others are.
     store_note: Option<Note>,
+    /// Why those in force are not remembered.
+    unsaved: Option<Problem>,
 }
 
 impl Cluster {
@@ -54,7 +56,10 @@ impl Cluster {
         let saved_in = store::stamp(folder);
         let (saved, store_note) = match store::load(folder) {
             Ok(saved) => (saved, None),
-            Err(error) => (None, Some(store_note(folder, format!("addresses are given anew: {error}")))),
+            Err(error) => {
+                let message = format!("addresses are given anew: {error}");
+                (None, Some(Note { at: store::place(folder), message }))
+            }
         };
         Ok(Self {
             settings: settings.clone(),
@@ -71,6 +76,7 @@ impl Cluster {
             snapshot: None,
             report: Report::default(),
             store_note,
+            unsaved: None,
         })
     }
 
@@ -198,6 +204,7 @@ impl Cluster {
         report.notes.extend(snapshot.clone().flat_map(|snapshot| snapshot.notes()).cloned());
         report.notes.extend(snapshot.flat_map(|snapshot| snapshot.route_faults()));
         report.notes.extend(self.store_note.clone());
+        report.unsaved = self.unsaved.clone();
         report.notes.sort();
         self.report = report;
     }
@@ -264,17 +271,17 @@ impl Cluster {
                 }
                 self.saved = Some(self.allocations.clone());
                 self.saved_in = Some(written);
-                self.store_note = None;
+                (self.store_note, self.unsaved) = (None, None);
                 self.own.wrote(self.saved_in);
             }
             Err(error) => {
-                let message =
-                    format!("addresses cannot be remembered, linked clusters cannot see them: {error}");
-                let note = Some(store_note(folder, message));
-                if self.store_note != note {
-                    self.store_note.clone_from(&note);
-                    note.iter().for_each(|note| tracing::warn!("{note}"));
-                }
+                self.unsaved = Some(Problem {
+                    at: store::place(folder),
+                    message: format!(
+                        "addresses cannot be remembered, linked clusters cannot see them: {error}"
+                    ),
+                    expected: "a folder that can be written to".into(),
+                });
             }
         }
     }
@@ -301,8 +308,4 @@ fn unreachable(documents: &Documents, url: &str, folder: &Path, why: &str) -> Ve
         expected: "a file:// URL of the other cluster's folder".into(),
     });
     problems.collect()
-}
-
-fn store_note(folder: &Path, message: String) -> Note {
-    Note { at: Place { file: Arc::from(folder.join(store::ALLOCATIONS)), line: 1, column: 1 }, message }
 }

@@ -13,7 +13,7 @@ use super::source::Source;
 use super::store;
 use super::tree::Stamp;
 use crate::control::index::{Allocations, Linked, Settings};
-use crate::control::manifest::{Documents, Note, Place, Problem};
+use crate::control::manifest::{Documents, Note, Problem};
 
 /// How long a living control plane may take to give new pods addresses. One that has none left gives none.
 const AWAITED: Duration = Duration::from_secs(5);
@@ -163,7 +163,7 @@ impl Looker {
 
 pub(super) fn addresses_problem(folder: &Path, error: &io::Error) -> Problem {
     Problem {
-        at: Place { file: Arc::from(folder.join(store::ALLOCATIONS)), line: 1, column: 1 },
+        at: store::place(folder),
         message: format!("the cluster's addresses cannot be read: {error}"),
         expected: "the addresses as its control plane wrote them".into(),
     }

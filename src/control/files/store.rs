@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::tree::{LARGEST, Stamp};
 use crate::control::index::Allocations;
+use crate::control::manifest::Place;
 
 /// Name of the file. Linked clusters read it too: it is how they learn each other's addresses.
 pub const ALLOCATIONS: &str = ".causeway-addresses.json";
@@ -29,6 +31,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         length if length > LARGEST => Err(io::Error::other(format!("the file has {length} bytes"))),
         _ => fs::read(path),
     }
+}
+
+/// Where what is to be said of the file as a whole is found.
+pub(super) fn place(folder: &Path) -> Place {
+    Place { file: Arc::from(folder.join(ALLOCATIONS)), line: 1, column: 1 }
 }
 
 /// Which file it is now; `None` where there is none.

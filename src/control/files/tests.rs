@@ -182,8 +182,9 @@ async fn addresses_that_are_lost_or_overwritten_are_written_again() {
     fs::create_dir(&hindrance).unwrap();
     fs::remove_file(&store).unwrap();
     let mut reports = east.reports();
-    let told = |report: &Report| report.notes.iter().any(|n| n.message.contains("cannot be remembered"));
-    until(&mut reports, told).await;
+    let told = |report: &Report| report.all_problems().any(|p| p.message.contains("cannot be remembered"));
+    let report = until(&mut reports, told).await;
+    assert!(report.problems.is_empty() && report.notes.is_empty(), "told once, and no hindrance: {report:?}");
     fs::remove_dir(&hindrance).unwrap();
     until_file(&store, &text).await;
     until(&mut reports, |report| !told(report)).await;

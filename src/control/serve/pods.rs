@@ -56,7 +56,7 @@ fn answer(path: &str, views: &Views) -> Option<Answer> {
         }
         "/problems" => {
             let report = views.reports.borrow().clone();
-            list(report.problems.iter().chain(&report.linked).map(|problem| {
+            list(report.all_problems().map(|problem| {
                 json!({
                     "file": problem.at.file.display().to_string(),
                     "line": problem.at.line,
