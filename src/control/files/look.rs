@@ -201,6 +201,14 @@ spec:
         }
     }
 
+    /// A folder that was served, and who looks at it for the first time.
+    fn served() -> (tempfile::TempDir, Looker) {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), PODS, true);
+        let looker = Looker::new(Whose::Linked, dir.path().to_owned());
+        (dir, looker)
+    }
+
     fn look(looker: &mut Looker, folder: &Path) -> u64 {
         let touched = [folder.join("a.yaml"), folder.join(store::ALLOCATIONS)];
         looker.look(&touched.into(), &Settings::default()).changes
@@ -208,10 +216,8 @@ spec:
 
     #[tokio::test(start_paused = true)]
     async fn pods_without_an_address_are_waited_for_while_somebody_may_give_them_one() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, mut looker) = served();
         let folder = dir.path();
-        let mut looker = Looker::new(Whose::Linked, folder.to_owned());
-        write(folder, PODS, true);
         assert_eq!(look(&mut looker, folder), 1);
         write(folder, &PODS.replace("web:1", "web:2"), false);
         assert_eq!(look(&mut looker, folder), 1, "what was there stays");
@@ -235,10 +241,8 @@ spec:
 
     #[tokio::test(start_paused = true)]
     async fn who_was_without_some_addresses_before_is_not_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, mut looker) = served();
         let folder = dir.path();
-        let mut looker = Looker::new(Whose::Linked, folder.to_owned());
-        write(folder, PODS, true);
         write(folder, &PODS.replace("replicas: 2", "replicas: 3"), false);
         assert_eq!(look(&mut looker, folder), 1);
         write(folder, &PODS.replace("replicas: 2", "replicas: 1"), false);
