@@ -7,6 +7,8 @@ use anyhow::bail;
 use serde_json::json;
 
 use super::check::live;
+use crate::control::index::CLUSTER_NAME;
+use crate::control::mirror::MIRRORED;
 use crate::viz::control::Gateway;
 use crate::viz::table::{Align, Table};
 
@@ -25,9 +27,6 @@ pub struct GatewaysArgs {
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: super::check::Format,
 }
-
-const CLUSTER_NAME: &str = "mirror.linkerd.io/cluster-name";
-const MIRRORED: &str = "mirror.linkerd.io/mirrored-service";
 
 struct Row<'a> {
     cluster: &'a str,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::index::{ObjectName, Settings, Snapshot};
+use super::index::{Settings, Snapshot};
 use super::manifest::{Assembled, Link, Meta, Note, Object, Problem};
 
 mod clients;
@@ -247,16 +247,16 @@ fn unknown(clusters: &[Cluster], extent: &mut Extent) {
     }
 }
 
-fn counting(cluster: &Cluster) -> impl Iterator<Item = &Object<Link>> {
-    cluster.assembled.documents.links.values().filter(|(meta, _)| is_counting(cluster, meta))
+/// Links elsewhere do nothing.
+pub fn counting(cluster: &Cluster) -> impl Iterator<Item = &Object<Link>> {
+    cluster.assembled.documents.links_in(&cluster.settings.mirror_namespace)
 }
 
 /// The Links of `source` whose clusters are known.
 fn joined<'a>(source: &'a Cluster, clusters: &'a [Cluster]) -> Vec<Joined<'a>> {
     let documents = &source.assembled.documents;
     let found = counting(source).filter_map(|(meta, link)| {
-        let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
-        let remote = documents.secrets.get(&secret)?.1.remote.as_ref()?;
+        let remote = documents.remote(&meta.name, link)?;
         let target = clusters.get(*source.targets.get(&remote.value)?.as_ref().ok()?)?;
         if std::ptr::eq(target, source) {
             return None;
@@ -264,11 +264,6 @@ fn joined<'a>(source: &'a Cluster, clusters: &'a [Cluster]) -> Vec<Joined<'a>> {
         Some(Joined { source, meta, link, target })
     });
     found.collect()
-}
-
-/// A Link elsewhere does nothing.
-fn is_counting(cluster: &Cluster, meta: &Meta) -> bool {
-    *meta.name.namespace == *cluster.settings.mirror_namespace
 }
 
 /// Notes of the asked cluster: told, and no findings.

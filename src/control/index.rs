@@ -57,10 +57,9 @@ pub use super::manifest::workload::{
 };
 
 pub(in crate::control) use behind::EndpointsInOrder;
-pub(in crate::control) use endpoints::{
-    CLUSTER_NAME, GATEWAY_IDENTITY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE,
-};
-pub(in crate::control) use federated::LOCAL_DISCOVERY;
+pub use endpoints::CLUSTER_NAME;
+pub(in crate::control) use endpoints::{GATEWAY_IDENTITY, REMOTE_DISCOVERY, REMOTE_FQ_NAME, REMOTE_SERVICE};
+pub(in crate::control) use federated::{LOCAL_DISCOVERY, is_federated};
 pub(in crate::control) use remotes::{cluster_names, remote_urls};
 pub(in crate::control) use slices::ServiceEndpoint;
 pub(in crate::control) use world::{World, namespaces};

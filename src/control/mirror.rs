@@ -33,7 +33,8 @@ pub use copied::{Metadata, Texts};
 use copied::{Origin, Source};
 use federated::Member;
 pub use gateway::Gateways;
-pub(in crate::control) use metadata::{MIRRORED, PARENT};
+pub use metadata::MIRRORED;
+pub(in crate::control) use metadata::PARENT;
 
 /// What is to be added to a cluster, and why other things are not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -151,9 +152,7 @@ pub(in crate::control) fn linked_gateways(
     documents: &Documents,
     settings: &Settings,
 ) -> BTreeMap<ObjectName, LinkedGateway> {
-    let links = documents.links.values();
-    let links = links.filter(|(meta, _)| *meta.name.namespace == *settings.mirror_namespace);
-    let gateways = links.map(|(meta, link)| {
+    let gateways = documents.links_in(&settings.mirror_namespace).map(|(meta, link)| {
         let (target_cluster, gateway) = (link.target_cluster_name.clone(), link.gateway.clone());
         (meta.name.clone(), LinkedGateway { target_cluster, gateway })
     });
@@ -176,8 +175,7 @@ fn usable_links<'a>(
             notes.push(Note { at: meta.at.clone(), message });
             continue;
         }
-        let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
-        let remote = documents.secrets.get(&secret).and_then(|(_, secret)| secret.remote.as_ref());
+        let remote = documents.remote(&meta.name, link);
         let target = remote.and_then(|remote| targets.get(remote.value.as_str()));
         links.extend(target.map(|target| (&**meta, link, *target)));
     }

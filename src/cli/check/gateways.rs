@@ -5,19 +5,18 @@ use http::StatusCode;
 
 use super::live::{Known, LIMIT};
 use crate::cli::fetch;
-use crate::control::check::{Cluster, Finding, GATEWAY, Severity};
+use crate::control::check::{self, Cluster, Finding, GATEWAY, Severity};
 use crate::control::index::ObjectName;
 use crate::control::manifest::{Gateway, GatewayAddress};
 
 /// Asks the gateways of all Links.
 pub(super) async fn ask(clusters: &[Cluster], known: &Known, findings: &mut Vec<Finding>) {
     let links = clusters.iter().filter(|cluster| cluster.asked).flat_map(|cluster| {
-        let links = cluster.assembled.documents.links.iter();
-        let counting = links.filter(|(name, _)| *name.namespace == *cluster.settings.mirror_namespace);
-        counting
-            .filter_map(move |(name, (meta, link))| Some((cluster, name, meta, link, link.gateway.as_ref()?)))
+        check::counting(cluster)
+            .filter_map(move |(meta, link)| Some((cluster, meta, link, link.gateway.as_ref()?)))
     });
-    let probes = links.map(|(cluster, name, meta, link, gateway)| async move {
+    let probes = links.map(|(cluster, meta, link, gateway)| async move {
+        let name = &meta.name;
         let alive =
             known.get(&cluster.name).and_then(|linked| linked.gateways.get(&link.target_cluster_name));
         // One that was not probed yet is not dead.

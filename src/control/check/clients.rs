@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{CLIENTS, Cluster, Extent, Finding};
-use crate::control::index::{
-    Container, EnvValue, LOCAL_DISCOVERY, ObjectName, Pod, REMOTE_DISCOVERY, Service,
-};
+use crate::control::index::{Container, EnvValue, ObjectName, Pod, REMOTE_DISCOVERY, Service, is_federated};
 
 /// Mirrors that are reached pod to pod, and federated Services, have no endpoints but for proxies: an unmeshed
 /// client gets no connection. Whom a pod calls is not written anywhere; its command line and environment
@@ -36,10 +34,7 @@ pub(super) fn meshed(cluster: &Cluster, extent: &mut Extent, findings: &mut Vec<
 
 /// Remote discovery is a label of a mirror and an annotation of a federated Service (controlplane 8.4).
 fn is_for_proxies(service: &Service) -> bool {
-    service.mirrored
-        && (service.labels().contains_key(REMOTE_DISCOVERY)
-            || service.annotations().contains_key(REMOTE_DISCOVERY)
-            || service.annotations().contains_key(LOCAL_DISCOVERY))
+    service.mirrored && (service.labels().contains_key(REMOTE_DISCOVERY) || is_federated(service))
 }
 
 /// The Services that something in the pod may name: by one word within its namespace, with the namespace

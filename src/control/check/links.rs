@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AGREES, Cluster, Extent, Finding, Joined, LINK, MANIFESTS, NAMESPACES, exports, is_counting};
-use crate::control::index::ObjectName;
+use super::{AGREES, Cluster, Extent, Finding, Joined, LINK, MANIFESTS, NAMESPACES, counting, exports};
 use crate::control::manifest::link::{CLUSTER_DOMAIN, CLUSTER_NAME, TRUST_DOMAIN};
 use crate::control::manifest::workload::At;
 use crate::control::manifest::{Link, Meta, Secret};
@@ -86,7 +85,7 @@ fn asks_for_flat(link: &Link) -> bool {
 pub(super) fn agree(cluster: &Cluster, joined: &[Joined<'_>], findings: &mut Vec<Finding>) {
     let documents = &cluster.assembled.documents;
     let mut names = BTreeSet::new();
-    for (meta, link) in documents.links.values().filter(|(meta, _)| is_counting(cluster, meta)) {
+    for (meta, link) in counting(cluster) {
         let name = link.target_cluster_name.as_str();
         if !names.insert(name) {
             let found = format!("another Link has the targetClusterName {name} too: their mirrors collide");
@@ -97,8 +96,7 @@ pub(super) fn agree(cluster: &Cluster, joined: &[Joined<'_>], findings: &mut Vec
             let target = joined.iter().find(|joined| std::ptr::eq(joined.meta, &**meta));
             findings.push(undiscovered(cluster, meta, link, target));
         }
-        let mirror = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
-        let mirror = documents.secrets.get(&mirror).and_then(|(_, secret)| secret.remote.as_ref());
+        let mirror = documents.remote(&meta.name, link);
         for (secret_meta, secret) in secrets {
             let name = &meta.name.name;
             findings.extend(compare(name, link, secret_meta));

@@ -18,7 +18,7 @@ pub(in crate::control) const REMOTE_DISCOVERY: &str = "multicluster.linkerd.io/r
 pub(in crate::control) const REMOTE_SERVICE: &str = "multicluster.linkerd.io/remote-service";
 pub(in crate::control) const REMOTE_FQ_NAME: &str = "mirror.linkerd.io/remote-svc-fq-name";
 pub(in crate::control) const GATEWAY_IDENTITY: &str = "mirror.linkerd.io/remote-gateway-identity";
-pub(in crate::control) const CLUSTER_NAME: &str = "mirror.linkerd.io/cluster-name";
+pub const CLUSTER_NAME: &str = "mirror.linkerd.io/cluster-name";
 
 pub(super) fn destination(
     snapshot: &Snapshot,

@@ -11,7 +11,7 @@ use super::{EndpointSet, ObjectName, Service, Snapshot};
 pub(in crate::control) const LOCAL_DISCOVERY: &str = "multicluster.linkerd.io/local-discovery";
 
 /// By either annotation, empty ones too; the label of the same name means something else.
-pub(super) fn is_federated(service: &Service) -> bool {
+pub(in crate::control) fn is_federated(service: &Service) -> bool {
     [REMOTE_DISCOVERY, LOCAL_DISCOVERY].iter().any(|key| service.annotations().contains_key(key))
 }
 

@@ -9,7 +9,7 @@ use crate::control::manifest::{self, Documents};
 use crate::control::mirror::{Mirrored, Target, Targets};
 
 use super::world::World;
-use super::{Allocations, ObjectName, Settings};
+use super::{Allocations, Settings};
 
 /// Another cluster, as its folder shows it, worked out once for all that is made of it.
 #[derive(Clone, Debug)]
@@ -99,16 +99,15 @@ pub(super) fn by_cluster(
 
 /// What clusters are called, with their URLs: by Links, and by the Secrets of remote discovery.
 pub(in crate::control) fn cluster_names(documents: &Documents) -> BTreeMap<&str, &str> {
-    let links = documents.links.values().filter_map(|(meta, link)| {
-        let secret = ObjectName::new(&meta.name.namespace, &link.credentials_secret.value);
-        Some((link.target_cluster_name.as_str(), &documents.secrets.get(&secret)?.1))
-    });
-    let labelled = documents
-        .secrets
-        .values()
-        .filter_map(|(meta, secret)| Some((meta.labels.get(CLUSTER_NAME)?.as_str(), secret)));
-    let named = links.chain(labelled);
-    named.filter_map(|(name, secret)| Some((name, secret.remote.as_ref()?.value.as_str()))).collect()
+    let links = documents.links.values();
+    let links =
+        links.map(|(meta, link)| (Some(&link.target_cluster_name), documents.remote(&meta.name, link)));
+    let secrets = documents.secrets.values();
+    let labelled = secrets.map(|(meta, secret)| (meta.labels.get(CLUSTER_NAME), secret.remote.as_ref()));
+    links
+        .chain(labelled)
+        .filter_map(|(name, remote)| Some((name?.as_str(), remote?.value.as_str())))
+        .collect()
 }
 
 /// The folder URLs that a cluster's Secrets name: those of Links and those of remote discovery.

@@ -8,7 +8,7 @@ use super::reader::Reader;
 use super::selector::{self, Selector};
 use super::workload::At;
 use super::yaml::{Node, Value};
-use super::{base64, names};
+use super::{Documents, Object, ObjectName, base64, names};
 
 /// The type by which credentials Secrets are known (controlplane 1.2).
 pub const REMOTE_KUBECONFIG: &str = "mirror.linkerd.io/remote-kubeconfig";
@@ -48,6 +48,25 @@ pub struct Secret {
     pub kind: String,
     /// `server` of the kubeconfig's current context, a `file://` URL.
     pub remote: Option<At<String>>,
+}
+
+impl Link {
+    /// The Secret of the credentials of the Link of this name.
+    pub fn credentials(&self, own: &ObjectName) -> ObjectName {
+        own.beside(&self.credentials_secret.value)
+    }
+}
+
+impl Documents {
+    /// The Links that count: in any other namespace they do nothing.
+    pub fn links_in(&self, mirror_namespace: &str) -> impl Iterator<Item = &Object<Link>> {
+        self.links.values().filter(move |(meta, _)| *meta.name.namespace == *mirror_namespace)
+    }
+
+    /// Where the credentials of the Link of this name lead.
+    pub fn remote(&self, own: &ObjectName, link: &Link) -> Option<&At<String>> {
+        self.secrets.get(&link.credentials(own))?.1.remote.as_ref()
+    }
 }
 
 pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Option<Link> {

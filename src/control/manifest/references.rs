@@ -108,9 +108,8 @@ pub(in crate::control) fn authorizations(documents: &Documents) -> Vec<Problem> 
 /// nothing, and needs nothing.
 pub(in crate::control) fn links(documents: &Documents, mirror_namespace: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let counting = documents.links.values().filter(|(meta, _)| *meta.name.namespace == *mirror_namespace);
-    for (meta, body) in counting {
-        let secret = ObjectName::new(&meta.name.namespace, &body.credentials_secret.value);
+    for (meta, body) in documents.links_in(mirror_namespace) {
+        let secret = body.credentials(&meta.name);
         let at = &body.credentials_secret.at;
         match documents.secrets.get(&secret) {
             None => problems.push(dangling(at, "Secret", &secret, &documents.secrets)),

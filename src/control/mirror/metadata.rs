@@ -12,7 +12,8 @@ use crate::control::manifest::{self, Documents, Exclusions, Link, Meta};
 
 /// Marks what only makes sense where it was written; nothing of it is copied.
 const OWN_PREFIX: &str = "mirror.linkerd.io";
-pub(in crate::control) const MIRRORED: &str = "mirror.linkerd.io/mirrored-service";
+/// On every mirror.
+pub const MIRRORED: &str = "mirror.linkerd.io/mirrored-service";
 /// On the mirror of one host, with the name of the mirror that it belongs to.
 pub(in crate::control) const PARENT: &str = "mirror.linkerd.io/headless-mirror-svc-name";
 const RESOURCE_VERSION: &str = "mirror.linkerd.io/remote-resource-version";
