@@ -21,5 +21,7 @@ pub mod check;
 pub mod ca;
 pub mod gateways;
 pub mod serve;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use index::{Settings, Snapshot};

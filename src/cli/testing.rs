@@ -1,9 +1,8 @@
-//! The guide's clusters in a folder of their own, and their control planes, for tests of commands.
+//! The control planes of the guide's clusters, for tests of commands.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -12,37 +11,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::control::{ControlArgs, serve};
-use crate::control::ca::folder;
+pub(super) use crate::control::testing::Guide;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Two clusters with certificates, to be spoilt.
-pub(super) struct Guide {
-    root: tempfile::TempDir,
-}
-
 impl Guide {
-    pub(super) fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        for cluster in ["east", "west"] {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guide").join(cluster);
-            fs::create_dir(root.path().join(cluster)).unwrap();
-            for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-                fs::copy(entry.path(), root.path().join(cluster).join(entry.file_name())).unwrap();
-            }
-        }
-        folder::create(&root.path().join("certs"), &["west", "east"], SystemTime::now()).unwrap();
-        Self { root }
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
+    /// Plants a fault.
     pub(super) fn spoil(&self, file: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.path(file)).unwrap();
-        assert!(text.contains(from), "{file} lacks {from:?}");
-        fs::write(self.path(file), text.replace(from, to)).unwrap();
+        self.edit(file, from, to);
     }
 
     /// Starts a cluster's control plane as its command does, on free ports.

@@ -3,50 +3,9 @@ use std::fs;
 use tokio::time::timeout;
 
 use crate::control::index::{Context, ObjectName};
+use crate::control::testing::Guide;
 
 use super::*;
-
-/// The guide's two folders, copied.
-struct Guide {
-    root: tempfile::TempDir,
-}
-
-impl Guide {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        for cluster in ["east", "west"] {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guide").join(cluster);
-            fs::create_dir(root.path().join(cluster)).unwrap();
-            for entry in fs::read_dir(from).unwrap() {
-                let path = entry.unwrap().path();
-                if path.extension().is_some_and(|extension| extension == "yaml") {
-                    fs::copy(&path, root.path().join(cluster).join(path.file_name().unwrap())).unwrap();
-                }
-            }
-        }
-        Self { root }
-    }
-
-    fn folder(&self, cluster: &str) -> PathBuf {
-        self.root.path().join(cluster)
-    }
-
-    fn open(&self, cluster: &str) -> Folder {
-        Folder::open(&self.folder(cluster), &settings(cluster)).unwrap()
-    }
-
-    fn edit(&self, file: &str, from: &str, to: &str) {
-        let path = self.root.path().join(file);
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{file} lacks {from:?}");
-        fs::write(path, text.replace(from, to)).unwrap();
-    }
-}
-
-fn settings(cluster: &str) -> Settings {
-    let net = if cluster == "east" { "10.23.0.0/16" } else { "10.22.0.0/16" };
-    Settings { pod_network: net.parse().unwrap(), ..Settings::default() }
-}
 
 const TARGET: &str = "bb-target.mc-demo.svc.cluster.local:8080";
 
@@ -80,7 +39,7 @@ async fn a_broken_document_is_reported_and_changes_nothing() {
     let (mut snapshots, mut reports) = (east.snapshots(), east.reports());
     let before = snapshots.borrow_and_update().clone();
     guide.edit("east/03-policy.yaml", "port: 8080", "port: [8080");
-    let second = guide.folder("east").join("09-more.yaml");
+    let second = guide.path("east").join("09-more.yaml");
     fs::write(&second, "apiVersion: v1\nkind: Namespace\nmetadata: {name: new}\n").unwrap();
     let report = until(&mut reports, |report| !report.problems.is_empty()).await;
     assert!(report.problems[0].to_string().contains("03-policy.yaml:"), "{report:?}");
@@ -96,7 +55,7 @@ async fn a_file_that_is_emptied_to_be_written_changes_nothing_until_it_is() {
     let east = guide.open("east");
     let (mut snapshots, mut reports) = (east.snapshots(), east.reports());
     let before = snapshots.borrow_and_update().clone();
-    let path = guide.folder("east").join("02-bb.yaml");
+    let path = guide.path("east").join("02-bb.yaml");
     let text = fs::read_to_string(&path).unwrap();
     for _ in 0..2 {
         fs::write(&path, "").unwrap();
@@ -126,7 +85,7 @@ async fn a_broken_or_vanished_linked_folder_keeps_its_last_good_content() {
     guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: {");
     let report = until(&mut reports, |report| !report.linked.is_empty()).await;
     assert!(report.problems.is_empty() && report.linked[0].to_string().contains("02-bb.yaml"), "{report:?}");
-    fs::rename(guide.folder("east"), guide.folder("gone")).unwrap();
+    fs::rename(guide.path("east"), guide.path("gone")).unwrap();
     let nowhere = |report: &Report| report.linked.iter().any(|p| p.message.contains("points nowhere"));
     until(&mut reports, nowhere).await;
     assert_eq!(endpoints(&snapshots.borrow()), 1);
@@ -144,10 +103,10 @@ fn addresses_are_the_same_after_a_restart() {
         (pods, snapshot.service("mc-demo", "bb").unwrap().cluster_ip)
     };
     let first = ips(&guide.open("east"));
-    let (_, snapshot) = look(&guide.folder("east"), &settings("east")).unwrap();
+    let (_, snapshot) = look(&guide.path("east"), &Guide::settings("east")).unwrap();
     assert_eq!(first.1, snapshot.unwrap().service("mc-demo", "bb").unwrap().cluster_ip);
     // An address that only memory can explain comes back too.
-    let store = guide.folder("east").join(ALLOCATIONS);
+    let store = guide.path("east").join(ALLOCATIONS);
     let (bb, other) = (first.1.unwrap().to_string(), "10.43.200.200");
     fs::write(&store, fs::read_to_string(&store).unwrap().replace(&bb, other)).unwrap();
     assert_eq!(ips(&guide.open("east")).1, Some(other.parse().unwrap()));
@@ -171,14 +130,14 @@ async fn until_file(path: &Path, text: &str) {
 async fn addresses_that_are_lost_or_overwritten_are_written_again() {
     let guide = Guide::new();
     let east = guide.open("east");
-    let store = guide.folder("east").join(ALLOCATIONS);
+    let store = guide.path("east").join(ALLOCATIONS);
     let text = fs::read_to_string(&store).unwrap();
     fs::remove_file(&store).unwrap();
     until_file(&store, &text).await;
     fs::write(&store, "{}").unwrap();
     until_file(&store, &text).await;
     // Where that cannot be it is said, and done as soon as it can.
-    let hindrance = guide.folder("east").join(format!("{ALLOCATIONS}.new"));
+    let hindrance = guide.path("east").join(format!("{ALLOCATIONS}.new"));
     fs::create_dir(&hindrance).unwrap();
     fs::remove_file(&store).unwrap();
     let mut reports = east.reports();
@@ -193,22 +152,22 @@ async fn addresses_that_are_lost_or_overwritten_are_written_again() {
 #[tokio::test]
 async fn a_folder_that_is_swapped_for_a_new_release_gets_the_addresses_and_stays_ours() {
     let guide = Guide::new();
-    let (live, next) = (guide.folder("live"), guide.folder("next"));
+    let (live, next) = (guide.path("live"), guide.path("next"));
     std::os::unix::fs::symlink("east", &live).unwrap();
-    let east = Folder::open(&live, &settings("east")).unwrap();
-    let text = fs::read_to_string(guide.folder("east").join(ALLOCATIONS)).unwrap();
-    fs::create_dir(guide.folder("release")).unwrap();
-    for entry in fs::read_dir(guide.folder("east")).unwrap().map(Result::unwrap) {
+    let east = Folder::open(&live, &Guide::settings("east")).unwrap();
+    let text = fs::read_to_string(guide.path("east").join(ALLOCATIONS)).unwrap();
+    fs::create_dir(guide.path("release")).unwrap();
+    for entry in fs::read_dir(guide.path("east")).unwrap().map(Result::unwrap) {
         if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            fs::copy(entry.path(), guide.folder("release").join(entry.file_name())).unwrap();
+            fs::copy(entry.path(), guide.path("release").join(entry.file_name())).unwrap();
         }
     }
     std::os::unix::fs::symlink("release", &next).unwrap();
     fs::rename(next, live).unwrap();
-    until_file(&guide.folder("release").join(ALLOCATIONS), &text).await;
-    assert!(matches!(Lock::take(&guide.folder("release")), Err(Unusable::Taken { .. })));
+    until_file(&guide.path("release").join(ALLOCATIONS), &text).await;
+    assert!(matches!(Lock::take(&guide.path("release")), Err(Unusable::Taken { .. })));
     drop(east);
-    Lock::take(&guide.folder("release")).unwrap();
+    Lock::take(&guide.path("release")).unwrap();
 }
 
 #[test]
@@ -216,12 +175,12 @@ fn a_folder_that_is_wrong_from_the_start_is_refused_with_everything_found() {
     let guide = Guide::new();
     guide.edit("east/03-policy.yaml", "    name: bb\n", "    name: no\n");
     guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: many");
-    let Err(Unusable::Problems(report)) = Folder::open(&guide.folder("east"), &settings("east")) else {
+    let Err(Unusable::Problems(report)) = Folder::open(&guide.path("east"), &Guide::settings("east")) else {
         panic!("it must not start");
     };
     assert_eq!(report.problems.len(), 2, "{report:?}");
-    assert!(!guide.folder("east").join(ALLOCATIONS).exists());
-    let missing = Folder::open(&guide.folder("none"), &settings("east"));
+    assert!(!guide.path("east").join(ALLOCATIONS).exists());
+    let missing = Folder::open(&guide.path("none"), &Guide::settings("east"));
     assert!(matches!(missing, Err(Unusable::Folder { .. })));
     let told = format!("{:#}", anyhow::Error::from(missing.unwrap_err()));
     assert_eq!(told.matches("os error").count(), 1, "{told}");
@@ -231,9 +190,9 @@ fn a_folder_that_is_wrong_from_the_start_is_refused_with_everything_found() {
 fn hidden_and_other_files_are_ignored() {
     let guide = Guide::new();
     for name in [".hidden.yaml", "notes.txt", "02-bb.yaml~"] {
-        fs::write(guide.folder("east").join(name), "not: [yaml").unwrap();
+        fs::write(guide.path("east").join(name), "not: [yaml").unwrap();
     }
-    let (report, snapshot) = look(&guide.folder("east"), &settings("east")).unwrap();
+    let (report, snapshot) = look(&guide.path("east"), &Guide::settings("east")).unwrap();
     assert_eq!((report.problems.len(), report.files, report.documents), (0, 3, 6));
     assert!(snapshot.is_some());
 }
@@ -244,11 +203,11 @@ async fn a_link_that_leads_nowhere_or_in_a_circle_is_a_file_that_cannot_be_read(
     let east = guide.open("east");
     let (mut snapshots, mut reports) = (east.snapshots(), east.reports());
     let before = snapshots.borrow_and_update().clone();
-    let path = guide.folder("east").join("02-bb.yaml");
-    let kept = guide.root.path().join("kept.yaml");
+    let path = guide.path("east").join("02-bb.yaml");
+    let kept = guide.path("kept.yaml");
     fs::rename(&path, &kept).unwrap();
     for target in ["../away.yaml", "02-bb.yaml"] {
-        let new = guide.folder("east").join(".new");
+        let new = guide.path("east").join(".new");
         std::os::unix::fs::symlink(target, &new).unwrap();
         fs::rename(&new, &path).unwrap();
         let found = |report: &Report| report.problems.iter().any(|p| p.message.contains(target));
@@ -277,7 +236,7 @@ async fn a_link_that_leads_nowhere_or_in_a_circle_is_a_file_that_cannot_be_read(
 #[tokio::test]
 async fn a_mounted_volume_that_is_swapped_is_followed() {
     let guide = Guide::new();
-    let folder = guide.folder("east");
+    let folder = guide.path("east");
     let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
     let files = ["01-namespace.yaml", "02-bb.yaml", "03-policy.yaml"];
     for version in ["..one", "..two"] {
@@ -347,7 +306,7 @@ async fn whatever_becomes_of_a_linked_folder_is_seen_in_time_and_changes_nothing
         assert!(!fresh.linked["target"].stale(now) && !fresh.own.unwrap().stale(now), "{what}: {fresh:?}");
         // One that goes on would mend its addresses.
         drop(east);
-        ruin(&guide.folder("east"));
+        ruin(&guide.path("east"));
         let stale = |fresh: &Freshness| {
             fresh.linked["target"].problems > 0 && fresh.linked["target"].stale(Instant::now())
         };
@@ -404,11 +363,11 @@ async fn news_of_gateways_change_what_is_in_force() {
 fn manifests_as_deep_as_they_may_be_end_nobody() {
     let guide = Guide::new();
     let deep = |depth: usize| format!("{}x\n", "- ".repeat(depth));
-    fs::write(guide.folder("east").join("deep.yaml"), deep(63)).unwrap();
-    let (report, snapshot) = look(&guide.folder("east"), &settings("east")).unwrap();
+    fs::write(guide.path("east").join("deep.yaml"), deep(63)).unwrap();
+    let (report, snapshot) = look(&guide.path("east"), &Guide::settings("east")).unwrap();
     let message = &report.problems[0].message;
     assert!(snapshot.is_none() && message.contains("a list"), "it is read, and is no manifest: {message}");
-    fs::write(guide.folder("east").join("deep.yaml"), deep(5_000)).unwrap();
-    let (report, _) = look(&guide.folder("east"), &settings("east")).unwrap();
+    fs::write(guide.path("east").join("deep.yaml"), deep(5_000)).unwrap();
+    let (report, _) = look(&guide.path("east"), &Guide::settings("east")).unwrap();
     assert!(report.problems[0].to_string().contains("deep.yaml"), "{:?}", report.problems);
 }

@@ -1,83 +1,16 @@
-//! The guide's two clusters in folders of their own, with trust material, for tests.
+//! What tests of serving share.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::control::Settings;
-use crate::control::ca::{Certifier, Issuing, TokenKey, folder};
-use crate::control::files::Folder;
+pub(super) use crate::control::testing::Guide;
 
 /// For everything that is waited for.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
-
-pub(super) struct Guide {
-    root: tempfile::TempDir,
-}
-
-impl Guide {
-    pub(super) fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        for cluster in ["east", "west"] {
-            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guide").join(cluster);
-            fs::create_dir(root.path().join(cluster)).unwrap();
-            for entry in fs::read_dir(from).unwrap() {
-                let path = entry.unwrap().path();
-                if path.extension().is_some_and(|extension| extension == "yaml") {
-                    fs::copy(&path, root.path().join(cluster).join(path.file_name().unwrap())).unwrap();
-                }
-            }
-        }
-        folder::create(&root.path().join("certs"), &["west", "east"], SystemTime::now()).unwrap();
-        Self { root }
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    pub(super) fn settings(cluster: &str) -> Settings {
-        let net = if cluster == "east" { "10.23.0.0/16" } else { "10.22.0.0/16" };
-        Settings { pod_network: net.parse().unwrap(), ..Settings::default() }
-    }
-
-    pub(super) fn open(&self, cluster: &str) -> Folder {
-        Folder::open(&self.path(cluster), &Self::settings(cluster)).unwrap()
-    }
-
-    /// The cluster's authority, and the key of its tokens.
-    pub(super) fn certifier(&self, cluster: &str) -> (Arc<Certifier>, TokenKey) {
-        let files = folder::open(&self.path("certs"), cluster, SystemTime::now()).unwrap();
-        let certifier = Certifier {
-            authority: Issuing::fixed(files.authority),
-            tokens: files.tokens.verifier(),
-            control_namespace: "linkerd".into(),
-            trust_domain: "cluster.local".into(),
-        };
-        (Arc::new(certifier), files.tokens)
-    }
-
-    /// In one step: a look may come at any time.
-    pub(super) fn write(&self, file: &str, text: &str) {
-        let (path, new) = (self.path(file), self.path(".new"));
-        fs::write(&new, text).unwrap();
-        fs::rename(new, path).unwrap();
-    }
-
-    pub(super) fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.path(file)).unwrap()
-    }
-
-    pub(super) fn edit(&self, file: &str, from: &str, to: &str) {
-        let text = self.read(file);
-        assert!(text.contains(from), "{file} lacks {from:?}");
-        self.write(file, &text.replace(from, to));
-    }
-}
 
 /// A mount that nobody serves, as of a network that is gone: whoever touches it waits until this is dropped.
 pub(super) struct DeadMount {
