@@ -95,6 +95,8 @@ macro_rules! checks {
 
 checks! {
     MANIFESTS: "manifests", Error, Folders, "the manifests can be read", "write what is expected there";
+    FIELDS: "unknown-fields", Error, Folders, "policy and Links have fields that there are",
+        "correct the field's name, or leave it out: it counts for nothing, and kubectl apply would refuse it";
     AUTHORIZATION: "authorization-refs", Error, Folders, "authorizations name what exists",
         "make the resource that is named, or name one that exists";
     SERVER: "server-selects", Error, Folders, "every Server selects a port of a pod",

@@ -18,6 +18,7 @@ mod base64;
 mod document;
 pub mod egress;
 pub mod external;
+mod fields;
 mod filter;
 pub mod gateway;
 mod kubeconfig;
@@ -112,6 +113,7 @@ pub struct Parsed {
     pub documents: Vec<Document>,
     pub problems: Vec<Problem>,
     pub notes: Vec<Note>,
+    pub unknown: Vec<Problem>,
 }
 
 /// Reads one file's text; `file` is used in places only.
@@ -128,7 +130,8 @@ pub fn parse(file: &Arc<Path>, text: &str) -> Parsed {
             }),
         }
     }
-    Parsed { documents, problems: reader.problems, notes: reader.notes }
+    let Reader { problems, notes, unknown, .. } = reader;
+    Parsed { documents, problems, notes, unknown }
 }
 
 /// One object, or the items of a list of them.
@@ -200,6 +203,8 @@ pub struct Assembled {
     pub documents: Documents,
     pub problems: Vec<Problem>,
     pub notes: Vec<Note>,
+    /// Fields of policy and Links that there are not. They hinder nothing, and may have been meant to.
+    pub unknown: Vec<Problem>,
 }
 
 /// Puts the files of one folder together and checks what they say of each other. Links count in
@@ -211,6 +216,7 @@ pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>, mirror_namespac
     for parsed in files {
         all.problems.extend(parsed.problems.iter().cloned());
         all.notes.extend(parsed.notes.iter().cloned());
+        all.unknown.extend(parsed.unknown.iter().cloned());
         documents.extend(&parsed.documents);
     }
     order::sort(&mut documents);
@@ -220,6 +226,7 @@ pub fn assemble<'p>(files: impl IntoIterator<Item = &'p Parsed>, mirror_namespac
     references::check(&all.documents, mirror_namespace, &mut all.problems, &mut all.notes);
     all.problems.sort();
     all.notes.sort();
+    all.unknown.sort();
     all
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{AUTHORIZATION, Cluster, Finding, LINK, MANIFESTS, ROUTES, SERVER};
+use super::{AUTHORIZATION, Cluster, FIELDS, Finding, LINK, MANIFESTS, ROUTES, SERVER};
 use crate::control::index::{Allocations, LinkedClusters, PortRef, Snapshot};
 use crate::control::manifest::service::ServiceKind;
 use crate::control::manifest::{Meta, Owner, Server, references};
@@ -23,6 +23,7 @@ pub(super) fn manifests(cluster: &Cluster, findings: &mut Vec<Finding>) {
         findings.push(check.problem(problem));
     }
     findings.extend(cluster.unknown.iter().map(|problem| MANIFESTS.problem(problem)));
+    findings.extend(cluster.assembled.unknown.iter().map(|problem| FIELDS.problem(problem)));
 }
 
 /// A Server that selects nothing protects nothing.

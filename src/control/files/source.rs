@@ -47,6 +47,10 @@ impl Source {
             self.assembled = true;
             let assembled = self.tree.assemble(mirror_namespace);
             (self.notes, self.problems) = (assembled.notes, assembled.problems);
+            self.notes.extend(assembled.unknown.iter().map(|problem| Note {
+                at: problem.at.clone(),
+                message: format!("{}; expected {}", problem.message, problem.expected),
+            }));
             if self.problems.is_empty() {
                 self.good = Some(Arc::new(assembled.documents));
                 replaced = true;

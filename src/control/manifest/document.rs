@@ -12,8 +12,8 @@ use super::reader::Reader;
 use super::route::{self, RouteKind};
 use super::yaml::{Key, Node, Value};
 use super::{
-    Place, authorization, egress, external, link, names, node, policy, profile, rate_limit, service, slice,
-    stateful, workload,
+    Place, authorization, egress, external, fields, link, names, node, policy, profile, rate_limit, service,
+    slice, stateful, workload,
 };
 use crate::model::service_profile::ServiceProfile;
 
@@ -251,6 +251,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
     }
     let meta = read_meta(reader, node, kind);
     let body = read_body(reader, node, (group, kind), version);
+    fields::look(reader, node, (group, kind), version);
     Some(Document { meta: Arc::new(meta?), body: body? })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::labelled::Labels;
-use super::yaml::{Node, Value};
+use super::yaml::{Key, Node, Value};
 use super::{Note, Place, Problem};
 
 const TEXT_FORM: &str = "text (put it in quotes if it looks like a number or a boolean)";
@@ -17,11 +17,13 @@ pub(super) struct Reader {
     file: Arc<Path>,
     pub(super) problems: Vec<Problem>,
     pub(super) notes: Vec<Note>,
+    /// Fields that there are not.
+    pub(super) unknown: Vec<Problem>,
 }
 
 impl Reader {
     pub(super) fn new(file: Arc<Path>) -> Self {
-        Self { file, problems: Vec::new(), notes: Vec::new() }
+        Self { file, problems: Vec::new(), notes: Vec::new(), unknown: Vec::new() }
     }
 
     pub(super) fn file(&self) -> Arc<Path> {
@@ -30,6 +32,10 @@ impl Reader {
 
     pub(super) fn place(&self, node: &Node) -> Place {
         Place { file: self.file.clone(), line: node.line.max(1), column: node.column.max(1) }
+    }
+
+    pub(super) fn place_of(&self, key: &Key) -> Place {
+        Place { file: self.file.clone(), line: key.line.max(1), column: key.column.max(1) }
     }
 
     pub(super) fn problem(&mut self, node: &Node, message: impl Into<String>, expected: impl Into<String>) {
@@ -46,7 +52,7 @@ impl Reader {
     pub(super) fn only(&mut self, node: &Node, known: [&str; 2]) {
         let Value::Map(entries) = &node.value else { return };
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
-            let at = Place { file: self.file.clone(), line: key.line.max(1), column: key.column.max(1) };
+            let at = self.place_of(key);
             let message = format!("there is no {:?} here", key.text);
             self.problems.push(Problem {
                 at,

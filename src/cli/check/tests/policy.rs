@@ -15,6 +15,13 @@ async fn a_server_that_selects_nothing() {
     assert_eq!(guide.found(&[]).await, []);
 }
 
+#[tokio::test]
+async fn a_field_that_there_is_not() {
+    let guide = Guide::new();
+    guide.spoil("east/03-policy.yaml", "  port: 8080\n", "  port: 8080\n  proxyprotocol: HTTP/2\n");
+    guide.one("unknown-fields", Error, &["no field \"proxyprotocol\"", "expected `proxyProtocol`"]).await;
+}
+
 /// As the running control plane knows them: with the injector's labels, and what is made at night too.
 #[tokio::test]
 async fn servers_select_by_the_labels_that_pods_will_have() {

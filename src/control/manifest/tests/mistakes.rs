@@ -3,6 +3,98 @@
 use super::*;
 
 #[test]
+fn fields_that_there_are_not_are_told_with_their_nearest_and_refuse_nothing() {
+    let found = |text: &str| {
+        let all = read(text);
+        assert_eq!(
+            (all.problems.as_slice(), all.documents.servers.len() + all.documents.links.len()),
+            (&[][..], 1)
+        );
+        all.unknown.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let server = |version: &str, field: &str| format!("{}  {field}\n", SERVER.replace("v1beta1", version));
+    let fault = |version: &str, field: &str, expected: &str| {
+        format!(
+            "m.yaml:7:3: a Server of {version} has no field {field:?} here: it counts for nothing; expected {expected}"
+        )
+    };
+    assert_eq!(
+        found(&server("v1beta3", "accesspolicy: deny")),
+        [fault("v1beta3", "accesspolicy", "`accessPolicy`")]
+    );
+    assert_eq!(found(&server("v1beta3", "accessPolicy: deny")), [""; 0]);
+    let all = "`podSelector`, `externalWorkloadSelector`, `port`, `proxyProtocol`";
+    assert_eq!(found(&server("v1beta1", "accessPolicy: deny")), [fault("v1beta1", "accessPolicy", all)]);
+    assert_eq!(
+        found(&server("v1beta3", "x: {}"))[0],
+        fault("v1beta3", "x", &format!("{all}, `accessPolicy`"))
+    );
+    let link = LINK.replacen("  targetClusterName", "  probespec: {path: /ready}\n  targetClusterName", 1);
+    assert!(found(&link)[0].contains("has no field \"probespec\" here"), "{:?}", found(&link));
+}
+
+#[test]
+fn unknown_fields_are_found_below_lists_and_known_ones_of_every_kind_are_not_told() {
+    let policy = |kind: &str, version: &str, spec: &str| {
+        read(&format!(
+            "apiVersion: policy.linkerd.io/{version}\nkind: {kind}\nmetadata: {{name: a, namespace: d}}\nspec: {spec}\n"
+        ))
+        .unknown
+        .iter()
+        .map(|problem| format!("{} {}", problem.at.column, problem.expected))
+        .collect::<Vec<_>>()
+    };
+    let wrong = [
+        (
+            "NetworkAuthentication",
+            "{networks: [{cidr: 10.0.0.0/8, excepts: [10.1.0.0/16]}]}",
+            ("excepts", "except"),
+        ),
+        (
+            "MeshTLSAuthentication",
+            "{identities: ['*'], identitiyRefs: []}",
+            ("identitiyRefs", "identityRefs"),
+        ),
+        (
+            "AuthorizationPolicy",
+            "{targetRef: {kind: Server, name: x}, requiredAuthenticationRefs: [], requiredAuthentications: []}",
+            ("requiredAuthentications", "requiredAuthenticationRefs"),
+        ),
+        ("HTTPRoute", "{rules: [{match: [{method: GET}]}]}", ("match", "matches")),
+        ("HTTPRoute", "{rules: [{matches: [{path: {value: /a, typ: Exact}}]}]}", ("typ", "type")),
+        (
+            "ServerAuthorization",
+            "{server: {name: x}, client: {unautenticated: true}}",
+            ("unautenticated", "unauthenticated"),
+        ),
+        (
+            "HTTPLocalRateLimitPolicy",
+            "{total: {requestPerSecond: 5}}",
+            ("requestPerSecond", "requestsPerSecond"),
+        ),
+    ];
+    for (kind, spec, (field, meant)) in wrong {
+        let column = "spec: ".len() + spec.find(&format!("{field}:")).unwrap() + 1;
+        let version = if kind == "HTTPRoute" { "v1beta3" } else { "v1alpha1" };
+        assert_eq!(policy(kind, version, spec), [format!("{column} `{meant}`")], "{kind} {spec}");
+    }
+    let right = [
+        (
+            "HTTPRoute",
+            "{rules: [{name: n, retry: {a: b}, filters: [{type: URLRewrite, urlRewrite: {hostname: h}}]}]}",
+        ),
+        (
+            "ServerAuthorization",
+            "{server: {selector: {}}, client: {meshTLS: {serviceAccounts: [{name: a}]}}}",
+        ),
+    ];
+    for (kind, spec) in right {
+        let version = if kind == "HTTPRoute" { "v1beta3" } else { "v1alpha1" };
+        assert_eq!(policy(kind, version, spec), [""; 0], "{kind} {spec}");
+    }
+}
+
+#[test]
 fn a_misspelled_term_is_a_problem_wherever_a_selector_is_read() {
     let template = "{metadata: {labels: {app: bb}}, spec: {containers: [{name: c, image: i}]}}";
     let workload = |kind: &str| format!("apiVersion: apps/v1\nkind: {kind}\nspec:\n  template: {template}\n");
