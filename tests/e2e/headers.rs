@@ -16,11 +16,10 @@ use hyper_util::server::conn::auto;
 use crate::application::App;
 use crate::client::{Client, Kind, empty};
 use crate::every_kind;
-use crate::pair::{BB, Pair};
+use crate::pair::{BB, PROFILED, Pair};
 use crate::policies::{add, balance, detect, forward, outbound};
 use crate::sandbox::{Sandbox, service_addr};
 
-const PROFILED: (&str, &str) = ("LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8");
 const QUIET: (&str, &str) = ("LINKERD2_PROXY_OUTBOUND_DISABLE_INFORMATIONAL_HEADERS", "true");
 
 /// What applications send of traces, and of the mesh's own what is nobody's business on the way.

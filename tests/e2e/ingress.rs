@@ -9,14 +9,12 @@ use crate::application::App;
 use crate::client::{Answer, Client, Kind, empty};
 use crate::every_kind;
 use crate::metrics::{count, page};
-use crate::pair::{BB, Pair};
+use crate::pair::{BB, PROFILED, Pair};
 use crate::policies::{add, balance, detect, opaque, opaque_route, outbound};
 use crate::raw::read_until;
 use crate::sandbox::{Sandbox, service_addr, until, within};
 
 const INGRESS: (&str, &str) = ("LINKERD2_PROXY_INGRESS_MODE", "true");
-/// Profiles of addresses are asked for, too.
-const PROFILED: (&str, &str) = ("LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8");
 
 /// What nobody uses is forgotten after a second.
 const IDLE: (&str, &str) = ("LINKERD2_PROXY_OUTBOUND_DISCOVERY_IDLE_TIMEOUT", "1s");

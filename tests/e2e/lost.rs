@@ -22,7 +22,7 @@ use crate::client::{Answer, Kind, full};
 use crate::every_kind;
 use crate::fickle::spoken;
 use crate::metrics::{count, page};
-use crate::pair::{BB, Pair};
+use crate::pair::{BB, PROFILED, Pair};
 use crate::policies::{add, balance, outbound};
 use crate::sandbox::{Sandbox, until};
 
@@ -44,8 +44,7 @@ impl Droppers {
 
     /// What this profile says of the service.
     async fn profiled(count: usize, profile: &Profile) -> Self {
-        let droppers =
-            Self::with(count, &[("LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8")]).await;
+        let droppers = Self::with(count, &[PROFILED]).await;
         droppers.serve(DST, 0..count);
         droppers.pair.world.script().profile(droppers.pair.service, profile);
         droppers

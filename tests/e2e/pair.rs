@@ -11,6 +11,9 @@ use causeway::model::ServerPolicy;
 /// The service's name, as the control plane is asked for its endpoints.
 pub const BB: &str = "bb.demo.svc.cluster.local:8080";
 
+/// A variable with which profiles of Services are asked for by address.
+pub const PROFILED: (&str, &str) = ("LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS", "10.0.0.0/8");
+
 pub struct Pair {
     pub world: Sandbox,
     pub web: Pod,
