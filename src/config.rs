@@ -5,31 +5,31 @@
 //! collected and reported together; unknown variables are ignored, since newer injectors set newer ones.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::backoff::Backoff;
 use crate::model::endpoint::{FlowControl, KeepAlive};
-use crate::model::name::Host;
 use crate::model::outbound::LoadBand;
 use crate::model::{DnsName, ServerPolicy, WorkloadId};
 
+mod control;
 pub mod default_policy;
 pub mod environment;
 mod http2;
+mod identity;
 mod process;
 mod read;
 pub mod runtime;
 pub mod value;
 pub mod variables;
 
+pub use control::{ControlAddr, ControlClient, Destination, Dns, Policy, StreamLimits, Tracing};
 pub use default_policy::DefaultPolicy;
 pub use environment::{ConfigError, ConfigErrors, Row};
+pub use identity::{Anchors, Certify, ExpiredPeers, Identity, Issuer, Spire, TrustSource};
 pub use runtime::Cores;
 
 /// The whole configuration of a proxy.
@@ -176,105 +176,11 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub trust_anchors: TrustSource,
-    pub expired_peers: ExpiredPeers,
-    pub id: WorkloadId,
-    /// The SNI for which this proxy ends TLS.
-    pub server_name: DnsName,
-    pub issuer: Issuer,
-}
-
-/// Who certifies this workload.
-#[derive(Clone, Debug)]
-pub enum Issuer {
-    Linkerd(Box<Certify>),
-    Spire(Spire),
-}
-
-/// Linkerd's identity service.
-#[derive(Clone, Debug)]
-pub struct Certify {
-    /// Holds `key.p8` and `csr.der`.
-    pub dir: PathBuf,
-    /// Read again at every Certify.
-    pub token_file: PathBuf,
-    pub control: ControlClient,
-    pub min_refresh: Duration,
-    pub max_refresh: Duration,
-}
-
-/// A SPIFFE Workload API.
-#[derive(Clone, Debug)]
-pub struct Spire {
-    pub socket: PathBuf,
-    /// Between attempts to reach it.
-    pub backoff: Backoff,
-}
-
-#[derive(Clone, Debug)]
-pub struct Destination {
-    pub control: ControlClient,
-    /// Sent as `context_token`, byte for byte.
-    pub context: String,
-    /// How long an inbound request waits for a profile.
-    pub profile_timeout: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct Policy {
-    pub control: ControlClient,
-    /// Sent as `workload`, byte for byte: the injector's value ends in a newline.
-    pub workload: String,
-}
-
-/// How to reach one service of the control plane (contract 1.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlClient {
-    pub addr: ControlAddr,
-    /// SNI and expected identity. `None` on loopback alone, where no TLS is spoken.
-    pub name: Option<DnsName>,
-    pub limits: StreamLimits,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlAddr {
-    pub host: Host,
-    pub port: u16,
-}
-
-/// Bounds on how long a DNS answer holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dns {
-    pub min_ttl: Option<Duration>,
-    pub max_ttl: Option<Duration>,
-}
-
 /// Who may tap, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tap {
     pub listen: SocketAddr,
     pub client: WorkloadId,
-}
-
-/// Where spans go. The texts are as typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tracing {
-    pub collector: ControlClient,
-    pub service_name: Option<String>,
-    pub attributes_path: Option<String>,
-    pub extra_attributes: Option<String>,
-    pub otel_attributes: Option<String>,
-    pub hostname: Option<String>,
-}
-
-/// Limits of watch streams; `None`: no limit. On loopback there are none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StreamLimits {
-    pub initial: Option<Duration>,
-    pub idle: Option<Duration>,
-    pub lifetime: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -322,31 +228,6 @@ pub struct Suffixes {
     pub names: Vec<DnsName>,
 }
 
-/// The PEM text of the trust anchors. Long: `Debug` tells its length alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Anchors(pub Arc<str>);
-
-/// Where trust anchors come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustSource {
-    /// From the environment, for the life of the process.
-    Text(Anchors),
-    /// From a file that is followed.
-    File(PathBuf),
-}
-
-/// What happens to the connections of a peer whose certificate has expired.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ExpiredPeers {
-    /// Nothing, as in Linkerd's proxy.
-    Keep,
-    /// HTTP takes no new requests, and ends with those that it has; opaque connections go on.
-    #[default]
-    Drain,
-    /// What has not ended after a while is closed, opaque connections too.
-    Close,
-}
-
 impl Config {
     /// Reads the variables that `source` knows. All mistakes are returned together.
     pub fn from_env(source: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
@@ -357,16 +238,6 @@ impl Config {
     /// All mistakes are returned together.
     pub fn from_process() -> Result<Self, ConfigErrors> {
         process::config(&|name| std::env::var_os(name))
-    }
-}
-
-impl Identity {
-    /// How certificates are asked for, where that is done of Linkerd's identity service.
-    pub fn certify(&self) -> Option<&Certify> {
-        match &self.issuer {
-            Issuer::Linkerd(certify) => Some(certify),
-            Issuer::Spire(_) => None,
-        }
     }
 }
 
@@ -382,24 +253,7 @@ impl Suffixes {
     pub fn is_empty(&self) -> bool {
         !self.every_name && self.names.is_empty()
     }
-}
 
-impl ControlAddr {
-    pub fn is_loopback(&self) -> bool {
-        matches!(self.host, Host::Ip(ip) if ip.is_loopback())
-    }
-}
-
-impl fmt::Display for ControlAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
-        }
-    }
-}
-
-impl Suffixes {
     pub fn contains(&self, name: &DnsName) -> bool {
         self.every_name || self.names.iter().any(|suffix| name.is_within(suffix.as_str()))
     }
@@ -415,17 +269,6 @@ impl LogFormat {
     }
 }
 
-impl ExpiredPeers {
-    fn named(text: &str) -> Option<Self> {
-        match text {
-            "keep" => Some(Self::Keep),
-            "drain" => Some(Self::Drain),
-            "close" => Some(Self::Close),
-            _ => None,
-        }
-    }
-}
-
 impl AccessLog {
     fn named(text: &str) -> Option<Self> {
         match text {
@@ -433,12 +276,6 @@ impl AccessLog {
             "json" => Some(Self::Json),
             _ => None,
         }
-    }
-}
-
-impl fmt::Debug for Anchors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Anchors({} bytes)", self.0.len())
     }
 }
 

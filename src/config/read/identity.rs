@@ -1,5 +1,7 @@
 //! Who this workload is, and who certifies it.
 
+use std::path::PathBuf;
+
 use super::super::environment::{Environment, Setting};
 use super::*;
 
