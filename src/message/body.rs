@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -14,45 +14,15 @@ use crate::error::Reason;
 use crate::telemetry::streams::Sent;
 
 use super::clock::{Clock, Progress};
-use super::loan::{Allowance, Loan};
+use super::loan::Loan;
 use super::unread::Interest;
 use super::{headers, respond, vet};
 
-/// Why a body did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("the body's stream broke")]
-    Stream(#[source] hyper::Error),
-    /// An answer that took longer than its route allows.
-    #[error("the answer was cut short: {}", .0.row().message)]
-    TimedOut(Reason),
-    /// A request that nobody waits for any more.
-    #[error("the answer was given up, because nobody reads it")]
-    GivenUp,
-    /// The library cuts what is larger still; half a list of trailers is worse than none.
-    #[error("the trailers are larger than {} KiB", vet::HEADER_LIST / 1024)]
-    TrailersTooLarge,
-}
+mod lent;
+mod observe;
 
-/// How a body's stream ended.
-#[derive(Debug)]
-pub enum End<'a> {
-    /// Whole, with trailers if there were any.
-    Complete(Option<&'a HeaderMap>),
-    /// The sender's side failed.
-    Failed(&'a Error),
-    /// The reader stopped before the end.
-    Dropped,
-}
-
-/// Watches a body go by. `end` is called exactly once.
-pub trait Observe: Send + 'static {
-    /// One piece of data passed.
-    fn data(&mut self, _bytes: usize) {}
-    fn end(&mut self, _end: End<'_>) {}
-}
-
-impl Observe for () {}
+pub use lent::{Claim, Replay};
+pub use observe::{End, Error, Observe};
 
 /// A relayed, whole or empty body.
 #[derive(Debug)]
@@ -95,20 +65,6 @@ enum Inner {
 /// The body of a request on its way to an endpoint or application.
 pub type RequestBody = Body<Sent>;
 
-impl Observe for Sent {
-    fn data(&mut self, bytes: usize) {
-        Self::data(self, bytes);
-    }
-
-    fn end(&mut self, _: End<'_>) {
-        Self::end(self);
-    }
-}
-
-/// The claim to a body that was lent to a connection.
-#[derive(Debug)]
-pub struct Claim(Option<Loan>);
-
 impl RequestBody {
     /// A request as it came, its body to be passed on for as long as its answer is wanted.
     pub fn of(mut req: Request<Incoming>, sent: Sent) -> Request<Self> {
@@ -121,26 +77,6 @@ impl RequestBody {
         })
     }
 
-    /// The same body, lent, and the claim to it.
-    pub fn lend(self) -> (Self, Claim) {
-        let loan = match &self.inner {
-            Inner::Ended => return (self, Claim(None)),
-            Inner::Lent(loan) => loan.clone(),
-            Inner::Relayed(_) | Inner::Whole(_) | Inner::Replayed(_) => Loan::new(self),
-        };
-        (Self::lent(loan.clone()), Claim(Some(loan)))
-    }
-
-    /// The same body, and the claim to it for as long as it is not longer than `most` bytes, and all that are kept are
-    /// not more than is allowed.
-    pub fn replayed(self, most: usize, allowance: &Arc<Allowance>) -> (Self, Replay) {
-        if let Inner::Ended = self.inner {
-            return (self, Replay(None));
-        }
-        let loan = Loan::keeping(self, most, allowance);
-        (Self::unwatched(Inner::Replayed(loan.clone())), Replay(Some(loan)))
-    }
-
     /// The same, which tells how far it has come.
     pub fn telling(mut self, progress: Arc<Progress>) -> Self {
         if http_body::Body::is_end_stream(&self) {
@@ -150,65 +86,13 @@ impl RequestBody {
         }
         self
     }
-
-    /// What watches the body is lent with it.
-    fn lent(loan: Loan) -> Self {
-        Self::unwatched(Inner::Lent(loan))
-    }
-
-    fn unwatched(inner: Inner) -> Self {
-        Self { inner, observer: None, grpc: false, interest: None, extra: None, of_request: false }
-    }
-}
-
-/// The claim to a body that may be sent again.
-#[derive(Debug)]
-pub struct Replay(Option<Loan>);
-
-impl Replay {
-    /// Whether it can be sent again: all of it was read, and is kept.
-    pub fn can_again(&self) -> bool {
-        self.0.as_ref().is_none_or(Loan::is_kept)
-    }
-
-    /// The body from its beginning, and the claim to it. `None` if more of it was read than could be kept.
-    pub fn again(&self) -> Option<(RequestBody, Self)> {
-        let Some(loan) = &self.0 else { return Some((RequestBody::empty(Sent::default()), Self(None))) };
-        let again = loan.back()?;
-        Some((RequestBody::unwatched(Inner::Replayed(again.clone())), Self(Some(again))))
-    }
-}
-
-impl Claim {
-    /// Why its request failed, if the body is to blame: an HTTP/2 stream that is reset for it does not say.
-    pub fn blame(&self) -> Option<Reason> {
-        self.0.as_ref()?.blame()
-    }
-
-    /// Whether its borrower has taken all of it.
-    pub fn is_spent(&self) -> bool {
-        self.0.as_ref().is_none_or(Loan::is_end_stream)
-    }
-
-    /// The body from its beginning; the connection that had it gets nothing more of it. `None` if it has
-    /// passed further than can be had back.
-    pub fn back(&self) -> Option<RequestBody> {
-        match &self.0 {
-            None => Some(RequestBody::empty(Sent::default())),
-            Some(loan) => Some(RequestBody::lent(loan.back()?)),
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(loan) = &self.0 {
-            loan.forgive();
-        }
-    }
 }
 
 impl<W: Observe> Body<W> {
+    fn new(inner: Inner, observer: Option<W>) -> Self {
+        Self { inner, observer, grpc: false, interest: None, extra: None, of_request: false }
+    }
+
     pub fn relay(inner: Incoming, observer: W) -> Self {
         Self::relay_with(inner, observer, None)
     }
@@ -219,14 +103,9 @@ impl<W: Observe> Body<W> {
             // Nobody will poll a body that says it has ended.
             return Self::empty(observer);
         }
-        Self {
-            inner: Inner::Relayed(inner),
-            observer: Some(observer),
-            grpc: false,
-            interest: None,
-            extra,
-            of_request: false,
-        }
+        let mut body = Self::new(Inner::Relayed(inner), Some(observer));
+        body.extra = extra;
+        body
     }
 
     /// The same, where `grpc` for a client who is told in trailers that its own cannot be passed on.
@@ -240,26 +119,12 @@ impl<W: Observe> Body<W> {
         if bytes.is_empty() {
             return Self::empty(observer);
         }
-        Self {
-            inner: Inner::Whole(bytes),
-            observer: Some(observer),
-            grpc: false,
-            interest: None,
-            extra: None,
-            of_request: false,
-        }
+        Self::new(Inner::Whole(bytes), Some(observer))
     }
 
     /// A body without bytes; the observer sees its end at once.
     pub fn empty(observer: W) -> Self {
-        let mut body = Self {
-            inner: Inner::Ended,
-            observer: Some(observer),
-            grpc: false,
-            interest: None,
-            extra: None,
-            of_request: false,
-        };
+        let mut body = Self::new(Inner::Ended, Some(observer));
         body.finish(End::Complete(None));
         body
     }
@@ -286,6 +151,23 @@ impl<W: Observe> Body<W> {
         if let Some(mut observer) = self.observer.take() {
             observer.end(end);
         }
+    }
+
+    /// Ends here, since nobody waits for the answer any more.
+    fn give_up(&mut self) -> Error {
+        self.finish(End::Failed(&Error::GivenUp));
+        self.inner = Inner::Ended;
+        self.interest = None;
+        Error::GivenUp
+    }
+
+    /// While nothing comes: whether it has taken too long.
+    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(clock) = self.extra.as_mut().and_then(|extra| extra.clock.as_mut()) else {
+            return Poll::Pending;
+        };
+        let reason = ready!(clock.poll(cx));
+        Poll::Ready(self.cut(Error::TimedOut(reason), reason))
     }
 
     /// Ends here. A reader of gRPC is told in trailers.
@@ -317,10 +199,7 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         if this.interest.as_ref().is_some_and(|interest| interest.is_lost(cx)) {
-            this.finish(End::Failed(&Error::GivenUp));
-            this.inner = Inner::Ended;
-            this.interest = None;
-            return Poll::Ready(Some(Err(Error::GivenUp)));
+            return Poll::Ready(Some(Err(this.give_up())));
         }
         let ahead = this.extra.as_mut().and_then(|extra| extra.ahead.pop_front());
         let polled = match &mut this.inner {
@@ -338,13 +217,7 @@ impl<W: Observe + Unpin> http_body::Body for Body<W> {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         };
-        let Poll::Ready(mut frame) = polled else {
-            let Some(clock) = this.extra.as_mut().and_then(|extra| extra.clock.as_mut()) else {
-                return Poll::Pending;
-            };
-            let reason = ready!(clock.poll(cx));
-            return Poll::Ready(this.cut(Error::TimedOut(reason), reason));
-        };
+        let Poll::Ready(mut frame) = polled else { return this.poll_clock(cx) };
         if let Some(Err(Error::TrailersTooLarge)) = frame {
             return Poll::Ready(this.cut(Error::TrailersTooLarge, Reason::AnswerTooLarge));
         }
