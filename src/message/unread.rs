@@ -9,21 +9,19 @@
 //! An answer is given up by ending its task, which drops what it holds of the stream. The rest is its request's body,
 //! which another task may be passing on: that is told, and fails ([`Interest`]).
 
+mod answer;
 mod held;
 
-use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use slab::Slab;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -31,6 +29,8 @@ use crate::error::Reason;
 
 use held::Held;
 
+pub use answer::Tasks;
+pub(super) use answer::{Answer, Interest};
 pub use held::Account;
 pub(super) use held::Connection;
 
@@ -62,77 +62,6 @@ pub struct Unread {
     shards: [Mutex<Slab<Arc<Answer>>>; SHARDS],
     next: AtomicUsize,
     held: Held,
-}
-
-/// One answer, and the task that sends it.
-pub(super) struct Answer {
-    task: OnceLock<AbortHandle>,
-    /// Since when it waits for its reader, in milliseconds from when counting began and one more; 0 where it does not.
-    since: AtomicU64,
-    interest: Interest,
-    count: Arc<dyn Fn() + Send + Sync>,
-}
-
-/// Whether the answer to a request is still to be sent. To be asked by who passes on its body.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Interest(Arc<Lost>);
-
-#[derive(Debug, Default)]
-struct Lost {
-    lost: AtomicBool,
-    asking: AtomicWaker,
-}
-
-impl Interest {
-    /// Whether it is lost; whoever asks is woken when it is.
-    pub(super) fn is_lost(&self, cx: &Context<'_>) -> bool {
-        self.0.asking.register(cx.waker());
-        self.0.lost.load(Ordering::Acquire)
-    }
-
-    fn lose(&self) {
-        self.0.lost.store(true, Ordering::Release);
-        self.0.asking.wake();
-    }
-}
-
-thread_local! {
-    /// The answer of the request that was accepted last, until its task begins.
-    static NEXT: Cell<Option<Arc<Answer>>> = const { Cell::new(None) };
-}
-
-/// Begins the tasks of a connection's streams, and tells answers which is theirs.
-#[derive(Clone, Copy, Debug)]
-pub struct Tasks;
-
-impl<F> hyper::rt::Executor<F> for Tasks
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, task: F) {
-        let answer = NEXT.take();
-        let task = tokio::spawn(task);
-        if let Some(answer) = answer {
-            let _ = answer.task.set(task.abort_handle());
-        }
-    }
-}
-
-impl Answer {
-    /// Of a request that was just accepted: its task is the next that this thread begins. `count` is told if it is
-    /// given up.
-    pub(super) fn new(count: Arc<dyn Fn() + Send + Sync>) -> Arc<Self> {
-        let (task, interest) = (OnceLock::new(), Interest::default());
-        let answer = Arc::new(Self { task, since: AtomicU64::new(0), interest, count });
-        NEXT.set(Some(answer.clone()));
-        answer
-    }
-
-    /// For the body of its request.
-    pub(super) fn interest(&self) -> Interest {
-        self.interest.clone()
-    }
 }
 
 impl Unread {
@@ -215,20 +144,6 @@ impl Unread {
         answers.sort_unstable_by_key(|(since, _)| *since);
         let late = answers.iter().take_while(|(since, _)| *since < patient).count().min(late);
         answers.into_iter().take(late.max(all)).filter(|(since, answer)| answer.give_up(*since)).count()
-    }
-}
-
-impl Answer {
-    /// Unless it has been read meanwhile.
-    fn give_up(&self, since: u64) -> bool {
-        let (Some(task), relaxed) = (self.task.get(), Ordering::Relaxed) else { return false };
-        let still = self.since.compare_exchange(since, 0, relaxed, relaxed).is_ok();
-        if still {
-            (self.count)();
-            self.interest.lose();
-            task.abort();
-        }
-        still
     }
 }
 
@@ -319,6 +234,7 @@ mod tests {
     use http_body_util::BodyExt as _;
     use http_body_util::StreamBody;
 
+    use super::answer::NEXT;
     use super::*;
 
     type Piece = Result<Frame<Bytes>, std::convert::Infallible>;
