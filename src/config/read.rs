@@ -1,6 +1,7 @@
 //! From variables to sections. A section that cannot be made is `None`, and the mistakes that made it
 //! so are already noted in the [`Environment`]; the other sections are read all the same.
 
+mod connect;
 mod control;
 mod identity;
 
@@ -17,18 +18,12 @@ pub(super) fn config(source: &dyn Fn(&str) -> Option<String>) -> Result<Config, 
     let identity = identity::identity(&mut env);
     let destination = control::destination(&mut env, limits);
     let policy = control::policy(&mut env, limits);
-    let dns = Dns {
-        min_ttl: env.optional(&LINKERD2_PROXY_DNS_MIN_TTL),
-        max_ttl: env.optional(&LINKERD2_PROXY_DNS_MAX_TTL),
-    };
+    let dns = dns(&mut env);
     let tap = tap(&mut env);
     let tracing = control::tracing(&mut env);
     let runtime = cores(&mut env);
     let log = log(&mut env);
-    let shutdown = Shutdown {
-        grace_period: env.value(&LINKERD2_PROXY_SHUTDOWN_GRACE_PERIOD),
-        endpoint_enabled: env.value(&LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED),
-    };
+    let shutdown = shutdown(&mut env);
     let metrics = metrics(&mut env);
     env.finish(|ignored| {
         Some(Config {
@@ -56,49 +51,16 @@ fn data_plane(
     env: &mut Environment<'_>,
     mark: Option<u32>,
 ) -> (Option<Outbound>, Option<Inbound>, Option<Admin>) {
-    let h2_stream_window = env.value(&LINKERD2_PROXY_HTTP2_INITIAL_STREAM_WINDOW_SIZE);
-    let h2_connection_window = env.value(&LINKERD2_PROXY_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE);
+    let windows = [
+        env.value(&LINKERD2_PROXY_HTTP2_INITIAL_STREAM_WINDOW_SIZE),
+        env.value(&LINKERD2_PROXY_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE),
+    ];
     let admin = env.or_default(&LINKERD2_PROXY_ADMIN_LISTEN_ADDR).map(|listen| Admin { listen });
-    let outbound_backoff = backoff(
-        env,
-        &LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MIN,
-        &LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_MAX,
-        &LINKERD2_PROXY_OUTBOUND_CONNECT_EXP_BACKOFF_JITTER,
-    );
-    let inbound_backoff = backoff(
-        env,
-        &LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_MIN,
-        &LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_MAX,
-        &LINKERD2_PROXY_INBOUND_CONNECT_EXP_BACKOFF_JITTER,
-    );
-    let outbound_connect = Connect {
-        timeout: env.value(&LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT),
-        backoff: outbound_backoff,
-        socket: Socket {
-            keepalive: env.optional(&LINKERD2_PROXY_OUTBOUND_CONNECT_KEEPALIVE),
-            user_timeout: env.optional(&LINKERD2_PROXY_OUTBOUND_CONNECT_USER_TIMEOUT),
-            mark,
-        },
-        h1_idle_timeout: env.value(&LINKERD2_PROXY_OUTBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT),
-        h1_max_idle: env.value(&LINKERD2_PROXY_OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT),
-        h2_stream_window,
-        h2_connection_window,
-    };
-    let inbound_connect = Connect {
-        timeout: env.value(&LINKERD2_PROXY_INBOUND_CONNECT_TIMEOUT),
-        backoff: inbound_backoff,
-        socket: Socket {
-            keepalive: env.optional(&LINKERD2_PROXY_INBOUND_CONNECT_KEEPALIVE),
-            user_timeout: env.optional(&LINKERD2_PROXY_INBOUND_CONNECT_USER_TIMEOUT),
-            mark,
-        },
-        h1_idle_timeout: env.value(&LINKERD2_PROXY_INBOUND_HTTP1_CONNECTION_POOL_IDLE_TIMEOUT),
-        h1_max_idle: env.value(&LINKERD2_PROXY_MAX_IDLE_CONNS_PER_ENDPOINT),
-        h2_stream_window,
-        h2_connection_window,
-    };
-    let outbound = outbound(env, outbound_connect);
-    let inbound = inbound(env, inbound_connect, admin.as_ref());
+    let sides = [&connect::OUTBOUND, &connect::INBOUND];
+    let backoffs = sides.map(|side| (side, side.backoff(env)));
+    let [to_endpoints, to_apps] = backoffs.map(|(side, backoff)| side.connect(env, backoff, mark, windows));
+    let outbound = outbound(env, to_endpoints);
+    let inbound = inbound(env, to_apps, admin.as_ref());
     (outbound, inbound, admin)
 }
 
@@ -214,6 +176,13 @@ fn backoff(
     })
 }
 
+fn dns(env: &mut Environment<'_>) -> Dns {
+    Dns {
+        min_ttl: env.optional(&LINKERD2_PROXY_DNS_MIN_TTL),
+        max_ttl: env.optional(&LINKERD2_PROXY_DNS_MAX_TTL),
+    }
+}
+
 /// Nobody can tap yet: what is set is looked at, and said to have no effect.
 fn tap(env: &mut Environment<'_>) -> Option<Tap> {
     let listen = env.or_default(&LINKERD2_PROXY_CONTROL_LISTEN_ADDR);
@@ -232,6 +201,13 @@ fn log(env: &mut Environment<'_>) -> Log {
         filter: env.value(&LINKERD2_PROXY_LOG),
         format: env.lenient(&LINKERD2_PROXY_LOG_FORMAT).unwrap_or_default(),
         access,
+    }
+}
+
+fn shutdown(env: &mut Environment<'_>) -> Shutdown {
+    Shutdown {
+        grace_period: env.value(&LINKERD2_PROXY_SHUTDOWN_GRACE_PERIOD),
+        endpoint_enabled: env.value(&LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED),
     }
 }
 
