@@ -171,25 +171,13 @@ async fn answer(
         return Ok(Response::builder().header("x-app", "bb").body(BodyExt::boxed(body)).unwrap());
     }
     let upgrade = (req.uri().path() == "/upgrade").then(|| hyper::upgrade::on(&mut req));
-    let (head, body) = req.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?;
-    let trailers = body.trailers().cloned();
-    let body = body.to_bytes();
-    let seen = Seen {
-        version: head.version,
-        method: head.method.clone(),
-        uri: head.uri.clone(),
-        headers: head.headers.clone(),
-        body: body.clone(),
-        trailers,
-        peer,
-    };
-    state.seen.lock().push(seen);
+    let seen = read(req, peer).await?;
+    state.seen.lock().push(seen.clone());
     let mut rsp = Response::builder().header("x-app", "bb");
-    if let Some(kind) = head.headers.get(header::CONTENT_TYPE) {
+    if let Some(kind) = seen.headers.get(header::CONTENT_TYPE) {
         rsp = rsp.header(header::CONTENT_TYPE, kind);
     }
-    let rsp = match head.uri.path() {
+    let rsp = match seen.uri.path() {
         "/204" => rsp.status(StatusCode::NO_CONTENT).body(whole(Bytes::new())),
         "/chunked" => rsp.body(pieces()),
         "/broken" => return Err(std::io::Error::other("as asked")),
@@ -207,12 +195,28 @@ async fn answer(
             std::mem::forget(held);
             rsp.body(whole("released".into()))
         }
-        "/large-head" => rsp.header("x-large", large(&head.uri)).body(whole("".into())),
-        "/large-trailers" => rsp.body(trailed("text".into(), "x-large", large(&head.uri))),
-        _ if head.version == Version::HTTP_2 => rsp.body(with_trailers(body)),
-        _ => rsp.body(whole(body)),
+        "/large-head" => rsp.header("x-large", large(&seen.uri)).body(whole("".into())),
+        "/large-trailers" => rsp.body(trailed("text".into(), "x-large", large(&seen.uri))),
+        _ if seen.version == Version::HTTP_2 => rsp.body(with_trailers(seen.body)),
+        _ => rsp.body(whole(seen.body)),
     };
     Ok(rsp.unwrap())
+}
+
+/// A request, read whole.
+async fn read(req: Request<Incoming>, peer: SocketAddr) -> Result<Seen, std::io::Error> {
+    let (head, body) = req.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?;
+    let trailers = body.trailers().cloned();
+    Ok(Seen {
+        version: head.version,
+        method: head.method,
+        uri: head.uri,
+        headers: head.headers,
+        body: body.to_bytes(),
+        trailers,
+        peer,
+    })
 }
 
 async fn echo_upgraded(upgrade: hyper::upgrade::OnUpgrade) {

@@ -10,13 +10,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::Kind;
 use crate::every_kind;
-use crate::fickle::{Fickle, Reply, is_busy};
+use crate::fickle::{BUSY, Fickle, Reply, is_busy};
 use crate::pair::BB;
 use crate::policies::{add, balance};
 use crate::sandbox::until;
 
 const MS: Duration = Duration::from_millis(1);
-const BUSY: Reply = Reply::Fails(503, "14");
 const LIMITED: Reply = Reply::Fails(429, "8");
 /// Before an endpoint is tried again.
 const PAUSE: Duration = Duration::from_millis(600);

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use causeway::model::filter::{Failure, FailureKind, Filter, Ratio};
 use causeway::model::outbound::{HttpRoute, HttpRoutes, HttpRule, OutboundProtocol};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -41,6 +42,9 @@ pub enum Reply {
     /// The stream is refused, as if it had not been looked at.
     Refuses,
 }
+
+/// Unavailable, as HTTP and gRPC say it.
+pub const BUSY: Reply = Reply::Fails(503, "14");
 
 /// What was sent, and when it had been read.
 #[derive(Clone, Debug)]
@@ -126,6 +130,15 @@ pub fn spoken(kind: Kind, routes: HttpRoutes) -> OutboundProtocol {
         Kind::Http2 => OutboundProtocol::Http2(routes),
         Kind::Grpc => OutboundProtocol::Grpc(routes),
     }
+}
+
+/// A failure as the kind of route can say it.
+pub fn failure(kind: Kind, ratio: Ratio) -> Filter {
+    let kind = match kind {
+        Kind::Grpc => FailureKind::Grpc(11),
+        Kind::Http1 | Kind::Http2 => FailureKind::Http(StatusCode::IM_A_TEAPOT),
+    };
+    Filter::Failure(Failure { kind, message: "as told".into(), ratio })
 }
 
 async fn answer(

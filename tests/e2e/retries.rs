@@ -5,23 +5,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use causeway::backoff::Backoff;
 use causeway::model::Endpoint;
-use causeway::model::filter::{Failure, FailureKind, Filter, Ratio};
+use causeway::model::filter::Ratio;
 use causeway::model::outbound::{Distribution, HttpRule, Retry};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Answer, Client, Kind, full, with_trailers};
 use crate::every_kind;
-use crate::fickle::{Fickle, Reply, is_busy};
+use crate::fickle::{BUSY, Fickle, Reply, failure, is_busy};
 use crate::metrics::{count, page};
 use crate::pair::BB;
 use crate::policies::{add, balance, forward};
 use crate::sandbox::until;
 
 const MS: Duration = Duration::from_millis(1);
-
-/// Unavailable, as HTTP and gRPC say it.
-const BUSY: Reply = Reply::Fails(503, "14");
 
 fn retry(kind: Kind, limit: u16) -> Retry {
     let (statuses, codes) = if kind == Kind::Grpc { (vec![], vec![14]) } else { (vec![500..=504], vec![]) };
@@ -43,6 +40,12 @@ fn rule(retry: Option<Retry>) -> HttpRule {
 async fn post(client: &mut Client, body: impl Into<Bytes>) -> Answer {
     let req = client.request("/").method("POST").body(full(body)).unwrap();
     client.send(req).await
+}
+
+/// The sum of one of the families of routes.
+fn of_routes(kind: Kind, page: &str, what: &str, label: &str) -> u64 {
+    let spoken = if kind == Kind::Grpc { "grpc" } else { "http" };
+    count(page, &format!("outbound_{spoken}_route_{what}_total"), &[label])
 }
 
 every_kind! {
@@ -148,18 +151,12 @@ every_kind! {
     }
 
     async fn an_attempt_counts_once_at_its_backend_whatever_comes_after_it(kind: Kind) {
-        let spoken = if kind == Kind::Grpc { "grpc" } else { "http" };
-        let sum = |page: &str, what: &str, label| count(page, &format!("outbound_{spoken}_route_{what}_total"), &[label]);
+        let sum = |page: &str, what: &str, label| of_routes(kind, page, what, label);
         // A filter answers every other attempt.
         const REQUESTS: u64 = 30;
         let fickle = Fickle::new(&[BUSY]).await;
         let mut failing = rule(Some(retry(kind, 5)));
-        let failure = match kind {
-            Kind::Grpc => FailureKind::Grpc(11),
-            _ => FailureKind::Http(http::StatusCode::IM_A_TEAPOT),
-        };
-        let ratio = Ratio::new(1, 2).unwrap();
-        failing.filters = vec![Filter::Failure(Failure { kind: failure, message: "as told".into(), ratio })];
+        failing.filters = vec![failure(kind, Ratio::new(1, 2).unwrap())];
         fickle.rule(kind, failing);
         let mut client = fickle.pair.client(kind).await;
         for _ in 0..REQUESTS {
@@ -173,7 +170,10 @@ every_kind! {
                 && sum(&page, "backend_response_statuses", if kind == Kind::Grpc { "UNAVAILABLE" } else { "503" }) == sent
                 && sum(&page, "backend_response_statuses", "") == sent
         }).await;
-        // Time is up while it waits for the next attempt.
+    }
+
+    async fn where_time_is_up_between_attempts_the_last_one_counts_as_it_was_answered(kind: Kind) {
+        let sum = |page: &str, what: &str, label| of_routes(kind, page, what, label);
         let fickle = Fickle::new(&[BUSY]).await;
         let backoff = Some(Backoff::new(5_000 * MS, 5_000 * MS, 0.0).unwrap());
         let mut hasty = rule(Some(Retry { backoff, ..retry(kind, 5) }));

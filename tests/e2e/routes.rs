@@ -1,25 +1,25 @@
 //! What outbound routes do to requests and answers, and which of them is taken (contract 3.3, 3.4, 3.11).
 
 use causeway::model::ResourceRef;
-use causeway::model::filter::{Failure, FailureKind, Filter, HeaderChange, PathChange, Ratio, Redirect};
+use causeway::model::filter::{Filter, HeaderChange, PathChange, Ratio, Redirect};
 use causeway::model::matching::{HostMatch, PathMatch};
 use causeway::model::outbound::{
     Distribution, HttpRoute, HttpRoutes, HttpRule, OpaqueRefusal, OpaqueRoute, OutboundProtocol, RouteBackend,
 };
 use causeway::model::{Endpoint, OutboundPolicy};
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::application::App;
 use crate::client::{Kind, empty};
 use crate::every_kind;
-use crate::fickle::{Fickle, Reply, spoken};
+use crate::fickle::{Fickle, Reply, failure, spoken};
 use crate::hello::client_hello;
 use crate::metrics::{count, page};
 use crate::pair::{BB, Pair};
 use crate::policies::{add, balance, by_path, forward, opaque_route, outbound};
 use crate::raw::read_to_end;
-use crate::sandbox::{service_addr, until, within};
+use crate::sandbox::{until, within};
 
 fn to_bb() -> HttpRule {
     HttpRule::new(vec![], Distribution::FirstAvailable(vec![balance(BB)]))
@@ -45,15 +45,6 @@ async fn ruled(kind: Kind, change: impl FnOnce(&mut HttpRule)) -> Pair {
     change(&mut rule);
     policy(&pair, kind, vec![route("bb", vec![rule])]);
     pair
-}
-
-/// A failure as the kind of route can say it.
-fn failure(kind: Kind, ratio: Ratio) -> Filter {
-    let kind = match kind {
-        Kind::Grpc => FailureKind::Grpc(11),
-        Kind::Http1 | Kind::Http2 => FailureKind::Http(StatusCode::IM_A_TEAPOT),
-    };
-    Filter::Failure(Failure { kind, message: "as told".into(), ratio })
 }
 
 fn backends(rule: &mut HttpRule) -> &mut Vec<RouteBackend> {
@@ -244,38 +235,41 @@ every_kind! {
     }
 }
 
-#[tokio::test]
-async fn connections_are_routed_by_the_server_that_tls_asks_for() {
-    let pair = Pair::new().await;
-    let (one, two) = (App::greeting(&pair.bb, b"one").await, App::greeting(&pair.bb, b"two").await);
+/// A policy that leads servers below `example` to the first, two others to the second, and one to nobody.
+fn by_server_name([one, two]: [&App; 2]) -> OutboundPolicy {
     let to = |app: &App, snis: Vec<HostMatch>| OpaqueRoute {
         snis,
         ..opaque_route(forward(Endpoint::plain(app.addr)))
     };
     let exact = |name: &str| HostMatch::Exact(name.into());
-    let mut forbidden = to(&one, vec![exact("forbidden.example")]);
+    let mut forbidden = to(one, vec![exact("forbidden.example")]);
     forbidden.refusal = Some(OpaqueRefusal::Forbidden);
-    let routes = vec![
-        to(&one, vec![HostMatch::Suffix(vec!["example".into()])]),
-        to(&two, vec![exact("two.example"), exact("other.test")]),
+    outbound(OutboundProtocol::Tls(vec![
+        to(one, vec![HostMatch::Suffix(vec!["example".into()])]),
+        to(two, vec![exact("two.example"), exact("other.test")]),
         forbidden,
-    ];
-    let tls: OutboundPolicy = outbound(OutboundProtocol::Tls(routes));
-    pair.world.script().policy(pair.service, &tls);
-    let ask = async |bytes: &[u8]| {
-        let mut io = pair.web.connect(pair.service).await;
-        io.write_all(bytes).await.unwrap();
-        let mut answer = vec![0; 3 + bytes.len()];
-        match within("an answer or the end", io.read_exact(&mut answer)).await {
-            Ok(_) => Some((answer[..3].to_vec(), answer[3..].to_vec())),
-            Err(_) => None,
-        }
-    };
+    ]))
+}
+
+/// Who answers a connection that begins so, and what it was sent. `None` if it is ended.
+async fn who_answers(pair: &Pair, bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut io = pair.web.connect(pair.service).await;
+    io.write_all(bytes).await.unwrap();
+    let mut answer = vec![0; 3 + bytes.len()];
+    let read = within("an answer or the end", io.read_exact(&mut answer)).await;
+    read.ok().map(|_| (answer[..3].to_vec(), answer[3..].to_vec()))
+}
+
+#[tokio::test]
+async fn connections_are_routed_by_the_server_that_tls_asks_for() {
+    let pair = Pair::new().await;
+    let (one, two) = (App::greeting(&pair.bb, b"one").await, App::greeting(&pair.bb, b"two").await);
+    pair.world.script().policy(pair.service, &by_server_name([&one, &two]));
     for (name, app) in
         [("one.example", "one"), ("two.example", "two"), ("OTHER.test", "two"), ("a.b.example", "one")]
     {
         let hello = client_hello(Some(name));
-        assert_eq!(ask(&hello).await, Some((app.into(), hello)), "{name}");
+        assert_eq!(who_answers(&pair, &hello).await, Some((app.into(), hello)), "{name}");
     }
     for bytes in [
         client_hello(Some("example")), // the suffix needs a label more
@@ -284,7 +278,7 @@ async fn connections_are_routed_by_the_server_that_tls_asks_for() {
         client_hello(None),
         b"GET / HTTP/1.1\r\nhost: one.example\r\n\r\n".to_vec(),
     ] {
-        assert_eq!(ask(&bytes).await, None, "{bytes:?}");
+        assert_eq!(who_answers(&pair, &bytes).await, None, "{bytes:?}");
     }
     until("their counts", async || {
         let page = page(&pair.web).await;
@@ -293,14 +287,19 @@ async fn connections_are_routed_by_the_server_that_tls_asks_for() {
             && count(&page, "causeway_faults_total", &["no-server-name"]) == 2
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_route_of_tls_without_names_takes_every_connection() {
+    let pair = Pair::new().await;
+    let one = App::greeting(&pair.bb, b"one").await;
     pair.world.script().endpoints(BB, &add(vec![Endpoint::plain(one.addr)]));
     let routes = vec![opaque_route(balance(BB))];
-    let service = service_addr();
-    pair.world.script().policy(service, &outbound(OutboundProtocol::Tls(routes)));
-    let mut io = pair.web.connect(service).await;
+    pair.world.script().policy(pair.service, &outbound(OutboundProtocol::Tls(routes)));
+    let mut io = pair.web.connect(pair.service).await;
     io.write_all(&client_hello(Some("any.name"))).await.unwrap();
     io.shutdown().await.unwrap();
-    assert_eq!(read_to_end(&mut io).await[..3], *b"one", "a route without names takes all");
+    assert_eq!(read_to_end(&mut io).await[..3], *b"one");
     let page = page(&pair.web).await;
     assert!(page.contains("outbound_tls_balancer_endpoints{endpoint_state=\"ready\","), "{page}");
     assert!(!page.contains("outbound_tcp_balancer_"), "{page}");

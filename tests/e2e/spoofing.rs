@@ -4,6 +4,7 @@
 use causeway::model::ServerPolicy;
 use http_body_util::{BodyExt, Full};
 
+use crate::application::Seen;
 use crate::callers::{Caller, Callers, Spoken, status};
 use crate::client::{Client, Kind, empty};
 use crate::policies::{Speaks, everyone, identified, routed};
@@ -43,6 +44,17 @@ fn policy() -> ServerPolicy {
     )
 }
 
+/// The headers that name the client, with `_` for `-` too.
+fn said_of_the_client(seen: &Seen) -> Vec<(&str, &str)> {
+    let names = seen.headers.iter().filter(|(name, _)| name.as_str().replace('_', "-") == "l5d-client-id");
+    names.map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect()
+}
+
+/// The host that was asked for.
+fn host(seen: &Seen) -> Option<&str> {
+    seen.uri.host().or_else(|| Some(seen.header("host")?.split(':').next().unwrap()))
+}
+
 #[tokio::test]
 async fn what_clients_say_of_themselves_changes_nothing() {
     let mut callers = Callers::new("all-unauthenticated").await;
@@ -60,20 +72,11 @@ async fn what_clients_say_of_themselves_changes_nothing() {
                 assert!(answer.is_answered(), "{case}: {answer:?}");
                 let seen = callers.pair.app.seen_once();
                 assert_eq!((seen.uri.path(), seen.peer.ip()), ("/open", callers.pair.bb.ip), "{case}");
-                let proven = matches!(caller, Caller::Identified(_)).then_some(web.as_str());
-                let said: Vec<_> = seen
-                    .headers
-                    .iter()
-                    .filter(|(name, _)| name.as_str().replace('_', "-") == "l5d-client-id")
-                    .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-                    .collect();
-                assert_eq!(
-                    said,
-                    proven.map(|id| ("l5d-client-id", id)).into_iter().collect::<Vec<_>>(),
-                    "{case}"
-                );
+                let proven =
+                    matches!(caller, Caller::Identified(_)).then_some(("l5d-client-id", web.as_str()));
+                assert_eq!(said_of_the_client(&seen), Vec::from_iter(proven), "{case}");
                 // By the target's own host, whatever else was named.
-                let host = seen.uri.host().or_else(|| Some(seen.header("host")?.split(':').next().unwrap()));
+                let host = host(&seen);
                 // HTTP/2 has no `Host`, and what claims to have been HTTP/1 gets none here: nor another one.
                 let hostless = name == "l5d-orig-proto" && kind != Kind::Http1 && host.is_none();
                 assert!(hostless || host == Some("bb.demo.svc.cluster.local"), "{case}: {host:?}");

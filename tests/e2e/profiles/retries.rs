@@ -11,13 +11,10 @@ use super::{DST, MS, budget, post, profile, profiled, route};
 use crate::application::App;
 use crate::client::Kind;
 use crate::every_kind;
-use crate::fickle::{Reply, is_busy};
+use crate::fickle::{BUSY, Reply, is_busy};
 use crate::metrics::{count, page};
 use crate::policies::add;
 use crate::sandbox::until;
-
-/// Unavailable, as HTTP and gRPC say it.
-const BUSY: Reply = Reply::Fails(503, "14");
 
 /// A route whose failures are sent again.
 fn retryable(path: &str) -> Route {
