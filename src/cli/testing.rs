@@ -16,11 +16,6 @@ pub(super) use crate::control::testing::Guide;
 const LIMIT: Duration = Duration::from_secs(20);
 
 impl Guide {
-    /// Plants a fault.
-    pub(super) fn spoil(&self, file: &str, from: &str, to: &str) {
-        self.edit(file, from, to);
-    }
-
     /// Starts a cluster's control plane as its command does, on free ports.
     pub(super) async fn control(&self, cluster: &str, more: &[&str]) -> Control {
         #[derive(Parser)]

@@ -118,7 +118,7 @@ async fn warnings_count_only_if_asked_to() {
 #[tokio::test]
 async fn every_problem_has_its_place_and_the_form_expected() {
     let guide = Guide::new();
-    guide.spoil("east/02-bb.yaml", "    port: 8080", "    port: '8080'");
+    guide.edit("east/02-bb.yaml", "    port: 8080", "    port: '8080'");
     let told = ["02-bb.yaml:37:11", "`port` is the text \"8080\"", "a number from 1 to 65535"];
     guide.one("manifests", Error, &told).await;
     fs::remove_dir_all(guide.path("east")).unwrap();

@@ -47,7 +47,7 @@ async fn a_running_control_plane_is_asked() {
         "spec:\n  gatewayAddress: 127.0.0.1\n  gatewayPort: '{gone}'\n  gatewayIdentity: gw.example\n  \
          probeSpec: {{path: /ready, port: '{gone}', period: 3s}}\n  clusterCredentials"
     );
-    guide.spoil("west/02-link.yaml", "spec:\n  clusterCredentials", &spec);
+    guide.edit("west/02-link.yaml", "spec:\n  clusterCredentials", &spec);
     let west = guide.control("west", &[]).await;
     let api = west.addr("api");
     let row = async {

@@ -6,17 +6,17 @@ use crate::control::files::{ALLOCATIONS, Folder};
 #[tokio::test]
 async fn a_link_without_a_cluster() {
     let guide = Guide::new();
-    guide.spoil("west/02-link.yaml", "file://../east", "file://../nowhere");
+    guide.edit("west/02-link.yaml", "file://../east", "file://../nowhere");
     let found = guide.found(&[]).await;
     assert!(found.iter().all(|finding| finding.check == "link-reachable"), "{found:#?}");
     assert!(
         found[0].found.contains("leads nowhere") && found[0].at.contains("02-link.yaml:11:5"),
         "{found:#?}"
     );
-    guide.spoil("west/02-link.yaml", "file://../nowhere", "https://10.0.0.1:6443");
+    guide.edit("west/02-link.yaml", "file://../nowhere", "https://10.0.0.1:6443");
     assert!(guide.found(&[]).await[0].found.contains("is no folder"));
-    guide.spoil("west/02-link.yaml", "https://10.0.0.1:6443", "file://../east");
-    guide.spoil("west/02-link.yaml", "clusterCredentialsSecret: cluster", "clusterCredentialsSecret: lost");
+    guide.edit("west/02-link.yaml", "https://10.0.0.1:6443", "file://../east");
+    guide.edit("west/02-link.yaml", "clusterCredentialsSecret: cluster", "clusterCredentialsSecret: lost");
     guide.one("link-reachable", Error, &["lost-credentials-target does not exist", "causeway link"]).await;
 }
 
@@ -37,11 +37,11 @@ async fn a_link_and_credentials_that_disagree() {
     ];
     for (from, to, told) in spoilt {
         fs::write(guide.path(file), &whole).unwrap();
-        guide.spoil(file, from, to);
+        guide.edit(file, from, to);
         guide.one("link-agrees", Error, &[told, "02-link.yaml:27:1"]).await;
     }
     fs::write(guide.path(file), &whole).unwrap();
-    guide.spoil(file, "cluster-name: target", "cluster-name: east");
+    guide.edit(file, "cluster-name: target", "cluster-name: east");
     let found = guide.found(&[]).await;
     assert!(found.iter().all(|finding| finding.check == "link-agrees"), "{found:#?}");
     assert!(
@@ -57,10 +57,10 @@ async fn a_link_to_a_folder_that_is_no_cluster_and_to_its_own() {
     let north = guide.path("north");
     fs::create_dir(&north).unwrap();
     fs::write(north.join("readme.txt"), "not here").unwrap();
-    guide.spoil("west/02-link.yaml", "file://../east", "file://../north");
+    guide.edit("west/02-link.yaml", "file://../east", "file://../north");
     let words = ["leads to no cluster", "holds no manifests", "02-link.yaml:", "causeway link"];
     guide.one("link-reachable", Error, &words).await;
-    guide.spoil("west/02-link.yaml", "file://../north", "file://../west");
+    guide.edit("west/02-link.yaml", "file://../north", "file://../west");
     guide.one("link-reachable", Error, &["leads to the cluster's own folder"]).await;
 }
 
@@ -74,10 +74,10 @@ async fn a_linked_cluster_whose_control_plane_never_ran() {
     let words = ["pods of east have no addresses", "never ran", "start it: causeway control", "02-link.yaml"];
     guide.one("link-reachable", Warning, &words).await;
     // What is mirrored through a gateway alone is asked for by the gateway.
-    guide.spoil("east/02-bb.yaml", "exported: remote-discovery", "exported: 'true'");
-    guide.spoil("west/03-slow-cooker.yaml", "http://bb-target:8080", "http://bb");
+    guide.edit("east/02-bb.yaml", "exported: remote-discovery", "exported: 'true'");
+    guide.edit("west/03-slow-cooker.yaml", "http://bb-target:8080", "http://bb");
     assert_eq!(guide.found(&[]).await, []);
-    guide.spoil("east/02-bb.yaml", "exported: 'true'", "exported: remote-discovery");
+    guide.edit("east/02-bb.yaml", "exported: 'true'", "exported: remote-discovery");
     fs::write(guide.path("east").join(ALLOCATIONS), "{").unwrap();
     guide.one("manifests", Error, &["addresses cannot be read", ALLOCATIONS]).await;
     let west = guide.path("west");
@@ -105,8 +105,8 @@ impl Guide {
     /// Everything through a gateway, as `causeway link` would have it; nothing is exported otherwise.
     fn by_gateway_alone(&self) {
         let selector = "  selector:\n    matchLabels:\n      mirror.linkerd.io/exported: 'true'\n";
-        self.spoil("west/02-link.yaml", "  targetClusterDomain", &format!("{selector}  targetClusterDomain"));
-        self.spoil("east/02-bb.yaml", "exported: remote-discovery", "exported: 'true'");
+        self.edit("west/02-link.yaml", "  targetClusterDomain", &format!("{selector}  targetClusterDomain"));
+        self.edit("east/02-bb.yaml", "exported: remote-discovery", "exported: 'true'");
     }
 }
 
@@ -147,14 +147,14 @@ async fn what_only_flat_mirrors_need_is_not_asked_of_gateways() {
 #[tokio::test]
 async fn an_exported_service_whose_namespace_is_missing() {
     let guide = Guide::new();
-    guide.spoil("west/01-namespace.yaml", "name: mc-demo", "name: other");
-    guide.spoil("west/03-slow-cooker.yaml", "namespace: mc-demo", "namespace: other");
-    guide.spoil("west/04-slow-cooker-evil.yaml", "namespace: mc-demo", "namespace: other");
+    guide.edit("west/01-namespace.yaml", "name: mc-demo", "name: other");
+    guide.edit("west/03-slow-cooker.yaml", "namespace: mc-demo", "namespace: other");
+    guide.edit("west/04-slow-cooker-evil.yaml", "namespace: mc-demo", "namespace: other");
     guide.one("export-namespace", Error, &["mc-demo/bb", "--enable-namespace-creation"]).await;
     assert_eq!(guide.found(&["--enable-namespace-creation"]).await, []);
     // What is mirrored in no mode needs none.
     let ports = "  ports:\n  - name: http\n    port: 8080\n    targetPort: 8080\n";
-    guide.spoil("east/02-bb.yaml", ports, "  type: ExternalName\n  externalName: bb.example\n");
+    guide.edit("east/02-bb.yaml", ports, "  type: ExternalName\n  externalName: bb.example\n");
     assert_eq!(guide.found(&[]).await, []);
 }
 
@@ -163,7 +163,7 @@ async fn an_exported_service_whose_namespace_is_missing() {
 async fn a_headless_service_is_judged_as_it_is_mirrored() {
     let guide = Guide::new();
     let headless = ["--enable-headless-services"];
-    guide.spoil("east/02-bb.yaml", "  ports:\n  - name: http", "  clusterIP: None\n  ports:\n  - name: http");
+    guide.edit("east/02-bb.yaml", "  ports:\n  - name: http", "  clusterIP: None\n  ports:\n  - name: http");
     let by_hand = "apiVersion: v1\nkind: Service\nmetadata: {name: bb-target, namespace: mc-demo, labels: {\
                    mirror.linkerd.io/mirrored-service: 'true', mirror.linkerd.io/cluster-name: target}}\n\
                    spec: {ports: [{port: 8080}]}\n";
@@ -171,12 +171,12 @@ async fn a_headless_service_is_judged_as_it_is_mirrored() {
     guide.one("mirrors", Warning, &["in the place of the mirror from target"]).await;
     guide.one_with(&headless, "mirrors", Warning, &["Link target makes no such mirror"]).await;
     fs::remove_file(guide.path("west/more.yaml")).unwrap();
-    guide.spoil("west/02-link.yaml", "LinkerdNamespace: linkerd", "LinkerdNamespace: mesh");
+    guide.edit("west/02-link.yaml", "LinkerdNamespace: linkerd", "LinkerdNamespace: mesh");
     guide.one("control-namespaces", Error, &["that of east in mesh"]).await;
     assert_eq!(guide.found(&headless).await, [], "nothing is reached pod to pod");
-    guide.spoil("west/02-link.yaml", "LinkerdNamespace: mesh", "LinkerdNamespace: linkerd");
+    guide.edit("west/02-link.yaml", "LinkerdNamespace: mesh", "LinkerdNamespace: linkerd");
     for file in ["01-namespace", "03-slow-cooker", "04-slow-cooker-evil"] {
-        guide.spoil(&format!("west/{file}.yaml"), ": mc-demo", ": other");
+        guide.edit(&format!("west/{file}.yaml"), ": mc-demo", ": other");
     }
     guide.one("export-namespace", Error, &["mc-demo/bb"]).await;
     assert_eq!(guide.found(&headless).await, [], "it would not be mirrored there either");
@@ -198,11 +198,11 @@ async fn what_a_target_says_of_itself_must_be_what_the_link_says() {
 #[tokio::test]
 async fn differing_control_plane_namespaces() {
     let guide = Guide::new();
-    guide.spoil("west/02-link.yaml", "LinkerdNamespace: linkerd", "LinkerdNamespace: mesh");
+    guide.edit("west/02-link.yaml", "LinkerdNamespace: linkerd", "LinkerdNamespace: mesh");
     guide
         .one("control-namespaces", Error, &["west is in namespace linkerd", "in mesh", "02-link.yaml:56:1"])
         .await;
-    guide.spoil("west/02-link.yaml", "LinkerdNamespace: mesh", "LinkerdNamespace: linkerd");
+    guide.edit("west/02-link.yaml", "LinkerdNamespace: mesh", "LinkerdNamespace: linkerd");
     serve_once(&guide, "east", Settings { control_namespace: "mesh".into(), ..Settings::default() });
     guide.one("control-namespaces", Error, &["that of east in mesh"]).await;
 }
@@ -276,24 +276,24 @@ async fn pods_with_addresses_of_another_clusters_pods() {
 async fn a_client_that_is_not_meshed() {
     let guide = Guide::new();
     let annotated = "    metadata:\n      annotations: {linkerd.io/inject: disabled}\n      labels:";
-    guide.spoil("west/03-slow-cooker.yaml", "    metadata:\n      labels:", annotated);
+    guide.edit("west/03-slow-cooker.yaml", "    metadata:\n      labels:", annotated);
     let words =
         ["deployment mc-demo/slow-cooker is not meshed", "mc-demo/bb-target", "03-slow-cooker.yaml:8:1"];
     guide.one("client-meshed", Error, &words).await;
     // Of a federated Service, by its whole name, from elsewhere.
-    guide.spoil(
+    guide.edit(
         "east/02-bb.yaml",
         "mirror.linkerd.io/exported: remote-discovery",
         "mirror.linkerd.io/federated: member",
     );
-    guide.spoil(
+    guide.edit(
         "west/03-slow-cooker.yaml",
         "http://bb-target:8080",
         "http://bb-federated.mc-demo.svc.cluster.local:8080",
     );
     guide.one("client-meshed", Error, &["calls mc-demo/bb-federated"]).await;
     // A name that only begins alike is another one.
-    guide.spoil("west/03-slow-cooker.yaml", "http://bb-federated.mc-demo", "http://bb-federated-old.mc-demo");
+    guide.edit("west/03-slow-cooker.yaml", "http://bb-federated.mc-demo", "http://bb-federated-old.mc-demo");
     assert_eq!(guide.found(&[]).await, []);
 }
 
@@ -352,7 +352,7 @@ async fn credentials_with_annotations_that_are_no_names() {
         ("cluster-domain", "east_1.local", "is \"east_1.local\", which is no DNS name"),
     ] {
         let whole = fs::read_to_string(guide.path(file)).unwrap();
-        guide.spoil(file, &format!("io/{key}: cluster.local"), &format!("io/{key}: {value}"));
+        guide.edit(file, &format!("io/{key}: cluster.local"), &format!("io/{key}: {value}"));
         let key = format!("`multicluster.linkerd.io/{key}`");
         let found = guide.found(&[]).await;
         let [finding, ..] = found.as_slice() else { panic!("{told}") };

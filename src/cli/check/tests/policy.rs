@@ -5,20 +5,20 @@ use super::*;
 #[tokio::test]
 async fn a_server_that_selects_nothing() {
     let guide = Guide::new();
-    guide.spoil("east/03-policy.yaml", "      app: bb\n", "      app: cc\n");
+    guide.edit("east/03-policy.yaml", "      app: bb\n", "      app: cc\n");
     guide.one("server-selects", Error, &["Server mc-demo/bb selects no pod", "03-policy.yaml:2:1"]).await;
-    guide.spoil("east/03-policy.yaml", "      app: cc\n  port: 8080", "      app: bb\n  port: admin");
+    guide.edit("east/03-policy.yaml", "      app: cc\n  port: 8080", "      app: bb\n  port: admin");
     guide.one("server-selects", Error, &["none has a TCP port named admin"]).await;
     // What has no replicas now is selected all the same.
-    guide.spoil("east/03-policy.yaml", "port: admin", "port: 8080");
-    guide.spoil("east/02-bb.yaml", "replicas: 1", "replicas: 0");
+    guide.edit("east/03-policy.yaml", "port: admin", "port: 8080");
+    guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: 0");
     assert_eq!(guide.found(&[]).await, []);
 }
 
 #[tokio::test]
 async fn a_field_that_there_is_not() {
     let guide = Guide::new();
-    guide.spoil("east/03-policy.yaml", "  port: 8080\n", "  port: 8080\n  proxyprotocol: HTTP/2\n");
+    guide.edit("east/03-policy.yaml", "  port: 8080\n", "  port: 8080\n  proxyprotocol: HTTP/2\n");
     guide.one("unknown-fields", Error, &["no field \"proxyprotocol\"", "expected `proxyProtocol`"]).await;
 }
 
@@ -26,7 +26,7 @@ async fn a_field_that_there_is_not() {
 #[tokio::test]
 async fn servers_select_by_the_labels_that_pods_will_have() {
     let guide = Guide::new();
-    guide.spoil("east/02-bb.yaml", "replicas: 1", "replicas: 0");
+    guide.edit("east/02-bb.yaml", "replicas: 1", "replicas: 0");
     let select = |labels: &str| {
         let server = format!(
             "apiVersion: policy.linkerd.io/v1beta3
@@ -154,7 +154,7 @@ spec: {{identityRefs: [{{kind: ServiceAccount, name: {account}}}]}}
         );
         fs::write(guide.path("east/more.yaml"), text).unwrap();
     };
-    guide.spoil("east/03-policy.yaml", "  name: bb\nspec:", "  name: bb\n  labels: {app: bb}\nspec:");
+    guide.edit("east/03-policy.yaml", "  name: bb\nspec:", "  name: bb\n  labels: {app: bb}\nspec:");
     write("app: bb", "default");
     assert_eq!(guide.found(&[]).await, []);
     // It is west's.
@@ -192,12 +192,12 @@ spec: {{clusterIP: 10.43.7.7, ports: [{{port: 80}}]}}
 #[tokio::test]
 async fn an_authorization_that_names_what_is_missing() {
     let guide = Guide::new();
-    guide.spoil("east/03-policy.yaml", "      name: bb-good", "      name: bb-lost");
+    guide.edit("east/03-policy.yaml", "      name: bb-good", "      name: bb-lost");
     let words =
         ["MeshTLSAuthentication mc-demo/bb-lost does not exist", "03-policy.yaml:24:7", "one of bb-good"];
     guide.one("authorization-refs", Error, &words).await;
-    guide.spoil("east/03-policy.yaml", "      name: bb-lost", "      name: bb-good");
-    guide.spoil("east/03-policy.yaml", "    kind: Server\n    name: bb", "    kind: Server\n    name: cc");
+    guide.edit("east/03-policy.yaml", "      name: bb-lost", "      name: bb-good");
+    guide.edit("east/03-policy.yaml", "    kind: Server\n    name: bb", "    kind: Server\n    name: cc");
     guide.one("authorization-refs", Error, &["Server mc-demo/cc does not exist"]).await;
 }
 

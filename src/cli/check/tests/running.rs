@@ -134,7 +134,7 @@ impl Guide {
             "spec:\n  gatewayAddress: {addresses}\n  gatewayPort: '{port}'\n  gatewayIdentity: gw.example\n  \
              probeSpec: {{path: /ready, port: '{port}', period: 3s}}\n  clusterCredentials"
         );
-        self.spoil("west/02-link.yaml", "spec:\n  clusterCredentials", &gateway);
+        self.edit("west/02-link.yaml", "spec:\n  clusterCredentials", &gateway);
     }
 }
 
@@ -175,7 +175,7 @@ async fn a_gateway_that_answers() {
     let (_, port) = gateway.split_once(':').unwrap();
     guide.give_gateway("127.0.0.1", port);
     assert_eq!(guide.found(&["--probe-gateways"]).await, []);
-    guide.spoil("west/02-link.yaml", "gatewayAddress: 127.0.0.1", "gatewayAddress: '127.0.0.1,127.0.0.2'");
+    guide.edit("west/02-link.yaml", "gatewayAddress: 127.0.0.1", "gatewayAddress: '127.0.0.1,127.0.0.2'");
     guide.one_with(&["--probe-gateways"], "gateway", Warning, &["not every address", "127.0.0.2"]).await;
 }
 
@@ -202,7 +202,7 @@ async fn a_gateway_that_answers_in_plain_http_alone() {
     // Nobody has asked it yet.
     let control = guide.pretended(SystemTime::now, &page(0).replace("} 3", "} 0")).await;
     assert_eq!(guide.found(&["--control", &control]).await, []);
-    guide.spoil("west/02-link.yaml", "  gatewayIdentity: gw.example\n", "");
+    guide.edit("west/02-link.yaml", "  gatewayIdentity: gw.example\n", "");
     let words = ["names no gatewayIdentity", "proxies send its gateway nothing"];
     guide.one_with(&["--probe-gateways"], "gateway", Error, &words).await;
 }
