@@ -52,12 +52,6 @@ pub struct CheckArgs {
     pub strict: bool,
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
-    /// Namespace of the control plane.
-    #[arg(long, default_value = "linkerd", value_name = "NAMESPACE")]
-    pub control_namespace: String,
-    /// Namespace of Links and their credentials.
-    #[arg(long, default_value = "linkerd-multicluster", value_name = "NAMESPACE")]
-    pub mirror_namespace: String,
     #[command(flatten)]
     pub mirroring: Mirroring,
 }
@@ -150,12 +144,7 @@ async fn find(args: &CheckArgs) -> Found {
 
 impl CheckArgs {
     fn settings(&self) -> Settings {
-        let settings = Settings {
-            control_namespace: self.control_namespace.clone(),
-            mirror_namespace: self.mirror_namespace.clone(),
-            control_addr: IpAddr::from([127, 0, 0, 1]),
-            ..Settings::default()
-        };
+        let settings = Settings { control_addr: IpAddr::from([127, 0, 0, 1]), ..Settings::default() };
         self.mirroring.settings(settings)
     }
 

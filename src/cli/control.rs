@@ -78,11 +78,6 @@ pub struct ControlArgs {
     /// Last part of every identity [default: the cluster domain].
     #[arg(long, value_name = "DOMAIN")]
     pub trust_domain: Option<String>,
-    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd")]
-    pub control_namespace: String,
-    /// Namespace of Links and mirrors' credentials.
-    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd-multicluster")]
-    pub mirror_namespace: String,
     /// Where derived pods get their addresses.
     #[arg(long, value_name = "NETWORK", default_value = "10.42.0.0/16")]
     pub pod_network: IpNet,
@@ -285,8 +280,6 @@ impl ControlArgs {
         let settings = Settings {
             trust_domain: self.trust_domain.as_ref().unwrap_or(&self.cluster_domain).clone(),
             cluster_domain: self.cluster_domain.clone(),
-            control_namespace: self.control_namespace.clone(),
-            mirror_namespace: self.mirror_namespace.clone(),
             cluster_networks: self.cluster_networks.clone().unwrap_or(defaults.cluster_networks),
             default_policy: self.default_policy,
             default_opaque_ports: self.default_opaque_ports.clone().unwrap_or(defaults.default_opaque_ports),

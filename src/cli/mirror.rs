@@ -23,12 +23,6 @@ pub struct MirrorArgs {
     /// Folder of the cluster that mirrors.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
-    /// Namespace of the control plane.
-    #[arg(long, default_value = "linkerd", value_name = "NAMESPACE")]
-    pub control_namespace: String,
-    /// Namespace of Links and their credentials.
-    #[arg(long, default_value = "linkerd-multicluster", value_name = "NAMESPACE")]
-    pub mirror_namespace: String,
     /// Where Services get their cluster IPs.
     #[arg(long, value_name = "NETWORK", default_value = "10.43.0.0/16")]
     pub service_network: ipnet::IpNet,
@@ -36,9 +30,15 @@ pub struct MirrorArgs {
     pub mirroring: Mirroring,
 }
 
-/// How mirroring is done, in all Links.
+/// Where Links are, and how mirroring is done in all of them.
 #[derive(Args, Clone, Debug)]
 pub struct Mirroring {
+    /// Namespace of the control plane.
+    #[arg(long, default_value = "linkerd", value_name = "NAMESPACE")]
+    pub control_namespace: String,
+    /// Namespace of Links and their credentials.
+    #[arg(long, default_value = "linkerd-multicluster", value_name = "NAMESPACE")]
+    pub mirror_namespace: String,
     /// Mirror headless Services without a cluster IP, with a mirror for each of their hosts.
     #[arg(long)]
     pub enable_headless_services: bool,
@@ -115,20 +115,17 @@ fn unreadable(folder: &Path, error: &io::Error) -> String {
 
 impl MirrorArgs {
     fn settings(&self) -> Settings {
-        let settings = Settings {
-            control_namespace: self.control_namespace.clone(),
-            mirror_namespace: self.mirror_namespace.clone(),
-            service_network: self.service_network,
-            ..Settings::default()
-        };
+        let settings = Settings { service_network: self.service_network, ..Settings::default() };
         self.mirroring.settings(settings)
     }
 }
 
 impl Mirroring {
-    /// `settings`, with how mirroring is done.
+    /// `settings`, with where Links are and how mirroring is done.
     pub(super) fn settings(&self, settings: Settings) -> Settings {
         Settings {
+            control_namespace: self.control_namespace.clone(),
+            mirror_namespace: self.mirror_namespace.clone(),
             enable_headless_services: self.enable_headless_services,
             enable_namespace_creation: self.enable_namespace_creation,
             federated_selector: self.copying.federated_service_selector.clone(),

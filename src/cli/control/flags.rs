@@ -25,8 +25,8 @@ fn in_names(args: &ControlArgs) -> impl Iterator<Item = String> {
     let names = [
         ("cluster-domain", DOMAIN, Some(&args.cluster_domain)),
         ("trust-domain", DOMAIN, args.trust_domain.as_ref()),
-        ("control-namespace", NAMESPACE, Some(&args.control_namespace)),
-        ("mirror-namespace", NAMESPACE, Some(&args.mirror_namespace)),
+        ("control-namespace", NAMESPACE, Some(&args.mirroring.control_namespace)),
+        ("mirror-namespace", NAMESPACE, Some(&args.mirroring.mirror_namespace)),
         ("global-egress-network-namespace", NAMESPACE, Some(&args.global_egress_network_namespace)),
         ("node-name", NODE, Some(&args.node_name)),
     ];
