@@ -102,6 +102,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 
 /// Whether nothing was found that counts.
 async fn check(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
+    args.mirroring.check()?;
     let Found { clusters, known, findings, extent } = find(args).await;
     match args.output {
         Format::Table => {

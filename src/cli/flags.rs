@@ -19,6 +19,12 @@ pub(super) const SERVICE: Form = Form { such_as: "linkerd-gateway", ..LABEL };
 pub(super) const NODE: Form = Form { such_as: "node-1", ..SUBDOMAIN };
 pub(super) const ACCOUNT: Form = Form { such_as: "default", ..SUBDOMAIN };
 pub(super) const DOMAIN: Form = Form { such_as: "cluster.local", ..SUBDOMAIN };
+/// What mirrors do not bring along.
+pub(super) const KEYS: Form = Form {
+    holds: is_exclusion,
+    expected: "keys, or a DNS prefix with `/*` behind it, with commas between them",
+    such_as: "team,example.com/*",
+};
 
 impl Form {
     /// What is wrong with the value of a flag: which one, its value and what is expected.
@@ -26,4 +32,8 @@ impl Form {
         let Self { holds, expected, such_as } = self;
         (!holds(value)).then(|| format!("--{flag} {value:?}: expected {expected}, such as {such_as}"))
     }
+}
+
+fn is_exclusion(text: &str) -> bool {
+    text.strip_suffix("/*").map_or_else(|| names::is_qualified_key(text), names::is_subdomain)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::flags::{KEYS, NAMESPACE};
 use crate::control::index::Settings;
 use crate::control::manifest::{Exclusions, Selector, selector};
 use crate::control::mirror::{Gateways, print};
@@ -84,6 +85,7 @@ pub fn run(args: &MirrorArgs) -> ExitCode {
 /// Whether there were no problems. Those of the folder itself leave nothing to print; those of a linked
 /// one leave its mirrors out, and are told.
 fn print(args: &MirrorArgs, out: &mut impl Write, err: &mut impl Write) -> io::Result<bool> {
+    args.mirroring.check()?;
     let (report, snapshot) = files::look_knowing(&args.folder, &args.settings(), resolved)
         .map_err(|error| io::Error::new(error.kind(), unreadable(&args.folder, &error)))?;
     for problem in report.all_problems() {
@@ -120,7 +122,35 @@ impl MirrorArgs {
     }
 }
 
+impl Copying {
+    /// Every key that is none, as [`Form::fault`] says it.
+    ///
+    /// [`Form::fault`]: super::flags::Form::fault
+    pub(super) fn faults(&self) -> impl Iterator<Item = String> {
+        let flags = [
+            ("excluded-labels", &self.excluded_labels),
+            ("excluded-annotations", &self.excluded_annotations),
+        ];
+        flags.into_iter().flat_map(|(flag, keys)| keys.iter().filter_map(move |key| KEYS.fault(flag, key)))
+    }
+}
+
 impl Mirroring {
+    /// Every flag whose value cannot be meant.
+    pub(super) fn faults(&self) -> impl Iterator<Item = String> {
+        let namespaces =
+            [("control-namespace", &self.control_namespace), ("mirror-namespace", &self.mirror_namespace)];
+        let namespaces = namespaces.into_iter().filter_map(|(flag, value)| NAMESPACE.fault(flag, value));
+        namespaces.chain(self.copying.faults())
+    }
+
+    /// # Errors
+    /// All faults, a line each.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let faults: Vec<String> = self.faults().collect();
+        if faults.is_empty() { Ok(()) } else { Err(io::Error::other(faults.join("\n"))) }
+    }
+
     /// `settings`, with where Links are and how mirroring is done.
     pub(super) fn settings(&self, settings: Settings) -> Settings {
         Settings {
@@ -204,6 +234,19 @@ mod tests {
         }
         let (_, out, err) = printed(&folder.path().join("west"), &[]);
         assert!(out.contains("- ip: \"127.0.0.1\"") && !err.contains("not resolved"), "{out}\n{err}");
+    }
+
+    #[test]
+    fn namespaces_and_keys_that_are_none_are_told_at_once() {
+        let args = ["mirror", "west", "--mirror-namespace", "A_B", "--excluded-labels", "team,/*"];
+        let refused = print(&Cli::parse_from(args).args, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let told = refused.to_string();
+        let lines: Vec<_> = told.lines().collect();
+        assert!(lines[0].starts_with("--mirror-namespace \"A_B\": expected lower-case letters"), "{told}");
+        assert!(
+            lines[1].starts_with("--excluded-labels \"/*\": expected keys") && lines.len() == 2,
+            "{told}"
+        );
     }
 
     #[test]

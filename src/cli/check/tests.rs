@@ -91,6 +91,19 @@ async fn what_holds_and_what_was_not_looked_at_is_told_too() {
 }
 
 #[tokio::test]
+async fn flags_that_cannot_be_meant_are_refused_with_value_and_form() {
+    let guide = Guide::new();
+    let args = guide.args(&["--control-namespace", "A_B", "--excluded-annotations", "a b"]);
+    let told = check(&args, &mut Vec::new()).await.unwrap_err().to_string();
+    let lines: Vec<_> = told.lines().collect();
+    assert!(lines[0].starts_with("--control-namespace \"A_B\": expected lower-case letters"), "{told}");
+    assert!(
+        lines[1].starts_with("--excluded-annotations \"a b\": expected keys") && lines.len() == 2,
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn findings_are_printed_with_name_place_and_remedy_and_as_json() {
     let guide = Guide::new();
     fs::write(guide.path("east/a.yaml"), "a: [\n").unwrap();

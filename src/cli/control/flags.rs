@@ -22,15 +22,12 @@ pub(super) fn check(args: &ControlArgs) -> anyhow::Result<()> {
 }
 
 fn in_names(args: &ControlArgs) -> impl Iterator<Item = String> {
-    let names = [
-        ("cluster-domain", DOMAIN, Some(&args.cluster_domain)),
-        ("trust-domain", DOMAIN, args.trust_domain.as_ref()),
-        ("control-namespace", NAMESPACE, Some(&args.mirroring.control_namespace)),
-        ("mirror-namespace", NAMESPACE, Some(&args.mirroring.mirror_namespace)),
-        ("global-egress-network-namespace", NAMESPACE, Some(&args.global_egress_network_namespace)),
-        ("node-name", NODE, Some(&args.node_name)),
-    ];
-    names.into_iter().filter_map(|(flag, form, value)| form.fault(flag, value?))
+    let domains =
+        [("cluster-domain", Some(&args.cluster_domain)), ("trust-domain", args.trust_domain.as_ref())];
+    let domains = domains.into_iter().filter_map(|(flag, value)| DOMAIN.fault(flag, value?));
+    let egress = NAMESPACE.fault("global-egress-network-namespace", &args.global_egress_network_namespace);
+    let node = NODE.fault("node-name", &args.node_name);
+    domains.chain(args.mirroring.faults()).chain(egress).chain(node)
 }
 
 fn in_networks(args: &ControlArgs) -> impl Iterator<Item = String> {

@@ -190,6 +190,7 @@ async fn wrong_flags_are_told_all_at_once_with_value_and_expected_form_before_an
         ("--trust-domain", "", "such as cluster.local"),
         ("--control-namespace", "A_B", "such as linkerd"),
         ("--mirror-namespace", "a.b", "such as linkerd"),
+        ("--excluded-labels", "/*", "such as team"),
         ("--global-egress-network-namespace", "-", "such as linkerd"),
         ("--node-name", "a b", "node-1"),
         ("--pod-network", "10.9.0.0/29", "--service-network 10.9.0.0/16 overlap: expected"),

@@ -1,7 +1,7 @@
 //! What is wrong with the flags by themselves, whatever the target is.
 
 use crate::cli::flags::{ACCOUNT, CLUSTER, DOMAIN, Form, NAMESPACE, SERVICE};
-use crate::control::manifest::{GatewayAddress, folder_of, names};
+use crate::control::manifest::{GatewayAddress, folder_of};
 
 use super::{LinkArgs, Path};
 
@@ -11,11 +11,6 @@ const ADDRESSES: Form = Form {
     holds: is_address,
     expected: "IP addresses or host names, with commas between them",
     such_as: "10.0.0.9,gateway.example",
-};
-const KEYS: Form = Form {
-    holds: is_exclusion,
-    expected: "keys, or a DNS prefix with `/*` behind it, with commas between them",
-    such_as: "team,example.com/*",
 };
 
 /// Everything, each with the flag, its value and the form expected.
@@ -34,13 +29,7 @@ pub(super) fn problems(args: &LinkArgs) -> Vec<String> {
     let one = one.into_iter().filter_map(|(flag, form, value)| form.fault(flag, value?));
     let addresses = args.gateway_addresses.iter().flat_map(|text| text.split(',')).map(str::trim);
     let addresses = addresses.filter_map(|text| ADDRESSES.fault("gateway-addresses", text));
-    let keys = [
-        ("excluded-labels", &args.copying.excluded_labels),
-        ("excluded-annotations", &args.copying.excluded_annotations),
-    ];
-    let keys =
-        keys.into_iter().flat_map(|(flag, keys)| keys.iter().filter_map(move |key| KEYS.fault(flag, key)));
-    one.chain(addresses).chain(keys).collect()
+    one.chain(addresses).chain(args.copying.faults()).collect()
 }
 
 fn is_address(text: &str) -> bool {
@@ -49,8 +38,4 @@ fn is_address(text: &str) -> bool {
 
 fn is_folder(text: &str) -> bool {
     folder_of(text, Path::new("")).is_some()
-}
-
-fn is_exclusion(text: &str) -> bool {
-    text.strip_suffix("/*").map_or_else(|| names::is_qualified_key(text), names::is_subdomain)
 }
