@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::headless::HEADLESS;
 use super::*;
 use crate::control::index::Context;
 
@@ -13,17 +14,10 @@ const GATEWAY: &str = "
 
 /// `web` through a gateway, `hosts` with an endpoint mirror.
 fn west(gateways: &Gateways) -> Snapshot {
-    let ready = "---
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: s, namespace: d, labels: {kubernetes.io/service-name: web}}
-ports: [{name: http, port: 8080}]
-endpoints:
-- {addresses: [10.1.0.1], hostname: a}
-";
+    let ready = format!("---{HEADLESS}");
     let exported = |name, spec| exported(name, "mirror.linkerd.io/exported: 'true'", spec);
     let headless = ready.replace("name: s,", "name: t,").replace(": web", ": hosts");
-    let east = [exported("web", ""), ready.into(), exported("hosts", "clusterIP: None, "), headless].concat();
+    let east = [exported("web", ""), ready, exported("hosts", "clusterIP: None, "), headless].concat();
     let settings = Settings { enable_headless_services: true, ..Settings::default() };
     snapshot_in(&settings, &LINK.replace("\n  selector:", GATEWAY), &[&east], gateways)
 }
