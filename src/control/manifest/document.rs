@@ -1,116 +1,22 @@
-//! The head that every object has, and which body belongs to which kind.
+//! Which body belongs to which kind, and the reading of either with the head that every object has.
 
-use std::cell::RefCell;
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use super::labelled::Labels;
 use super::reader::Reader;
 use super::route::{self, RouteKind};
-use super::yaml::{Key, Node, Value};
+use super::yaml::Node;
 use super::{
-    Place, authorization, egress, external, fields, link, names, node, policy, profile, rate_limit, service,
-    slice, stateful, workload,
+    authorization, egress, external, fields, link, node, policy, profile, rate_limit, service, slice,
+    stateful, workload,
 };
 use crate::model::service_profile::ServiceProfile;
 
-/// Namespace and name, in the order in which everything is sorted. Copies share the texts: one object is known
-/// under its name in many places.
-#[derive(Clone, Debug, Eq)]
-pub struct ObjectName {
-    /// Empty for objects that lie in no namespace.
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-}
+mod meta;
+mod name;
 
-thread_local! {
-    /// The namespace of the latest name that was made.
-    static LATEST: RefCell<Arc<str>> = RefCell::new(Arc::from(""));
-}
-
-impl ObjectName {
-    /// Objects that are read one after the other mostly lie in one namespace: they share its name.
-    pub fn new(namespace: &str, name: &str) -> Self {
-        let namespace = LATEST.with_borrow_mut(|latest| {
-            if **latest != *namespace {
-                *latest = namespace.into();
-            }
-            latest.clone()
-        });
-        Self { namespace, name: name.into() }
-    }
-
-    /// Another object of the same namespace.
-    pub fn beside(&self, name: &str) -> Self {
-        Self { namespace: self.namespace.clone(), name: name.into() }
-    }
-}
-
-/// Texts that are shared are the same without a look at them, which would be in memory far away.
-fn compare(a: &Arc<str>, b: &Arc<str>) -> Ordering {
-    if Arc::ptr_eq(a, b) { Ordering::Equal } else { a.cmp(b) }
-}
-
-impl Ord for ObjectName {
-    fn cmp(&self, other: &Self) -> Ordering {
-        compare(&self.namespace, &other.namespace).then_with(|| compare(&self.name, &other.name))
-    }
-}
-
-impl PartialOrd for ObjectName {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for ObjectName {
-    fn eq(&self, other: &Self) -> bool {
-        let same = |a: &Arc<str>, b: &Arc<str>| Arc::ptr_eq(a, b) || a == b;
-        same(&self.name, &other.name) && same(&self.namespace, &other.namespace)
-    }
-}
-
-impl Hash for ObjectName {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.namespace.hash(state);
-        self.name.hash(state);
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            return f.write_str(&self.name);
-        }
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// What `metadata` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meta {
-    pub at: Place,
-    pub name: ObjectName,
-    pub labels: Arc<Labels>,
-    pub annotations: Arc<Labels>,
-    /// `None` sorts first.
-    pub created: Option<SystemTime>,
-    /// It is being deleted, and there until that is done.
-    pub terminating: bool,
-    pub uid: Option<String>,
-    /// The API server's, or a hash of the content, so that it changes when the object does.
-    pub resource_version: String,
-    pub owners: Vec<Owner>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    pub kind: String,
-    pub name: String,
-}
+pub(super) use meta::read_labels;
+pub use meta::{Meta, Owner};
+pub use name::ObjectName;
 
 /// What is read once is shared by all that is made of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,24 +129,7 @@ const KINDS: [(&str, &str, &[&str]); 29] = [
 pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &str) -> Option<Document> {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let Some((_, _, versions)) = KINDS.iter().find(|(g, k, _)| *g == group && *k == kind) else {
-        match mistaken(group, kind) {
-            Some((group, meant, versions)) => {
-                let at = node.get(if meant == kind { "apiVersion" } else { "kind" }).unwrap_or(node);
-                let version = versions.last().copied().unwrap_or("v1");
-                let expected = format!("kind {meant} of apiVersion {}", join_group(group, version));
-                reader.problem(at, format!("there is no {kind:?} of {api_version}"), expected);
-            }
-            None if group.ends_with("linkerd.io") => {
-                let of_group = KINDS.iter().filter(|(g, _, _)| *g == group).map(|(_, kind, _)| *kind);
-                let expected = of_group.collect::<Vec<_>>().join(", ");
-                reader.problem(
-                    node.get("kind").unwrap_or(node),
-                    format!("{group} has no {kind:?}"),
-                    expected,
-                );
-            }
-            None => reader.note(node, format!("{kind} of {api_version} is not used here")),
-        }
+        unknown(reader, node, api_version, kind);
         return None;
     };
     if !versions.contains(&version) {
@@ -249,10 +138,29 @@ pub(super) fn read(reader: &mut Reader, node: &Node, api_version: &str, kind: &s
         reader.problem(at, format!("{kind} has no version {api_version}"), expected);
         return None;
     }
-    let meta = read_meta(reader, node, kind);
+    let meta = meta::read(reader, node, kind);
     let body = read_body(reader, node, (group, kind), version);
     fields::look(reader, node, (group, kind), version);
     Some(Document { meta: Arc::new(meta?), body: body? })
+}
+
+/// Says what is wrong with a kind that is not read, or that it is none of ours.
+fn unknown(reader: &mut Reader, node: &Node, api_version: &str, kind: &str) {
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    match mistaken(group, kind) {
+        Some((group, meant, versions)) => {
+            let at = node.get(if meant == kind { "apiVersion" } else { "kind" }).unwrap_or(node);
+            let version = versions.last().copied().unwrap_or("v1");
+            let expected = format!("kind {meant} of apiVersion {}", join_group(group, version));
+            reader.problem(at, format!("there is no {kind:?} of {api_version}"), expected);
+        }
+        None if group.ends_with("linkerd.io") => {
+            let of_group = KINDS.iter().filter(|(g, _, _)| *g == group).map(|(_, kind, _)| *kind);
+            let expected = of_group.collect::<Vec<_>>().join(", ");
+            reader.problem(node.get("kind").unwrap_or(node), format!("{group} has no {kind:?}"), expected);
+        }
+        None => reader.note(node, format!("{kind} of {api_version} is not used here")),
+    }
 }
 
 /// The kind that was probably meant. Passing over a mistyped policy would let in whom it keeps out; a kind
@@ -304,94 +212,4 @@ fn read_body(reader: &mut Reader, node: &Node, (group, kind): (&str, &str), vers
         }
         _ => Body::Link(Arc::new(link::read_link(reader, node, version)?)),
     })
-}
-
-fn read_meta(reader: &mut Reader, node: &Node, kind: &str) -> Option<Meta> {
-    let meta = reader.required_mapping(node, "metadata")?;
-    let name = read_name(reader, meta, kind);
-    let namespace = read_namespace(reader, meta, kind);
-    let labels = Arc::new(read_labels(reader, meta, "labels"));
-    let annotations = Arc::new(reader.text_map(meta, "annotations"));
-    let created = read_created(reader, meta);
-    let uid = reader.text(meta, "uid");
-    let version = reader.text(meta, "resourceVersion");
-    let owners = read_owners(reader, meta);
-    Some(Meta {
-        at: reader.place(node),
-        name: ObjectName::new(&namespace, &name?),
-        labels,
-        annotations,
-        created,
-        terminating: meta.get("deletionTimestamp").is_some(),
-        uid,
-        resource_version: version.unwrap_or_else(|| crate::control::hash::version(&node.canonical())),
-        owners,
-    })
-}
-
-fn read_name(reader: &mut Reader, meta: &Node, kind: &str) -> Option<String> {
-    let name = reader.required_text(meta, "name")?;
-    let (good, form) = match kind {
-        "Namespace" | "Service" => (names::is_label(&name), names::LABEL_FORM),
-        _ => (names::is_subdomain(&name), names::SUBDOMAIN_FORM),
-    };
-    if !good {
-        reader.problem(meta.get("name").unwrap_or(meta), format!("{name:?} is no name for a {kind}"), form);
-    }
-    Some(name)
-}
-
-/// Empty for what lies in none.
-fn read_namespace(reader: &mut Reader, meta: &Node, kind: &str) -> String {
-    if ["Namespace", "Node"].contains(&kind) {
-        return String::new();
-    }
-    let namespace = reader.text(meta, "namespace").unwrap_or_else(|| "default".into());
-    if !names::is_label(&namespace) {
-        let at = meta.get("namespace").unwrap_or(meta);
-        reader.problem(at, format!("{namespace:?} is no name for a namespace"), names::LABEL_FORM);
-    }
-    namespace
-}
-
-/// As the API server prints it. Who is older has precedence: a time that cannot be read is no detail.
-fn read_created(reader: &mut Reader, meta: &Node) -> Option<SystemTime> {
-    let text = reader.text(meta, "creationTimestamp")?;
-    let created = humantime::parse_rfc3339(&text).ok();
-    if created.is_none() {
-        let at = meta.get("creationTimestamp").unwrap_or(meta);
-        let expected = "a time in UTC such as 2026-01-31T23:59:59Z";
-        reader.problem(at, format!("`creationTimestamp` is {text:?}"), expected);
-    }
-    created
-}
-
-/// Labels, with the form of keys and values checked.
-pub(super) fn read_labels(reader: &mut Reader, parent: &Node, key: &str) -> Labels {
-    let labels = reader.text_map(parent, key);
-    let entries = match parent.get(key).map(|node| &node.value) {
-        Some(Value::Map(entries)) => entries.as_slice(),
-        _ => &[],
-    };
-    for (Key { text: name, .. }, at) in entries {
-        let Some(value) = labels.get(name) else { continue };
-        if !names::is_qualified_key(name) {
-            reader.problem(at, format!("{name:?} is no key for a label"), names::KEY_FORM);
-        }
-        if !names::is_label_value(value) {
-            reader.problem(at, format!("{value:?} is no value for the label {name}"), names::VALUE_FORM);
-        }
-    }
-    labels
-}
-
-fn read_owners(reader: &mut Reader, meta: &Node) -> Vec<Owner> {
-    let mut owners = Vec::new();
-    for owner in reader.mappings(meta, "ownerReferences") {
-        let (kind, name) = (reader.required_text(owner, "kind"), reader.required_text(owner, "name"));
-        if let (Some(kind), Some(name)) = (kind, name) {
-            owners.push(Owner { kind, name });
-        }
-    }
-    owners
 }
