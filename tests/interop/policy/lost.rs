@@ -112,12 +112,12 @@ fn case(title: String, kind: Kind, method: &Method, limit: Option<u16>, lost: Lo
     })
 }
 
-/// What a service profile lets be sent again: three a second.
+/// What a service profile lets be sent again: three in three seconds.
 fn budgeted(title: String, kind: Kind, method: &Method) -> Case {
     let ask = ask(method);
     Case::new(title, move |scene| async move {
         let lost = Lost { loss: Loss::Asked, well: 0, times: usize::MAX };
-        let budget = RetryBudget { ratio: 0.0, per_second: 3, ttl: Duration::from_secs(1) };
+        let budget = RetryBudget { ratio: 0.0, per_second: 1, ttl: Duration::from_secs(3) };
         let routes = vec![profiles::retryable(profiles::path(".*"))];
         let profile = ServiceProfile { routes, overrides: vec![], budget };
         scene.profile(profile, &[App::start(&scene, kind, lost)]);
@@ -159,7 +159,7 @@ struct App {
 }
 
 /// What was written has arrived by then.
-const WRITTEN: Duration = Duration::from_millis(100);
+const WRITTEN: Duration = Duration::from_millis(250);
 
 impl App {
     fn start(scene: &Scene, kind: Kind, lost: Lost) -> SocketAddr {
