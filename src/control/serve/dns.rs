@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,12 +29,6 @@ use answer::{Room, answer};
 
 /// No question that somebody means is longer: a name has 255 bytes.
 const LONGEST_QUESTION: usize = 4096;
-
-/// A source that would have to wait for so long is not answered over UDP at all.
-const FLOOD: Duration = Duration::from_secs(1);
-
-/// Room for questions that wait, as far as the kernel gives it: a burst is not to push out others.
-const QUEUE: usize = 4 << 20;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,7 +45,6 @@ impl Sockets {
         let tcp = bind(addr).await?;
         let bound = tcp.local_addr()?;
         let udp = UdpSocket::bind(bound).await.map_err(unbound(bound))?;
-        let _ = SockRef::from(&udp).set_recv_buffer_size(QUEUE);
         Ok(Self { tcp, udp })
     }
 
@@ -85,20 +77,18 @@ async fn serve_udp(socket: UdpSocket, snapshots: watch::Receiver<Arc<Snapshot>>,
                 continue;
             }
         };
-        let room = match allowances.wait(client.ip(), Instant::now()) {
-            Duration::ZERO => Room::Packet,
-            // Whoever claims an address can spend what it has here, but not over TCP.
-            wait if wait < FLOOD => Room::None,
-            // Not even that, so that the questions of others are not lost in the queue.
-            _ => continue,
-        };
+        let begun = Instant::now();
+        // Whoever claims an address can spend what it has here, but not over TCP.
+        let busy = !allowances.wait(client.ip(), begun).is_zero();
+        let room = if busy { Room::None } else { Room::Packet };
         let snapshot = snapshots.borrow().clone();
-        allowances.work(client.ip(), || {
-            if let Some(answer) = answer(&packet[..length], &snapshot, room) {
-                // What does not go out at once is asked for again; waiting would be everybody's wait.
-                let _ = socket.try_send_to(&answer, client);
-            }
-        });
+        if let Some(answer) = answer(&packet[..length], &snapshot, room) {
+            // What does not go out at once is asked for again; waiting would be everybody's wait.
+            let _ = socket.try_send_to(&answer, client);
+        }
+        if !busy {
+            allowances.charge(client.ip(), begun, begun.elapsed());
+        }
     }
 }
 

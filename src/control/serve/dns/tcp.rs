@@ -106,19 +106,6 @@ struct Asking {
     allowances: Arc<Allowances>,
 }
 
-impl Asking {
-    /// Waits until the source may ask. Of several connections of one source the first goes on, and the others wait
-    /// for what that one takes.
-    async fn turn(&self) {
-        loop {
-            match self.allowances.wait(self.source, Instant::now()) {
-                Duration::ZERO => return,
-                wait => sleep(wait).await,
-            }
-        }
-    }
-}
-
 async fn converse(
     mut io: TcpStream,
     asking: &Asking,
@@ -128,9 +115,11 @@ async fn converse(
     loop {
         let question = timeout(IDLE, read(&mut io)).await??;
         *asking.heard.lock() = Instant::now();
-        asking.turn().await;
+        sleep(asking.allowances.wait(asking.source, Instant::now())).await;
+        let begun = Instant::now();
         let snapshot = snapshots.borrow().clone();
-        let answer = asking.allowances.work(asking.source, || answer(&question, &snapshot, Room::Stream));
+        let answer = answer(&question, &snapshot, Room::Stream);
+        asking.allowances.charge(asking.source, begun, begun.elapsed());
         let Some(answer) = answer else { return Ok(()) };
         let Ok(length) = u16::try_from(answer.len()) else { return Ok(()) };
         let framed = [&length.to_be_bytes()[..], &answer].concat();

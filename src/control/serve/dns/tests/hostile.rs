@@ -142,28 +142,6 @@ async fn a_source_that_asks_too_much_is_told_to_come_over_tcp_and_others_notice_
 }
 
 #[tokio::test]
-async fn a_flood_is_not_answered_at_all_and_others_notice_nothing() {
-    let served = serve_with(Some(MANY)).await;
-    let socket = socket(&served).await;
-    let flooding = async {
-        loop {
-            for _ in 0..64 {
-                socket.send(&large().to_vec().unwrap()).await.unwrap();
-            }
-            let answer = timeout(Duration::from_millis(100), socket.recv(&mut [0; 4096])).await;
-            if answer.is_err() {
-                return;
-            }
-            // As many as have come.
-            while socket.try_recv(&mut [0; 4096]).is_ok() {}
-        }
-    };
-    timeout(LIMIT, flooding).await.unwrap();
-    both_are_answered(&served).await;
-    assert_eq!(ask_by_tcp(&served, &large()).await.answers.len(), 100);
-}
-
-#[tokio::test]
 async fn an_answer_is_not_larger_than_its_question_where_there_is_nothing_to_tell() {
     let served = serve().await;
     let socket = socket(&served).await;
