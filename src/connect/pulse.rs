@@ -140,7 +140,12 @@ impl Silence {
     ) -> Step {
         match self.asked {
             Some(Asked { last, .. }) if now < last + settings.timeout => Step::Wait(last + settings.timeout),
-            Some(Asked { first, last }) if now >= first + PATIENCE || !acknowledged(last) => Step::GiveUp,
+            // Where no PING may be sent any more, what else is on its way tells.
+            Some(Asked { first, last })
+                if now >= first + PATIENCE || !acknowledged(last.max(now - settings.timeout)) =>
+            {
+                Step::GiveUp
+            }
             None if now < self.since + settings.after => Step::Wait(self.since + settings.after),
             _ if may_ask => Step::Ask,
             Some(_) => Step::Wait(now + settings.timeout),

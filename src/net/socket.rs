@@ -62,10 +62,11 @@ struct TcpInfo;
 nix::getsockopt_impl!(TcpInfo, libc::IPPROTO_TCP, libc::TCP_INFO, libc::tcp_info, GetStruct<libc::tcp_info>);
 
 /// For how long the far end's kernel has acknowledged nothing, while something is on its way to it; `None` where nothing
-/// is, or the kernel does not tell.
+/// is, or the kernel does not tell. What this host has no way to send is not on its way, but probed for.
 pub fn unacknowledged(socket: &impl AsFd) -> Option<Duration> {
     let info = getsockopt(socket, TcpInfo).ok()?;
-    (info.tcpi_unacked > 0).then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
+    (info.tcpi_unacked > 0 || info.tcpi_probes > 0)
+        .then(|| Duration::from_millis(info.tcpi_last_ack_recv.into()))
 }
 
 #[cfg(test)]

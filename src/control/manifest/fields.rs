@@ -209,8 +209,15 @@ fn tell(reader: &mut Reader, key: &Key, fields: &Fields, whole: &str) {
     reader.unknown.push(Problem { at, message, expected });
 }
 
+/// No field's name is longer, misspelt or not. Bytes.
+const LONGEST: usize = 64;
+
 /// The field that was probably meant.
 fn nearest(text: &str, fields: &Fields) -> Option<&'static str> {
+    // The comparison takes the product of both lengths.
+    if text.len() > LONGEST {
+        return None;
+    }
     let likeness =
         |name: &str| strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &text.to_lowercase());
     let rated = fields.0.iter().map(|(name, _)| (likeness(name), *name));

@@ -7,7 +7,7 @@ use super::kubeconfig;
 use super::reader::Reader;
 use super::selector::{self, Selector};
 use super::workload::At;
-use super::yaml::{Node, Value};
+use super::yaml::{Key, Node, Value};
 use super::{Documents, Object, ObjectName, base64, names};
 
 /// The type by which credentials Secrets are known (controlplane 1.2).
@@ -82,7 +82,7 @@ pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Opti
         reader.text(spec, key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.into())
     };
     let domain = text(reader, "targetClusterDomain", "cluster.local");
-    check_domain(reader, spec, "targetClusterDomain", &domain);
+    check_domain(reader, spec.get("targetClusterDomain").unwrap_or(spec), "targetClusterDomain", &domain);
     note_newer_fields(reader, spec, version);
     Some(Link {
         target_cluster_domain: domain,
@@ -101,9 +101,8 @@ pub(super) fn read_link(reader: &mut Reader, node: &Node, version: &str) -> Opti
 }
 
 /// Identities are made of domains, and proxies could not prove one that is no name.
-fn check_domain(reader: &mut Reader, parent: &Node, key: &str, text: &str) {
+fn check_domain(reader: &mut Reader, at: &Node, key: &str, text: &str) {
     if !names::is_subdomain(text) {
-        let at = parent.get(key).unwrap_or(parent);
         reader.problem(at, format!("`{key}` is {text:?}, which is no DNS name"), names::SUBDOMAIN_FORM);
     }
 }
@@ -151,11 +150,16 @@ pub(super) fn read_secret(reader: &mut Reader, node: &Node) -> Option<Secret> {
         return Some(Secret { kind, remote: None });
     }
     let annotations = node.get("metadata").and_then(|metadata| metadata.get("annotations"));
-    for (annotations, key) in
-        annotations.into_iter().flat_map(|all| [(all, CLUSTER_DOMAIN), (all, TRUST_DOMAIN)])
-    {
-        if let Some(domain) = reader.text(annotations, key) {
-            check_domain(reader, annotations, key, &domain);
+    if let Some(Node { value: Value::Map(entries), .. }) = annotations {
+        for (Key { text: key, .. }, at) in entries {
+            match &at.value {
+                _ if ![CLUSTER_DOMAIN, TRUST_DOMAIN].contains(&key.as_str()) => {}
+                Value::Text(domain) => check_domain(reader, at, key, domain),
+                // An annotation that is there and says nothing.
+                Value::Null => check_domain(reader, at, key, ""),
+                // Told where annotations are read.
+                _ => {}
+            }
         }
     }
     let mut remote = None;

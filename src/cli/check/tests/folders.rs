@@ -348,6 +348,8 @@ async fn credentials_with_annotations_that_are_no_names() {
     let file = "west/02-link.yaml";
     for (key, value, told) in [
         ("trust-domain", "''", "is \"\", which is no DNS name"),
+        ("trust-domain", "", "is \"\", which is no DNS name"),
+        ("cluster-domain", "null", "is \"\", which is no DNS name"),
         ("trust-domain", "A B", "is \"A B\", which is no DNS name"),
         ("cluster-domain", "east_1.local", "is \"east_1.local\", which is no DNS name"),
     ] {
